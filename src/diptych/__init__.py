@@ -1,0 +1,47 @@
+"""Diptych: a folder of labelled images in, a classifier that can be trusted out.
+
+The way of the data, and where to read on:
+
+    data.manifest       the two tables, checked            -> Manifest
+    data.prepare        every image decoded once           -> PixelStore
+    data.splits         train, validation, test
+    data.loader         batch = f(seed, step)              -> BatchLoader
+    model.network       pixels in, probability out         -> keras.Model
+    training.trainer    the main path                      -> RunDir
+    evaluation.report   test figures, plots, predictions
+    cli                 one command a verb
+
+`import diptych` is light: each public name is loaded when it is first used.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Config": "diptych.config",
+    "DiptychError": "diptych.errors",
+    "ImageSpec": "diptych.data.images",
+    "Manifest": "diptych.data.manifest",
+    "RunDir": "diptych.storage",
+    "build_network": "diptych.model.network",
+    "decode_image": "diptych.data.images",
+    "evaluate": "diptych.evaluation.report",
+    "load_run_network": "diptych.training.checkpoint",
+    "predict": "diptych.evaluation.predictions",
+    "read_manifest": "diptych.data.manifest",
+    "train": "diptych.training.trainer",
+}
+
+__all__ = sorted([*_HOMES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'diptych' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""From the user's folders to batches of pixels."""

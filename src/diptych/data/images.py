@@ -1,0 +1,136 @@
+"""The one function that turns the bytes of an image file into pixels; training and prediction both call it."""
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.Image import Transpose
+
+from diptych.config import Resize
+from diptych.errors import ConfigError, DataError
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff")
+MAX_BYTES = 2**30
+SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+EXIF_ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+
+# Pillow warns of odd metadata and of large (not yet forbidden) images; what cannot be read raises all the same.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """How images become pixels.
+
+    Attributes:
+        size: height and width of the result, in pixels.
+        resize: "stretch" changes the aspect ratio, "letterbox" pads the short sides with black, "crop" cuts the
+            long sides to the middle.
+    """
+
+    size: int = 224
+    resize: Resize = "stretch"
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.resize not in ("stretch", "letterbox", "crop"):
+            raise ConfigError(
+                f"ImageSpec({self.size}, {self.resize!r}): expected a positive size and stretch, letterbox or crop."
+            )
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read an image file.
+
+    Raises:
+        DataError: it cannot be read, is empty, or is larger than 1 GiB; the message is a reason without a file name.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f"the file has {size / 2**30:.1f} GiB; at most 1 GiB is read")
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"the file cannot be read: {error.strerror}") from error
+    if not content:
+        raise DataError("the file is empty")
+    return content
+
+
+def decode_image(content: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
+    """Decode an image, make it RGB, resize it and turn it upright.
+
+    JPEG, PNG, BMP, GIF (first frame), WebP and TIFF (first page). 16-bit greys are scaled from 0..65535 to 0..255,
+    transparent parts are laid on white, the EXIF orientation is applied. Large JPEGs are shrunk while they are
+    decoded; the rest of the way is an antialiased bilinear filter.
+
+    Args:
+        content: the bytes of the file.
+        spec: the size and the way to it.
+
+    Returns:
+        uint8 (size, size, 3), RGB.
+
+    Raises:
+        DataError: the bytes are not an image of these formats, are truncated or damaged, or hold too many pixels.
+            The message is a reason without a file name: the caller knows the name.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            image.draft("RGB", (spec.size, spec.size))
+            image.load()
+            # Only after load: a TIFF is turned by Pillow itself, and then says so.
+            turn = UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1))
+            square = fit(to_grey_or_rgb(image), spec)
+            return np.array((square.transpose(turn) if turn is not None else square).convert("RGB"))
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(f"not an image of a format that is read ({', '.join(FORMATS)})") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"too many pixels to be decoded safely: {error}") from error
+    # Pillow's decoders raise whatever their parsers raise: OSError, SyntaxError, struct.error, ValueError, ...
+    except Exception as error:
+        raise DataError(f"damaged or truncated: {error}") from error
+
+
+def to_grey_or_rgb(image: Image.Image) -> Image.Image:
+    """Bring any colour mode to 8-bit "L" or "RGB"."""
+    if image.mode in SIXTEEN_BIT_MODES:
+        return sixteen_bit_to_grey(image)
+    if image.mode == "F":
+        raise DataError("floating-point pixels have no known range; save the image with 8 or 16 bits")
+    if image.has_transparency_data:
+        opaque = Image.new("RGBA", image.size, "white")
+        opaque.alpha_composite((image.convert("LA") if image.mode == "La" else image).convert("RGBA"))
+        return opaque.convert("RGB")
+    return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+
+
+def sixteen_bit_to_grey(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise DataError(f"pixels from {values.min()} to {values.max()}; 16-bit greys go from 0 to 65535")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def fit(image: Image.Image, spec: ImageSpec) -> Image.Image:
+    square = (spec.size, spec.size)
+    if spec.resize == "letterbox":
+        return ImageOps.pad(image, square, Image.Resampling.BILINEAR)
+    if spec.resize == "crop":
+        return ImageOps.fit(image, square, Image.Resampling.BILINEAR)
+    return image.resize(square, Image.Resampling.BILINEAR)

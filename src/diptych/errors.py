@@ -1,0 +1,29 @@
+"""What can go wrong, as a tree. The command line prints the message alone and leaves with the exit code.
+
+DiptychError            2
+├── ConfigError         2   a flag, a TOML key, or a combination of them
+├── DataError           2   the user's folders, tables and images
+└── CheckpointError     2   a run, its files, or weights to start from
+"""
+
+
+class DiptychError(Exception):
+    """A mistake that the user can mend: the message says what came, what was expected, and how to mend it."""
+
+    exit_code = 2
+
+
+class ConfigError(DiptychError):
+    """A setting has a wrong value, or two settings do not go together."""
+
+
+class DataError(DiptychError):
+    """The images or their tables are not what the data contract asks for."""
+
+
+class CheckpointError(DiptychError):
+    """A run, a checkpoint or a file of weights is missing, damaged, or of another network."""
+
+
+EXIT_TROUBLE = 1
+EXIT_INTERRUPTED = 130

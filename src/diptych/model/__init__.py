@@ -1,0 +1,1 @@
+"""The dual model: two branches, attention on each, one head."""

@@ -1,0 +1,114 @@
+"""The dual model: pixels in, the probability of class 1 out; every normalisation is inside."""
+
+import math
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+from diptych.config import ModelConfig
+from diptych.model import convnet, resnet
+from diptych.model.attention import global_attention
+
+
+def build_network(settings: ModelConfig, image_size: int | None = None) -> keras.Model:
+    """Build the dual model with random weights.
+
+    Args:
+        settings: width, attention, head.
+        image_size: fixed height and width of the input, in pixels; None for any.
+
+    Returns:
+        A model from uint8 (N, H, W, 3) RGB to the probability of class 1, float32 (N, 1). Its layers "resnet50" and
+        "convnet" are the branches; see `global_attention` for the names of the attention maps.
+    """
+    momentum = settings.batch_norm_momentum
+    pixels = keras.Input((image_size, image_size, 3), dtype="uint8", name="pixels")
+    unit = layers.Rescaling(1 / 255, name="zero_to_one")(pixels)
+    deep = resnet.resnet50(settings.width, momentum, image_size)(resnet.caffe_pixels(unit))
+    light = convnet.convnet(settings.width, momentum, image_size)(unit)
+    refined = [
+        global_attention(deep, settings.attention, resnet.NAME),
+        global_attention(light, settings.attention, convnet.NAME),
+    ]
+    pooled = layers.GlobalAveragePooling2D(name="pool")(layers.Concatenate(name="join")(refined))
+    kept = layers.Dropout(settings.dropout, name="dropout")(pooled)
+    hidden = layers.Dense(settings.dense_units, activation="relu", name="dense")(kept)
+    probability = layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")(hidden)
+    return keras.Model(pixels, probability, name="diptych")
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """What one part of the network is and costs.
+
+    Attributes:
+        branch: "resnet50", "convnet" or "head".
+        part: a stage of the branch, "attention", or a layer of the head.
+        shape: (H, W, C) or (C,) of its output.
+        parameters: number of weights, moving statistics included.
+        multiply_adds: of its convolutions and dense layers, for one image.
+    """
+
+    branch: str
+    part: str
+    shape: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+
+
+def summarise(settings: ModelConfig, image_size: int) -> list[PartSummary]:
+    """Count parameters and multiply-adds of each part of the dual model, from the input on.
+
+    Args:
+        settings: width, attention, head.
+        image_size: height and width of the input, in pixels.
+    """
+    network = build_network(settings, image_size)
+    groups: dict[tuple[str, str], list[keras.layers.Layer]] = {}
+    for branch in (resnet.NAME, convnet.NAME):
+        for layer in network.get_layer(branch).layers:
+            stage = "conv1" if layer.name.startswith("pool1") else layer.name.split("_")[0]
+            if not isinstance(layer, layers.InputLayer):
+                groups.setdefault((branch, stage), []).append(layer)
+        refinement = [layer for layer in network.layers if layer.name.startswith(f"{branch}_")]
+        if refinement:
+            groups[branch, "attention"] = refinement
+    for name in ("join", "pool", "dense", "probability"):
+        groups["head", name] = [network.get_layer(name)]
+    return [
+        PartSummary(
+            branch,
+            part,
+            tuple(group[-1].output.shape[1:]),
+            sum(layer.count_params() for layer in group),
+            sum(multiply_adds(layer) for layer in group),
+        )
+        for (branch, part), group in groups.items()
+    ]
+
+
+def multiply_adds(layer: keras.layers.Layer) -> int:
+    """Count the multiply-adds of one built layer for one image: kernel values times the places where they are applied."""
+    if not isinstance(layer, layers.Conv2D | layers.Dense):
+        return 0
+    places: int = math.prod(layer.output.shape[1:-1])
+    return places * math.prod(layer.kernel.shape)
+
+
+def describe_parts(parts: list[PartSummary]) -> str:
+    """Lay the parts out as a table, with a sum per branch and in all."""
+    line = "{:10} {:12} {:>16} {:>14} {:>16}".format
+    rows = [line("branch", "part", "output", "parameters", "multiply-adds")]
+    for branch in dict.fromkeys(part.branch for part in parts):
+        own = [part for part in parts if part.branch == branch]
+        for part in own:
+            shape = " x ".join(map(str, part.shape))
+            rows.append(line(branch, part.part, shape, f"{part.parameters:,}", f"{part.multiply_adds:,}"))
+        rows.append(line(branch, "total", "", *totals(own)))
+    rows.append(line("all", "total", "", *totals(parts)))
+    return "\n".join(rows)
+
+
+def totals(parts: list[PartSummary]) -> tuple[str, str]:
+    return f"{sum(part.parameters for part in parts):,}", f"{sum(part.multiply_adds for part in parts):,}"

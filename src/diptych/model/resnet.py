@@ -1,0 +1,95 @@
+"""The first branch: ResNet50 (He et al., CVPR 2016, https://arxiv.org/abs/1512.03385), cut after its last block."""
+
+import socket
+from pathlib import Path
+
+import keras
+from keras import KerasTensor, ops
+
+from diptych.errors import CheckpointError
+
+NAME = "resnet50"
+WEIGHTS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+WEIGHTS_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+WEIGHTS_MD5 = "4d473c1dd8becc155b73f8504c6f6626"
+IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
+DOWNLOAD_TIMEOUT_SECONDS = 20.0
+
+
+def caffe_pixels(pixels: KerasTensor) -> KerasTensor:
+    """Turn RGB in [0, 1] into what the official ResNet50 weights were trained on.
+
+    Args:
+        pixels: float (N, H, W, 3), RGB, [0, 1].
+
+    Returns:
+        float (N, H, W, 3), BGR, 0..255 minus the ImageNet mean of each channel.
+    """
+    red, green, blue = ops.split(pixels * 255.0, 3, axis=-1)
+    blue_mean, green_mean, red_mean = IMAGENET_MEAN_BGR
+    return ops.concatenate([blue - blue_mean, green - green_mean, red - red_mean], axis=-1)
+
+
+def resnet50(width: float = 1.0, batch_norm_momentum: float = 0.99, image_size: int | None = None) -> keras.Model:
+    """Build the branch from `keras.applications.ResNet50`, layer names and order kept, so that its weights files fit.
+
+    Args:
+        width: factor on the number of filters of every layer; 1.0 is the published network.
+        batch_norm_momentum: share of the old moving statistics kept at each step, in [0, 1).
+        image_size: fixed H and W, in pixels; None for any.
+
+    Returns:
+        A model from float (N, H, W, 3) in Caffe form to float (N, H/32, W/32, 2048 * width), with random weights.
+    """
+    shape = (image_size, image_size, 3)
+    published = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape, name=NAME)
+
+    def rescale(layer: keras.layers.Layer) -> keras.layers.Layer:
+        settings = layer.get_config()
+        if isinstance(layer, keras.layers.Conv2D):
+            settings["filters"] = max(1, round(settings["filters"] * width))
+        if isinstance(layer, keras.layers.BatchNormalization):
+            settings["momentum"] = batch_norm_momentum
+        return type(layer).from_config(settings)
+
+    return keras.models.clone_model(published, clone_function=rescale)
+
+
+def imagenet_weights() -> Path:
+    """Return the path of the official ImageNet weights, downloaded once and checked by their hash.
+
+    Raises:
+        CheckpointError: they are not in Keras's cache and cannot be downloaded, or are not the official file.
+    """
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)
+    try:
+        return Path(keras.utils.get_file(WEIGHTS_FILE, WEIGHTS_URL + WEIGHTS_FILE, cache_subdir="models", file_hash=WEIGHTS_MD5))
+    # get_file raises a bare Exception when the address cannot be reached, and ValueError when the hash is wrong.
+    except Exception as error:
+        raise CheckpointError(
+            f"the ImageNet weights cannot be had ({error}). Put {WEIGHTS_FILE} (MD5 {WEIGHTS_MD5}) into "
+            f"{Path(keras.config.keras_home()) / 'models'}, or name it with --weights PATH, or train without (--weights none)."
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def load_resnet50_weights(branch: keras.Model, path: Path) -> None:
+    """Load a weights file of the official layout (.h5, without top) into the branch.
+
+    Args:
+        branch: what `resnet50` built, at width 1.
+        path: the file.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or holds the weights of another network.
+    """
+    try:
+        branch.load_weights(path)
+    # Keras and h5py raise OSError, ValueError, KeyError or AttributeError, as the damage may be.
+    except Exception as error:
+        raise CheckpointError(
+            f"{path}: not weights that fit this ResNet50 without top ({error}). Expected a file laid out like "
+            f"{WEIGHTS_FILE}, and --width 1."
+        ) from error

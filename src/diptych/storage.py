@@ -1,0 +1,236 @@
+"""Files that are either whole or not there, and where everything of a run lies."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from diptych.errors import CheckpointError, ConfigError
+
+FORMAT_VERSION = 1
+RECORDED_PACKAGES = (
+    "diptych", "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "pandas", "pillow",
+    "scikit-learn", "matplotlib", "safetensors",
+)  # fmt: skip
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `path`, sync it, and move it into place: `path` is never half written.
+
+    Args:
+        path: where the file shall stand; its folder is made if need be.
+        write: is given the path to write to; its name ends like `path`.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; `path` is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        write(partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_atomically(path, lambda partial: partial.write_bytes(text.encode("utf-8")))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON atomically; NaN and infinities are refused, for JSON has none."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV atomically, without its index."""
+    write_text(path, table.to_csv(index=False))
+
+
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of `content`, 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder of one run; every file of it has its name here and nowhere else."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.toml"
+
+    @property
+    def environment(self) -> Path:
+        return self.root / "environment.json"
+
+    @property
+    def split(self) -> Path:
+        return self.root / "split.csv"
+
+    @property
+    def problems(self) -> Path:
+        return self.root / "problems.csv"
+
+    @property
+    def history(self) -> Path:
+        return self.root / "history.csv"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.txt"
+
+    @property
+    def best(self) -> Path:
+        return self.root / "checkpoints" / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        return self.root / "checkpoints" / "last.safetensors"
+
+    @property
+    def best_keras(self) -> Path:
+        return self.root / "best.keras"
+
+    @property
+    def plots(self) -> Path:
+        return self.root / "plots"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "evaluation" / "metrics.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.root / "evaluation" / "predictions.csv"
+
+
+def create_run(runs: Path, name: str) -> RunDir:
+    """Make the folder of a new run.
+
+    Args:
+        runs: the folder that holds all runs.
+        name: the run's name; "" for one made of the date and time.
+
+    Raises:
+        ConfigError: a run of that name exists, the name is not a plain folder name, or nothing can be written there.
+    """
+    name = name or f"{datetime.now():%Y%m%d-%H%M%S}"
+    if Path(name).name != name or name in {".", ".."}:
+        raise ConfigError(f"run name {name!r}: expected a plain folder name, without slashes.")
+    try:
+        (runs / name).mkdir(parents=True)
+    except FileExistsError as error:
+        raise ConfigError(f"run {runs / name} exists already; choose another --name, or delete that folder.") from error
+    except OSError as error:
+        raise ConfigError(f"run {runs / name} cannot be made: {error.strerror}. Choose a folder with --runs.") from error
+    return RunDir(runs / name)
+
+
+def is_run(folder: Path) -> bool:
+    """Tell whether `folder` is the folder of a run."""
+    return RunDir(folder).config.is_file() and RunDir(folder).environment.is_file()
+
+
+def find_run(run: Path | None, runs: Path) -> RunDir:
+    """Find a run by its path or its name, or the newest one.
+
+    Args:
+        run: path of a run, or its name in `runs`; None for the run that was started last.
+        runs: the folder that holds all runs.
+
+    Raises:
+        CheckpointError: there is no such run, or none at all.
+    """
+    if run is not None:
+        for folder in (run, runs / run):
+            if is_run(folder):
+                return RunDir(folder)
+        raise CheckpointError(f"{run} is not a run: no config.toml in it, nor in {runs / run}. Runs are made by diptych train.")
+    folders = [folder for folder in runs.iterdir() if is_run(folder)] if runs.is_dir() else []
+    if not folders:
+        raise CheckpointError(f"no run in {runs}; train one first (diptych train), or name the folder with --runs.")
+    return RunDir(max(folders, key=lambda folder: (read_environment(RunDir(folder))["created"], folder.name)))
+
+
+def read_environment(run: RunDir) -> dict[str, Any]:
+    """Read environment.json of a run.
+
+    Raises:
+        CheckpointError: it is damaged, or of a format that this version does not know.
+    """
+    try:
+        environment: dict[str, Any] = json.loads(run.environment.read_text(encoding="utf-8"))
+        version = environment["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{run.environment} is damaged: {error!r}. Delete the folder if the run is not needed.") from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{run.root}: run format {version}; this version of Diptych reads {FORMAT_VERSION}.")
+    return environment
+
+
+def describe_environment(seed: int, device: str) -> dict[str, Any]:
+    """Describe what a run was made with.
+
+    Args:
+        seed: the run's seed.
+        device: the backend and the devices that it trains on, in words.
+    """
+    return {
+        "format_version": FORMAT_VERSION,
+        "created": datetime.now(UTC).isoformat(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "seed": seed,
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "packages": installed_versions(),
+        "system": platform.platform(),
+        "processor": processor_name(),
+        "cores": os.cpu_count(),
+        "memory_gib": memory_gib(),
+        "device": device,
+    }
+
+
+def git_commit() -> str | None:
+    """Return the commit of the working folder, "-dirty" behind it where files differ; None outside of git."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def installed_versions() -> dict[str, str]:
+    found = {d.metadata["Name"].replace("_", "-"): d.version for d in metadata.distributions()}
+    return {name: found[name] for name in RECORDED_PACKAGES if name in found}
+
+
+def processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, OSError, ValueError):
+        return None

@@ -1,0 +1,1 @@
+"""From a Config to a RunDir with a trained model in it."""

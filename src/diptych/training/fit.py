@@ -1,0 +1,92 @@
+"""The part of training that needs Keras: build, fit, keep the best."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.config import Config, ModelConfig
+from diptych.data.loader import BatchLoader
+from diptych.data.manifest import Manifest
+from diptych.data.prepare import PixelStore
+from diptych.model.network import build_network
+from diptych.storage import RunDir
+from diptych.training.callbacks import Checkpoints, History, ProgressBar
+from diptych.training.checkpoint import save_keras_model, start_weights
+from diptych.training.optim import build_optimizer, plateau_callbacks
+
+
+class ValidationBatches(keras.utils.PyDataset):
+    """The validation images, unchanged and in order."""
+
+    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64], rows: NDArray[np.int64], batch_size: int) -> None:
+        super().__init__()
+        self.images, self.labels, self.rows, self.batch_size = images, labels, rows, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        rows = self.rows[number * self.batch_size : (number + 1) * self.batch_size]
+        return self.images[rows], self.labels[rows].astype(np.float32)[:, None]
+
+
+def compile_network(network: keras.Model, optimizer: keras.Optimizer) -> None:
+    """Compile for binary cross-entropy and accuracy.
+
+    Every variable is made here. With variables left to be made in the first step, TensorFlow traces the graph twice, and
+    the first step takes 36 s instead of 23 s (measured: docs/experiments.md).
+    """
+    optimizer.build(network.trainable_variables)
+    network.compile(optimizer, loss="binary_crossentropy", metrics=[keras.metrics.BinaryAccuracy(name="accuracy")])
+
+
+def start_network(config: Config, runs: Path) -> tuple[keras.Model, str]:
+    """Build the network with the weights to start from, and say what they are."""
+    keras.utils.set_random_seed(config.training.seed)
+    network = build_network(config.model)
+    return network, start_weights(network, config.model, runs)
+
+
+def fit(network: keras.Model, run: RunDir, config: Config, manifest: Manifest, store: PixelStore) -> None:
+    """Train the network. The history, the best and the last checkpoint are in the run after each epoch.
+
+    Args:
+        network: with the weights to start from.
+        run: the folder of the run.
+        config: all settings.
+        manifest: the images with their split; its index is the row in the store.
+        store: the decoded images.
+    """
+    settings = config.training
+    labels = np.zeros(len(store.images), np.int64)
+    labels[manifest.table.index] = manifest.table["target"]
+    train, validation = (manifest.table.index[manifest.table["split"] == part].to_numpy() for part in ("train", "validation"))
+    loader = BatchLoader(store.images, labels, train, settings.batch_size, config.augment, settings.seed)
+    compile_network(network, build_optimizer(settings, settings.epochs * loader.steps_per_epoch))
+    network.fit(
+        loader.stream(),
+        shuffle=False,
+        steps_per_epoch=loader.steps_per_epoch,
+        epochs=settings.epochs,
+        validation_data=ValidationBatches(store.images, labels, validation, settings.batch_size),
+        verbose=0,
+        callbacks=[
+            ProgressBar(settings.epochs, loader.steps_per_epoch, settings.batch_size),
+            History(run, settings.epochs, settings.batch_size),
+            Checkpoints(run),
+            *plateau_callbacks(settings),
+        ],
+    )
+
+
+def keep_best(run: RunDir, settings: ModelConfig) -> str:
+    """Write best.keras from the best checkpoint, and say what there is."""
+    if not run.best.is_file():
+        return f"No epoch was finished, so {run.root} holds no checkpoint."
+    facts = save_keras_model(run, settings)
+    return (
+        f"Best epoch {facts['epoch']}: validation accuracy {facts['val_accuracy']:.1%}. Its checkpoint is whole: {run.best}, "
+        f"for plain Keras {run.best_keras}"
+    )
