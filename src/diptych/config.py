@@ -28,8 +28,8 @@ def require(section: object, key: str, fits: bool, expected: str) -> None:
 class DataConfig:
     """Where the images are and how they become pixels."""
 
-    data: Path = Path("data")
-    """Folder that holds 0/, 1/, 0.csv and 1.csv."""
+    data: Path = Path()
+    """Folder that holds 0/, 1/, 0.csv and 1.csv; without it, the current folder."""
     image_size: int = 224
     """Height and width of the network's input, in pixels; at least 32."""
     resize: Resize = "stretch"
@@ -121,6 +121,8 @@ class TrainingConfig:
     """Adam, or AdamW with decoupled weight decay."""
     learning_rate: float = 1e-4
     """Learning rate; the highest one when the schedule is one-cycle."""
+    pretrained_factor: float = 1.0
+    """What the learning rate is multiplied by where the training starts from pretrained weights."""
     weight_decay: float = 0.01
     """Weight decay of AdamW."""
     schedule: Literal["plateau", "one-cycle", "constant"] = "plateau"
@@ -140,6 +142,7 @@ class TrainingConfig:
         require(self, "epochs", self.epochs >= 1, "at least 1")
         require(self, "batch_size", self.batch_size >= 1, "at least 1")
         require(self, "learning_rate", 0 < self.learning_rate < 10, "a rate above 0 and below 10")
+        require(self, "pretrained_factor", 0 < self.pretrained_factor <= 10, "a factor above 0 and up to 10")
         require(self, "weight_decay", 0 <= self.weight_decay < 1, "0 to below 1")
         require(self, "plateau_factor", 0 < self.plateau_factor < 1, "a factor between 0 and 1")
         require(self, "plateau_patience", self.plateau_patience >= 1, "at least 1")
@@ -239,7 +242,8 @@ def to_toml(config: Config) -> str:
     for section in dataclasses.fields(config):
         lines.append(f"[{section.name}]")
         for key, value in vars(getattr(config, section.name)).items():
-            # A JSON string, number or boolean is the same text in TOML.
-            lines.append(f"{key} = {json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)}")
+            # A JSON string, number or boolean is the same text in TOML, but for the control character DEL.
+            text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+            lines.append(f"{key} = {text}".replace("\x7f", "\\u007f"))
         lines.append("")
     return "\n".join(lines)

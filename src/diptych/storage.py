@@ -176,7 +176,7 @@ def read_environment(run: RunDir) -> dict[str, Any]:
     """
     try:
         environment: dict[str, Any] = json.loads(run.environment.read_text(encoding="utf-8"))
-        version = environment["format_version"]
+        version, _ = environment["format_version"], environment["created"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{run.environment} is damaged: {error!r}. Delete the folder if the run is not needed.") from error
     if version != FORMAT_VERSION:

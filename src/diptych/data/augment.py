@@ -35,9 +35,9 @@ def move(image: NDArray[np.uint8], generator: np.random.Generator, settings: Aug
     angle = np.deg2rad(generator.uniform(-settings.rotation, settings.rotation))
     scale = np.exp(generator.uniform(-1, 1) * np.log1p(settings.zoom))
     shift = generator.uniform(-settings.shift, settings.shift, size=2) * size
-    # What the farthest corner can reach beyond the edge, and no more than mirroring can give.
+    # What the farthest corner can reach beyond the edge.
     reach = 0.5 * size * ((abs(np.cos(angle)) + abs(np.sin(angle))) * scale - 1) + abs(shift).max()
-    margin = int(np.clip(np.ceil(reach) + 1, 1, size - 1))
+    margin = max(1, int(np.ceil(reach)) + 1)
     padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
     cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
     middle = np.array([0.5 * size, 0.5 * size])

@@ -71,7 +71,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode_image(content: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
-    """Decode an image, make it RGB, resize it and turn it upright.
+    """Decode an image, make it RGB, turn it upright and resize it.
 
     JPEG, PNG, BMP, GIF (first frame), WebP and TIFF (first page). 16-bit greys are scaled from 0..65535 to 0..255,
     transparent parts are laid on white, the EXIF orientation is applied. Large JPEGs are shrunk while they are
@@ -94,8 +94,8 @@ def decode_image(content: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
             image.load()
             # Only after load: a TIFF is turned by Pillow itself, and then says so.
             turn = UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1))
-            square = fit(to_grey_or_rgb(image), spec)
-            return np.array((square.transpose(turn) if turn is not None else square).convert("RGB"))
+            plain = to_grey_or_rgb(image)
+            return np.array(fit(plain if turn is None else plain.transpose(turn), spec).convert("RGB"))
     except DataError:
         raise
     except UnidentifiedImageError as error:

@@ -2,6 +2,7 @@
 
 import io
 import posixpath
+import warnings
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
@@ -25,11 +26,13 @@ class Manifest:
         table: the columns `path` (str, relative to root, with forward slashes), `image_name` (str), `target` (int64, an
             index into class_names), then the user's further columns as text; `split` is one of SPLITS where given.
         class_names: the classes in the order of their targets.
+        listed: where each image stands in the user's tables, "data/0.csv, row 2", by its row in the table as first read.
     """
 
     root: Path
     table: pd.DataFrame
     class_names: tuple[str, ...] = CLASS_NAMES
+    listed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not {"path", "image_name", "target"} <= set(self.table.columns):
@@ -54,13 +57,18 @@ def read_manifest(root: Path) -> Manifest:
     with_split = [name for name, table in zip(CLASS_NAMES, tables, strict=True) if "split" in table]
     if len(with_split) == 1:
         raise DataError(f"{root}: only {with_split[0]}.csv has a column split; give it to both tables, or to neither.")
-    return Manifest(root, pd.concat(tables, ignore_index=True).fillna(""))
+    listed = [
+        f"{find_table(root, name)}, row {row + 2}" for name, table in zip(CLASS_NAMES, tables, strict=True) for row in table.index
+    ]
+    return Manifest(root, pd.concat(tables, ignore_index=True).fillna(""), listed=tuple(listed))
 
 
 def read_class_table(root: Path, name: str, target: int) -> pd.DataFrame:
     folder = root / name
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder. Expected the images of class {name} in it.")
+        raise DataError(
+            f"{folder}: no such folder. Expected the images of class {name} in it; --data names what holds 0/ and 1/."
+        )
     source = find_table(root, name)
     table = read_csv(source)
     check_targets(table, source, target)
@@ -84,17 +92,32 @@ def find_table(root: Path, name: str) -> Path:
 
 
 def read_csv(source: Path) -> pd.DataFrame:
-    """Read a table as text, without guessing types; a semicolon as separator is understood (Excel writes it)."""
+    """Read a table as text, without guessing types; a semicolon as separator is understood (Excel writes it).
+
+    Blank lines are left out, but counted: the index is the row's number, from 0, in the file.
+    """
     try:
         text = source.read_text(encoding="utf-8-sig")
         header = text.partition("\n")[0]
         separator = ";" if ";" in header and "," not in header else ","
-        table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False)
+        with warnings.catch_warnings():
+            # Pandas only warns where the first row has more fields than the header, and drops them.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False
+            )
     except UnicodeDecodeError as error:
         raise DataError(f"{source}: not UTF-8 text ({error.reason} at byte {error.start}); save it as CSV in UTF-8.") from error
+    except pd.errors.ParserWarning as error:
+        mend = "put a name that holds a comma in double quotes, or give each column a name"
+        raise DataError(f"{source}, row 2: more fields than the header has columns; {mend}.") from error
     except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{source}: cannot be read as a table: {error}. Expected a header row and one row an image.") from error
+        reason = str(error).strip().rstrip(".")
+        raise DataError(f"{source}: cannot be read as a table: {reason}. Expected a header row and one row an image.") from error
     table.columns = table.columns.str.strip()
+    for column in table.columns[table.columns.duplicated()]:
+        raise DataError(f"{source}: the column {column} is there twice; rename or delete one of them.")
+    table = table[(table != "").any(axis=1)].copy()
     for column in ("image_name", "target"):
         if column not in table:
             raise DataError(f"{source}: no column {column}; it has {', '.join(table.columns)}. Expected image_name and target.")
@@ -118,7 +141,7 @@ def check_names(table: pd.DataFrame, source: Path, folder: Path) -> None:
     fail_at(source, names.str.strip() == "", names, "is empty; write the file's name in image_name", subject="image_name")
     fail_at(source, names.map(leaves_by_name), names, f"leaves the folder {folder}/; write a name inside of it")
     places = names.map(lambda name: folder / name)
-    fail_at(source, ~places.map(Path.is_file), names, f"is listed but is not in {folder}/; add the file, or delete the row")
+    fail_at(source, ~places.map(is_file), names, f"is listed but is not in {folder}/; add the file, or delete the row")
     home = folder.resolve()
     real = places.map(Path.resolve)
     outside = ~real.map(lambda path: path.is_relative_to(home)).astype(bool)
@@ -132,11 +155,18 @@ def leaves_by_name(name: str) -> bool:
     return bool(windows.anchor) or ".." in windows.parts or "\0" in name
 
 
+def is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # The name is too long for the file system, say.
+        return False
+
+
 def fail_at(source: Path, wrong: "pd.Series[bool]", values: "pd.Series[str]", mend: str, subject: str = "") -> None:
     """Raise a DataError that names the first wrong row, and how many others are like it."""
-    rows = [int(row) + 2 for row in wrong.to_numpy().nonzero()[0]]
+    rows = [int(row) + 2 for row in wrong.index[wrong]]
     if not rows:
         return
-    value = repr(values.iloc[rows[0] - 2])
+    value = repr(values.loc[rows[0] - 2])
     others = f" ({len(rows) - 1} more like it: rows {', '.join(map(str, rows[1:6]))}{', …' if len(rows) > 6 else ''})"
     raise DataError(f"{source}, row {rows[0]}: {subject} {value} {mend}.{others if len(rows) > 1 else ''}".replace(":  ", ": "))

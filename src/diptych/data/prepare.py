@@ -107,10 +107,13 @@ def set_aside(manifest: Manifest, outcome: pd.DataFrame, max_unreadable: float, 
     wrong = outcome["problem"] != ""
     problems = manifest.table.loc[wrong, ["path", "target"]].assign(problem=outcome["problem"][wrong])
     if len(problems) > (0 if strict else max_unreadable * len(outcome)):
-        listed = "\n".join(
-            f"  {manifest.root / path}: {problem}" for path, problem in zip(problems["path"], problems["problem"], strict=True)
-        )
-        first = "\n".join(listed.splitlines()[:10] + ["  …"] * (len(problems) > 10))
+        shown = problems.iloc[:10]
+        places = [f"{manifest.listed[row]}: " if manifest.listed else "" for row in shown.index]
+        lines = [
+            f"  {place}{manifest.root / path}: {problem}"
+            for place, path, problem in zip(places, shown["path"], shown["problem"], strict=True)
+        ]
+        first = "\n".join(lines + ["  …"] * (len(problems) > len(shown)))
         allowed = "none, with --strict" if strict else f"{max_unreadable:.0%}"
         raise DataError(
             f"{len(problems)} of {len(outcome)} images cannot be read; allowed are {allowed}:\n{first}\n"

@@ -38,7 +38,7 @@ def assign_splits(manifest: Manifest, validation_share: float, test_share: float
                 f"at least {len(SPLITS)}. Add images, or write your own column split into the tables."
             )
         shuffled = generator(seed, "split", index=target).permutation(rows)
-        validation = max(1, round(len(rows) * validation_share))
+        validation = min(max(1, round(len(rows) * validation_share)), len(rows) - 2)
         test = min(max(1, round(len(rows) * test_share)), len(rows) - validation - 1)
         splits[shuffled[:validation]] = "validation"
         splits[shuffled[validation : validation + test]] = "test"

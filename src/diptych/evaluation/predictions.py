@@ -15,6 +15,7 @@ from diptych.data.prepare import prepare
 from diptych.errors import DataError
 from diptych.storage import RunDir, write_table
 from diptych.training.checkpoint import load_run_network
+from diptych.training.fit import OrderedBatches
 
 log = logging.getLogger(__name__)
 
@@ -22,19 +23,21 @@ BATCH_SIZE = 32
 THRESHOLD = 0.5
 
 
-def predict_probabilities(network: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the probability of class 1 for each image.
+def predict_probabilities(network: keras.Model, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the probability of class 1 for some rows of the images; a batch of them at a time is in memory.
 
     Args:
         network: the dual model.
         images: uint8 (N, S, S, 3), RGB.
+        rows: (M,), which images.
 
     Returns:
-        float32 (N,), [0, 1].
+        float32 (M,), [0, 1].
     """
-    if len(images) == 0:
+    if len(rows) == 0:
         return np.zeros(0, np.float32)
-    probabilities: NDArray[np.float32] = np.asarray(network.predict(images, batch_size=BATCH_SIZE, verbose=0))
+    batches = OrderedBatches(images, np.zeros(len(images), np.int64), rows, BATCH_SIZE)
+    probabilities: NDArray[np.float32] = np.asarray(network.predict(batches, verbose=0))
     return probabilities[:, 0]
 
 
@@ -64,7 +67,7 @@ def predict(run: RunDir, paths: Sequence[Path], output: Path | None = None) -> t
     store, outcome = prepare(files, ImageSpec(config.data.image_size, config.data.resize))
     readable = (outcome["problem"] == "").to_numpy()
     table = pd.DataFrame({"path": [str(file) for file in files]})
-    predicted = with_predictions(table[readable], predict_probabilities(network, store.images[readable]))
+    predicted = with_predictions(table[readable], predict_probabilities(network, store.images, np.flatnonzero(readable)))
     table = table.join(predicted[["predicted_target", "predicted_probability"]].astype({"predicted_target": "Int64"}))
     table["problem"] = outcome["problem"]
     place = output or run.root / "predictions" / f"{datetime.now():%Y%m%d-%H%M%S-%f}.csv"

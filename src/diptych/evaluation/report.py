@@ -37,7 +37,7 @@ def evaluate(run: RunDir, data: Path | None = None) -> dict[str, Any]:
     root = data or config.data.data
     store, outcome = prepare([root / path for path in test["path"]], ImageSpec(config.data.image_size, config.data.resize))
     check_unchanged(root, test, outcome)
-    predictions = with_predictions(test, predict_probabilities(network, store.images))
+    predictions = with_predictions(test, predict_probabilities(network, store.images, np.arange(len(test))))
     figures = compute_metrics(test["target"].to_numpy(), predictions["predicted_probability"].to_numpy(np.float32), THRESHOLD)
     write_table(run.predictions, predictions)
     write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})

@@ -92,8 +92,8 @@ def multiply_adds(layer: keras.layers.Layer) -> int:
     """Count the multiply-adds of one built layer for one image: kernel values times the places where they are applied."""
     if not isinstance(layer, layers.Conv2D | layers.Dense):
         return 0
-    places: int = math.prod(layer.output.shape[1:-1])
-    return places * math.prod(layer.kernel.shape)
+    count: int = math.prod(layer.output.shape[1:-1]) * math.prod(layer.kernel.shape)
+    return count
 
 
 def describe_parts(parts: list[PartSummary]) -> str:

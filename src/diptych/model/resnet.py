@@ -50,6 +50,9 @@ def resnet50(width: float = 1.0, batch_norm_momentum: float = 0.99, image_size: 
             settings["filters"] = max(1, round(settings["filters"] * width))
         if isinstance(layer, keras.layers.BatchNormalization):
             settings["momentum"] = batch_norm_momentum
+            # Each block begins as its shortcut (Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 5.1): from
+            # random weights, the first epochs learn faster (docs/experiments.md). Loaded weights replace it.
+            settings["gamma_initializer"] = "zeros" if layer.name.endswith("_3_bn") else "ones"
         return type(layer).from_config(settings)
 
     return keras.models.clone_model(published, clone_function=rescale)

@@ -43,7 +43,7 @@ class ProgressBar(keras.callbacks.Callback):
 class History(keras.callbacks.Callback):
     """Adds a line to history.csv, and to the screen, at the end of each epoch.
 
-    `seconds` is the whole epoch, validation and checkpoints of the one before included; `images_per_second` counts the
+    `seconds` is the whole epoch, validation and checkpoints included; `images_per_second` counts the
     training steps alone, without the first one of the run, in which the graph is built.
     """
 

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,15 @@ def save_keras_model(run: RunDir, settings: ModelConfig) -> dict[str, Any]:
     return facts
 
 
-def start_weights(network: keras.Model, settings: ModelConfig, runs: Path) -> str:
+@dataclass(frozen=True)
+class StartWeights:
+    """What a training starts from: whether it was trained before, and what it is in words."""
+
+    pretrained: bool
+    description: str
+
+
+def start_weights(network: keras.Model, settings: ModelConfig, runs: Path) -> StartWeights:
     """Give the network the weights to start from.
 
     Args:
@@ -119,19 +128,16 @@ def start_weights(network: keras.Model, settings: ModelConfig, runs: Path) -> st
         settings: `weights` is imagenet, none, auto, or the path of an official .h5 file, of a run or of a checkpoint.
         runs: the folder in which a run may be named by its name alone.
 
-    Returns:
-        What they are, for the run's record.
-
     Raises:
         CheckpointError: they cannot be had, or do not fit.
         ConfigError: ImageNet weights were asked for a width other than 1.
     """
     branch = network.get_layer(resnet.NAME)
     if settings.weights == "none":
-        return "none: all weights are random"
+        return StartWeights(False, "none, all of them are random")
     if settings.weights in ("imagenet", "auto") and settings.width != 1:
         if settings.weights == "auto":
-            return "none: the ImageNet weights are for width 1"
+            return StartWeights(False, "none, all of them are random: the ImageNet weights are for width 1")
         raise ConfigError(f"weights imagenet need width 1, not {settings.width}; choose --weights none, or --width 1.")
     if settings.weights in ("imagenet", "auto"):
         try:
@@ -140,20 +146,20 @@ def start_weights(network: keras.Model, settings: ModelConfig, runs: Path) -> st
             if settings.weights == "imagenet":
                 raise
             log.debug("%s", error)
-            return "none: the ImageNet weights cannot be had here"
-        return f"imagenet: {resnet.WEIGHTS_FILE}"
-    return weights_from_path(network, Path(settings.weights), runs)
+            return StartWeights(False, "none, all of them are random: the ImageNet weights cannot be had here")
+        return StartWeights(True, f"imagenet, {resnet.WEIGHTS_FILE}")
+    return StartWeights(True, weights_from_path(network, Path(settings.weights), runs))
 
 
 def weights_from_path(network: keras.Model, path: Path, runs: Path) -> str:
     if path.suffix == ".h5" and path.is_file():
         resnet.load_resnet50_weights(network.get_layer(resnet.NAME), path)
-        return f"file: {path}"
+        return str(path)
     for place in (path, runs / path):
         if is_run(place):
             load_checkpoint(RunDir(place).best, network)
-            return f"run: {place}"
+            return f"run {place}"
     if path.suffix == ".safetensors":
         load_checkpoint(path, network)
-        return f"checkpoint: {path}"
+        return str(path)
     raise CheckpointError(f"weights {path}: no such file or run. Expected imagenet, none, auto, an official .h5 file, or a run.")

@@ -13,12 +13,12 @@ from diptych.data.prepare import PixelStore
 from diptych.model.network import build_network
 from diptych.storage import RunDir
 from diptych.training.callbacks import Checkpoints, History, ProgressBar
-from diptych.training.checkpoint import save_keras_model, start_weights
+from diptych.training.checkpoint import StartWeights, save_keras_model, start_weights
 from diptych.training.optim import build_optimizer, plateau_callbacks
 
 
-class ValidationBatches(keras.utils.PyDataset):
-    """The validation images, unchanged and in order."""
+class OrderedBatches(keras.utils.PyDataset):
+    """Images as they are and in order, with their labels, read batch by batch."""
 
     def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64], rows: NDArray[np.int64], batch_size: int) -> None:
         super().__init__()
@@ -42,14 +42,16 @@ def compile_network(network: keras.Model, optimizer: keras.Optimizer) -> None:
     network.compile(optimizer, loss="binary_crossentropy", metrics=[keras.metrics.BinaryAccuracy(name="accuracy")])
 
 
-def start_network(config: Config, runs: Path) -> tuple[keras.Model, str]:
+def start_network(config: Config, runs: Path) -> tuple[keras.Model, StartWeights]:
     """Build the network with the weights to start from, and say what they are."""
     keras.utils.set_random_seed(config.training.seed)
     network = build_network(config.model)
     return network, start_weights(network, config.model, runs)
 
 
-def fit(network: keras.Model, run: RunDir, config: Config, manifest: Manifest, store: PixelStore) -> None:
+def fit(
+    network: keras.Model, run: RunDir, config: Config, manifest: Manifest, store: PixelStore, *, pretrained: bool = False
+) -> None:
     """Train the network. The history, the best and the last checkpoint are in the run after each epoch.
 
     Args:
@@ -58,24 +60,26 @@ def fit(network: keras.Model, run: RunDir, config: Config, manifest: Manifest, s
         config: all settings.
         manifest: the images with their split; its index is the row in the store.
         store: the decoded images.
+        pretrained: whether the weights to start from were trained before.
     """
     settings = config.training
     labels = np.zeros(len(store.images), np.int64)
     labels[manifest.table.index] = manifest.table["target"]
     train, validation = (manifest.table.index[manifest.table["split"] == part].to_numpy() for part in ("train", "validation"))
     loader = BatchLoader(store.images, labels, train, settings.batch_size, config.augment, settings.seed)
-    compile_network(network, build_optimizer(settings, settings.epochs * loader.steps_per_epoch))
+    optimizer = build_optimizer(settings, settings.epochs * loader.steps_per_epoch, pretrained)
+    compile_network(network, optimizer)
     network.fit(
         loader.stream(),
         shuffle=False,
         steps_per_epoch=loader.steps_per_epoch,
         epochs=settings.epochs,
-        validation_data=ValidationBatches(store.images, labels, validation, settings.batch_size),
+        validation_data=OrderedBatches(store.images, labels, validation, settings.batch_size),
         verbose=0,
         callbacks=[
             ProgressBar(settings.epochs, loader.steps_per_epoch, settings.batch_size),
-            History(run, settings.epochs, settings.batch_size),
             Checkpoints(run),
+            History(run, settings.epochs, settings.batch_size),
             *plateau_callbacks(settings),
         ],
     )

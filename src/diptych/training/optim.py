@@ -8,20 +8,23 @@ from diptych.config import TrainingConfig
 ONE_CYCLE_START = 1 / 25
 
 
-def build_optimizer(settings: TrainingConfig, steps: int) -> keras.optimizers.Optimizer:
+def build_optimizer(settings: TrainingConfig, steps: int, pretrained: bool = False) -> keras.optimizers.Optimizer:
     """Build the optimizer with its schedule.
 
     Args:
         settings: optimizer, rate and schedule. "one-cycle" warms up linearly, then anneals to zero along a cosine.
         steps: optimizer updates of the whole training.
+        pretrained: whether the weights to start from were trained before; the rate is then multiplied by
+            `pretrained_factor`.
     """
-    rate: float | keras.optimizers.schedules.LearningRateSchedule = settings.learning_rate
+    highest = settings.learning_rate * (settings.pretrained_factor if pretrained else 1)
+    rate: float | keras.optimizers.schedules.LearningRateSchedule = highest
     if settings.schedule == "one-cycle":
         warmup = max(1, round(steps * settings.warmup_share))
         rate = keras.optimizers.schedules.CosineDecay(
-            settings.learning_rate * ONE_CYCLE_START,
+            highest * ONE_CYCLE_START,
             max(1, steps - warmup),
-            warmup_target=settings.learning_rate,
+            warmup_target=highest,
             warmup_steps=warmup,
         )
     if settings.optimizer == "adamw":

@@ -42,19 +42,19 @@ def train(config: Config, runs: Path = Path("runs"), name: str = "") -> RunDir:
     load_backend()
     from diptych.training import fit
 
-    network, source = fit.start_network(config, runs)
+    network, weights = fit.start_network(config, runs)
     run = create_run(runs, name)
     with log_file(run):
         environment = describe_environment(config.training.seed, describe_device())
         # The run is found and evaluated from any folder, so its config names the data by a whole path.
         data = dataclasses.replace(config.data, data=config.data.data.resolve())
         write_text(run.config, to_toml(dataclasses.replace(config, data=data)))
-        write_json(run.environment, {**environment, "weights": source})
+        write_json(run.environment, {**environment, "weights": weights.description})
         write_table(run.split, manifest.table)
         write_table(run.problems, problems)
-        log_start(run, manifest, problems, [f"weights: {source}", f"device: {environment['device']}"])
+        log_start(run, manifest, problems, [f"weights: {weights.description}", f"device: {environment['device']}"])
         try:
-            fit.fit(network, run, config, manifest, store)
+            fit.fit(network, run, config, manifest, store, pretrained=weights.pretrained)
         except KeyboardInterrupt:
             log.info("Stopped by Ctrl-C. %s", fit.keep_best(run, config.model))
             raise

@@ -1,0 +1,399 @@
+"""Bytes into pixels: every format, mode and orientation of the data contract, and every way of being broken."""
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from making import encode, encode_png, make_image, run_python
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.Image import Transpose
+
+from diptych.data.images import FORMATS, SUFFIXES, ImageSpec, decode_image, read_bytes
+from diptych.errors import ConfigError, DataError
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+LOSSLESS = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}
+RESIZES = ("stretch", "letterbox", "crop")
+
+
+def pixel(content: bytes, row: int = 0, column: int = 0, size: int = 2) -> tuple[int, int, int]:
+    image = decode_image(content, ImageSpec(size))
+    assert image.shape == (size, size, 3)
+    assert image.dtype == np.uint8
+    red, green, blue = image[row, column].tolist()
+    return red, green, blue
+
+
+def distance(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
+    return int(np.abs(image.astype(int) - other).max())
+
+
+def four_colours(height: int = 40, width: int = 60) -> NDArray[np.uint8]:
+    """Red, green, blue, white quarters: no turn or flip leaves it as it is."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2], image[: height // 2, width // 2 :] = RED, GREEN
+    image[height // 2 :, : width // 2], image[height // 2 :, width // 2 :] = BLUE, WHITE
+    return image
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_decode_image__each_format(form: str) -> None:
+    image = decode_image(encode(four_colours(64, 64), form, **LOSSLESS.get(form, {})), ImageSpec(64))
+    assert image.shape == (64, 64, 3)
+    assert image.dtype == np.uint8
+    assert distance(image, four_colours(64, 64)) <= (16 if form == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
+def test_decode_image__each_compression_of_tiff(compression: str) -> None:
+    image = decode_image(encode(four_colours(64, 64), "TIFF", compression=compression), ImageSpec(64))
+    assert np.abs(image.astype(int) - four_colours(64, 64)).mean() < (2 if compression == "jpeg" else 1e-9)
+
+
+def test_decode_image__result_can_be_written_to() -> None:
+    image = decode_image(encode(make_image(1)), ImageSpec(32))
+    image[0, 0] = 7
+    assert image[0, 0].tolist() == [7, 7, 7]
+
+
+def test_suffixes__are_lower_case_and_known_to_pillow() -> None:
+    known = {suffix for suffix, form in Image.registered_extensions().items() if form in FORMATS}
+    assert set(SUFFIXES) <= known
+    assert {Image.registered_extensions()[suffix] for suffix in SUFFIXES} == set(FORMATS)
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_decode_image__first_frame_of_several(form: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE, GREEN)]
+    content = encode(frames[0], form, save_all=True, append_images=frames[1:], **LOSSLESS.get(form, {}))
+    assert pixel(content) == RED
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "form", "expected"),
+    [
+        ("1", 1, "PNG", WHITE),
+        ("1", 0, "PNG", (0, 0, 0)),
+        ("1", 1, "TIFF", WHITE),
+        ("1", 1, "BMP", WHITE),
+        ("L", 77, "JPEG", (77, 77, 77)),
+        ("L", 77, "PNG", (77, 77, 77)),
+        ("L", 77, "BMP", (77, 77, 77)),
+        ("L", 77, "GIF", (77, 77, 77)),
+        ("L", 77, "WEBP", (77, 77, 77)),
+        ("L", 77, "TIFF", (77, 77, 77)),
+        ("LA", (100, 255), "PNG", (100, 100, 100)),
+        ("LA", (100, 0), "PNG", WHITE),
+        ("LA", (100, 0), "TIFF", WHITE),
+        ("LA", (0, 128), "PNG", (127, 127, 127)),
+        ("RGBA", (10, 20, 30, 255), "PNG", (10, 20, 30)),
+        ("RGBA", (10, 20, 30, 0), "PNG", WHITE),
+        ("RGBA", (10, 20, 30, 0), "WEBP", WHITE),
+        ("RGBA", (10, 20, 30, 0), "TIFF", WHITE),
+        ("RGBA", (0, 0, 0, 128), "PNG", (127, 127, 127)),
+        ("RGBA", (255, 0, 0, 128), "TIFF", (255, 127, 127)),
+        ("CMYK", (0, 255, 255, 0), "JPEG", RED),
+        ("CMYK", (0, 255, 255, 0), "TIFF", RED),
+        ("CMYK", (0, 0, 0, 255), "JPEG", (0, 0, 0)),
+        ("CMYK", (0, 0, 0, 0), "JPEG", WHITE),
+        ("YCbCr", (76, 85, 255), "TIFF", (254, 0, 0)),
+    ],
+)
+def test_decode_image__each_mode(mode: str, colour: int | tuple[int, ...], form: str, expected: tuple[int, int, int]) -> None:
+    assert pixel(encode(Image.new(mode, (8, 8), colour), form)) == expected
+
+
+@pytest.mark.parametrize("form", ["PNG", "GIF", "BMP", "TIFF"])
+def test_decode_image__palette(form: str) -> None:
+    image = Image.new("P", (2, 2), 0)
+    image.putpalette([10, 200, 30, 50, 60, 70])
+    image.putpixel((0, 0), 1)
+    content = encode(image, form)
+    assert Image.open(io.BytesIO(content)).mode == "P"
+    assert (pixel(content, 0, 0), pixel(content, 0, 1)) == ((50, 60, 70), (10, 200, 30))
+
+
+@pytest.mark.parametrize("form", ["PNG", "GIF"])
+def test_decode_image__palette_with_a_transparent_colour(form: str) -> None:
+    image = Image.new("P", (2, 2), 0)
+    image.putpalette([10, 200, 30, 50, 60, 70])
+    image.putpixel((0, 0), 1)
+    content = encode(image, form, transparency=1)
+    assert (pixel(content, 0, 0), pixel(content, 0, 1)) == (WHITE, (10, 200, 30))
+
+
+def test_decode_image__palette_with_alpha_for_each_colour() -> None:
+    image = Image.new("P", (2, 2), 0)
+    image.putpalette([0, 0, 0, 50, 60, 70])
+    image.putpixel((0, 0), 1)
+    content = encode(image, "PNG", transparency=bytes([128, 255]))
+    assert (pixel(content, 0, 0), pixel(content, 0, 1)) == ((50, 60, 70), (127, 127, 127))
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("RGB", (1, 2, 3)), ("L", 5), ("1", 0)])
+def test_decode_image__one_transparent_colour_without_a_palette(mode: str, colour: int | tuple[int, ...]) -> None:
+    assert pixel(encode(Image.new(mode, (4, 4), colour), "PNG", transparency=colour)) == WHITE
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "TIFF big-endian"])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, 0), (128, 0), (129, 1), (257, 1), (257 * 100, 100), (257 * 100 + 128, 100), (257 * 100 + 129, 101), (65535, 255)],
+)
+def test_decode_image__sixteen_bit_grey_is_scaled(form: str, value: int, expected: int) -> None:
+    kind = ">u2" if form.endswith("endian") else "<u2"
+    assert pixel(encode(np.full((2, 2), value, kind), form.split()[0])) == (expected, expected, expected)
+
+
+def test_decode_image__sixteen_bit_gradient_keeps_its_order() -> None:
+    """Saturated, all but the first 256 columns would be white."""
+    ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (64, 1))
+    row = decode_image(encode(ramp), ImageSpec(64))[0, :, 0].astype(int)
+    assert row.tolist() == [round(value / 257) for value in ramp[0].tolist()]
+
+
+@pytest.mark.parametrize(
+    ("colour", "samples", "expected"),
+    [
+        (2, (25700, 51400, 0), (100, 200, 0)),
+        (4, (25700, 65535), (100, 100, 100)),
+        (4, (25700, 0), WHITE),
+        (6, (25700, 51400, 65535, 65535), (100, 200, 255)),
+        (6, (25700, 51400, 65535, 0), WHITE),
+    ],
+)
+def test_decode_image__sixteen_bit_colour_and_alpha(colour: int, samples: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    row = struct.pack(f">{len(samples)}H", *samples) * 2
+    assert pixel(encode_png((2, 2), 16, colour, row)) == expected
+
+
+@pytest.mark.parametrize(("depth", "byte", "expected"), [(1, 0b10000000, 255), (2, 0b01000000, 85), (4, 0b00110000, 51)])
+def test_decode_image__grey_of_few_bits(depth: int, byte: int, expected: int) -> None:
+    assert pixel(encode_png((1, 1), depth, 0, bytes([byte])), size=1) == (expected, expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (np.full((2, 2), 70000, np.int32), "pixels from 70000 to 70000"),
+        (np.full((2, 2), -1, np.int32), "pixels from -1 to -1"),
+        (np.full((2, 2), 0.5, np.float32), "floating-point"),
+    ],
+)
+def test_decode_image__pixels_of_unknown_range(values: NDArray[np.generic], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        decode_image(encode(values, "TIFF"), ImageSpec(2))
+
+
+# How a camera held that way stores the upright picture: the inverse of what each orientation asks for.
+STORED = {
+    1: None,
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_90,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_270,
+}
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_decode_image__is_turned_upright(form: str, orientation: int, resize: str) -> None:
+    upright = Image.fromarray(four_colours())
+    turn = STORED[orientation]
+    stored = upright if turn is None else upright.transpose(turn)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encode(stored, form, exif=exif, **LOSSLESS.get(form, {}))
+    spec = ImageSpec(32, resize)
+    expected = decode_image(encode(upright), spec)
+    assert distance(decode_image(content, spec), expected) <= (16 if form == "JPEG" else 1)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_decode_image__orientation_that_there_is_not(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert np.array_equal(decode_image(encode(four_colours(), exif=exif), ImageSpec(32)), decode_image(encode(four_colours()), ImageSpec(32)))
+
+
+def test_decode_image__stretch_shows_all_of_the_image_and_nothing_else() -> None:
+    image = decode_image(encode(four_colours(30, 60)), ImageSpec(32, "stretch"))
+    assert distance(image, four_colours(32, 32)) == 0
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_decode_image__letterbox_pads_the_short_sides_with_black(turned: bool) -> None:
+    wide = np.full((30, 60, 3), 200, np.uint8)
+    image = decode_image(encode(np.rot90(wide) if turned else wide), ImageSpec(32, "letterbox"))
+    expected = np.zeros((32, 32, 3), np.uint8)
+    expected[8:24] = 200
+    assert np.array_equal(image, np.rot90(expected) if turned else expected)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_decode_image__crop_cuts_the_long_sides_to_the_middle(turned: bool) -> None:
+    wide = np.zeros((30, 60, 3), np.uint8)
+    wide[:, :15], wide[:, 15:30], wide[:, 30:45], wide[:, 45:] = GREEN, RED, BLUE, GREEN
+    image = decode_image(encode(np.rot90(wide) if turned else wide), ImageSpec(30, "crop"))
+    expected = wide[:, 15:45]
+    assert np.array_equal(image, np.rot90(expected) if turned else expected)
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (7, 3), (33, 32)])
+def test_decode_image__any_shape_becomes_a_square(shape: tuple[int, int], resize: str) -> None:
+    assert decode_image(encode(np.full((*shape, 3), 90, np.uint8)), ImageSpec(32, resize)).shape == (32, 32, 3)
+
+
+def test_decode_image__large_jpeg_shrunk_on_load_is_close_to_the_full_decode() -> None:
+    rows, columns = np.mgrid[:768, :1024]
+    picture = np.stack([127 + 120 * np.sin(rows / 50), 127 + 120 * np.cos(columns / 70), (rows + columns) / 8], -1)
+    content = encode(picture.astype(np.uint8), "JPEG", quality=92)
+    full = Image.open(io.BytesIO(content)).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+    difference = np.abs(decode_image(content, ImageSpec(64)).astype(int) - np.asarray(full))
+    assert difference.mean() < 1
+    assert difference.max() <= 6
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("PNG", {}),
+        ("BMP", {}),
+        ("GIF", {}),
+        ("WEBP", {}),
+        ("WEBP", {"lossless": True}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "jpeg"}),
+    ],
+)
+def test_decode_image__truncated(form: str, options: dict[str, object], share: float) -> None:
+    content = encode(make_image(1, size=96), form, **options)
+    spec = ImageSpec(32)
+    assert decode_image(content, spec).shape == (32, 32, 3)
+    with pytest.raises(DataError):
+        decode_image(content[: int(share * len(content))], spec)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "BMP", "WEBP", "TIFF"])
+def test_decode_image__a_single_byte_too_few(form: str) -> None:
+    with pytest.raises(DataError, match="truncated|damaged"):
+        decode_image(encode(make_image(1), form)[:-1], ImageSpec(32))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0",
+        b"This is no image.\n" * 50,
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"P6 2 2 255 " + bytes(12),
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    ],
+)
+def test_decode_image__not_an_image_of_the_contract(content: bytes) -> None:
+    with pytest.raises(DataError, match=r"not an image of a format that is read \(JPEG, PNG"):
+        decode_image(content, ImageSpec(32))
+
+
+def test_decode_image__format_that_pillow_reads_but_the_contract_does_not() -> None:
+    with pytest.raises(DataError, match="not an image of a format"):
+        decode_image(encode(make_image(0), "ICO"), ImageSpec(32))
+
+
+BOMBS = {
+    "PNG header": encode_png((60000, 60000), 8, 0, None),
+    "GIF header": b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b"," + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0),
+    "BMP header": b"BM" + struct.pack("<IIIIIIHHIIIIII", 54, 0, 54, 40, 60000, 60000, 1, 24, 0, 0, 0, 0, 0, 0),
+}
+
+
+@pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
+def test_decode_image__header_claims_too_many_pixels(content: bytes) -> None:
+    with pytest.raises(DataError, match="too many pixels"):
+        decode_image(content, ImageSpec(32))
+
+
+def test_decode_image__decompression_bomb() -> None:
+    """400 million pixels, whole and well-formed, in a file of less than 100 kB."""
+    content = encode_png((20000, 20000), 1, 0, bytes(2500))
+    assert len(content) < 100_000
+    with pytest.raises(DataError, match="too many pixels"):
+        decode_image(content, ImageSpec(32))
+
+
+def test_decode_image__odd_metadata_is_passed_over_in_silence() -> None:
+    """Pillow warns of it; only a process without pytest's own filters shows what the user sees."""
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\x0f\x01\x02\0\xff\xff\0\0\xff\xff\0\0"
+    code = f"""
+import io, numpy as np
+from PIL import Image
+from diptych.data.images import ImageSpec, decode_image
+buffer = io.BytesIO()
+Image.new("RGB", (16, 16), "red").save(buffer, "JPEG", exif={exif!r})
+print(decode_image(buffer.getvalue(), ImageSpec(8)).shape)
+Image.open(io.BytesIO(buffer.getvalue())).getexif()
+"""
+    done = run_python("-c", code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(8, 8, 3)\n", "")
+
+
+@given(st.binary(max_size=200))
+def test_decode_image__any_bytes_give_a_dataerror(content: bytes) -> None:
+    with pytest.raises(DataError):
+        decode_image(content, ImageSpec(8))
+
+
+@given(st.sampled_from(FORMATS), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=8))
+def test_decode_image__damaged_bytes_give_pixels_or_a_dataerror(form: str, changes: list[tuple[int, int]]) -> None:
+    content = bytearray(encode(make_image(1, size=16), form))
+    for place, value in changes:
+        content[place % len(content)] = value
+    try:
+        image = decode_image(bytes(content), ImageSpec(8))
+    except DataError as error:
+        assert str(error)
+    else:
+        assert image.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(("size", "resize"), [(0, "stretch"), (-1, "crop"), (32, "squash")])
+def test_imagespec__is_checked_when_made(size: int, resize: str) -> None:
+    with pytest.raises(ConfigError, match="expected a positive size"):
+        ImageSpec(size, resize)
+
+
+def test_read_bytes__whole_content(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"content")
+    assert read_bytes(tmp_path / "a.png") == b"content"
+
+
+def test_read_bytes__empty_missing_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(DataError, match="the file is empty"):
+        read_bytes(tmp_path / "empty.png")
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        read_bytes(tmp_path / "none.png")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_bytes(tmp_path)
+
+
+def test_read_bytes__too_large(tmp_path: Path) -> None:
+    with (tmp_path / "large.png").open("wb") as file:
+        file.truncate(2**30 + 1)  # A hole: it takes no room on the disk.
+    with pytest.raises(DataError, match="at most 1 GiB"):
+        read_bytes(tmp_path / "large.png")
