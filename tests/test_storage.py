@@ -84,7 +84,7 @@ def test_write_atomically__writer_that_writes_nothing_leaves_the_old_file(tmp_pa
     path = tmp_path / "file.txt"
     write_text(path, "old")
     with pytest.raises(FileNotFoundError):
-        write_atomically(path, lambda partial: None)
+        write_atomically(path, lambda _: None)
     assert path.read_text() == "old"
 
 
@@ -127,7 +127,7 @@ def test_create_run__without_a_name_takes_date_and_time(tmp_path: Path) -> None:
 def test_create_run__refuses_an_existing_one_and_leaves_it_as_it_is(tmp_path: Path) -> None:
     run = create_run(tmp_path, "first")
     write_text(run.config, "kept")
-    with pytest.raises(ConfigError, match="exists already.*--name"):
+    with pytest.raises(ConfigError, match=r"exists already.*--name"):
         create_run(tmp_path, "first")
     assert run.config.read_text() == "kept"
 

@@ -75,10 +75,11 @@ class Plot:
     """Folder that holds the runs."""
 
     def run(self) -> int:
-        from diptych.evaluation.plots import plot
         from diptych.storage import find_run
 
         run = find_run(self.of, self.runs)
+        from diptych.evaluation.plots import plot
+
         for file in plot(run):
             log.info("%s", file)
         if not run.metrics.is_file():

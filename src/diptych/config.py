@@ -18,10 +18,8 @@ Attention = Literal["identity", "published", "none"]
 
 def require(section: object, key: str, fits: bool, expected: str) -> None:
     if not fits:
-        value = getattr(section, key)
-        raise ConfigError(
-            f"{key} is {value}; expected {expected}. Set --{key.replace('_', '-')} or the key {key} of the TOML file."
-        )
+        value, flag = getattr(section, key), key.replace("_", "-")
+        raise ConfigError(f"{key} is {value}; expected {expected}. Set --{flag} or the key {key} of the TOML file.")
 
 
 @dataclass(frozen=True)
@@ -46,12 +44,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         require(self, "image_size", 32 <= self.image_size <= 4096, "32 to 4096 pixels")
         require(self, "validation_share", 0 < self.validation_share < 1, "a share between 0 and 1")
-        require(
-            self,
-            "test_share",
-            0 < self.test_share < 1 - self.validation_share,
-            "a share that leaves images for training",
-        )
+        require(self, "test_share", 0 < self.test_share < 1 - self.validation_share, "a share that leaves images for training")
         require(self, "max_unreadable", 0 <= self.max_unreadable < 1, "a share from 0 to below 1")
 
 
@@ -167,8 +160,15 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     # A first look on a CPU. Where the numbers come from: docs/experiments.md.
     "quick": {
         "data": {"image_size": 64},
+        "augment": {"rotation": 0.0, "zoom": 0.0, "shift": 0.0, "contrast": 0.2},
         "model": {"batch_norm_momentum": 0.9},
-        "training": {"epochs": 8, "optimizer": "adamw", "learning_rate": 1e-3, "schedule": "one-cycle"},
+        "training": {
+            "epochs": 8,
+            "optimizer": "adamw",
+            "learning_rate": 1e-3,
+            "pretrained_factor": 0.1,
+            "schedule": "one-cycle",
+        },
     },
 }
 

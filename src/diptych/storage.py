@@ -120,26 +120,36 @@ class RunDir:
         return self.root / "evaluation" / "predictions.csv"
 
 
-def create_run(runs: Path, name: str) -> RunDir:
-    """Make the folder of a new run.
+def new_run(runs: Path, name: str) -> RunDir:
+    """Name the folder of a new run, without making it.
 
     Args:
         runs: the folder that holds all runs.
         name: the run's name; "" for one made of the date and time.
 
     Raises:
-        ConfigError: a run of that name exists, the name is not a plain folder name, or nothing can be written there.
+        ConfigError: a run of that name exists, or the name is not a plain folder name.
     """
     name = name or f"{datetime.now():%Y%m%d-%H%M%S}"
     if Path(name).name != name or name in {".", ".."}:
         raise ConfigError(f"run name {name!r}: expected a plain folder name, without slashes.")
-    try:
-        (runs / name).mkdir(parents=True)
-    except FileExistsError as error:
-        raise ConfigError(f"run {runs / name} exists already; choose another --name, or delete that folder.") from error
-    except OSError as error:
-        raise ConfigError(f"run {runs / name} cannot be made: {error.strerror}. Choose a folder with --runs.") from error
+    if (runs / name).exists():
+        raise ConfigError(f"run {runs / name} exists already; choose another --name, or delete that folder.")
     return RunDir(runs / name)
+
+
+def create_run(runs: Path, name: str) -> RunDir:
+    """Make the folder of a new run.
+
+    Raises:
+        ConfigError: as `new_run`, or nothing can be written there.
+    """
+    run = new_run(runs, name)
+    try:
+        run.root.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"run {run.root} cannot be made: {error.strerror}. Choose a folder with --runs.") from error
+    return run
 
 
 def is_run(folder: Path) -> bool:

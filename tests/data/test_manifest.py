@@ -146,7 +146,7 @@ def test_read_manifest__not_utf8(data: Path) -> None:
 
 
 def test_read_manifest__no_such_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere: no such folder.*--data"):
+    with pytest.raises(DataError, match=r"nowhere: no such folder.*--data"):
         read_manifest(tmp_path / "nowhere")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -119,7 +120,9 @@ def test_split__is_the_one_of_the_tables_with_the_further_columns(trained):
     given = read_manifest(trained.data).table
     given = given[given["path"] != running.UNREADABLE]
     pd.testing.assert_frame_equal(
-        split[["path", "target", "split", "kind"]], given[["path", "target", "split", "kind"]].reset_index(drop=True), check_dtype=False
+        split[["path", "target", "split", "kind"]],
+        given[["path", "target", "split", "kind"]].reset_index(drop=True),
+        check_dtype=False,
     )
     assert split["sha256"].str.fullmatch("[0-9a-f]{64}").all()
 
@@ -184,6 +187,7 @@ def test_best_keras__loads_in_plain_keras_and_predicts_as_the_checkpoint(interru
 def test_ctrl_c__while_the_images_are_read_makes_no_run(tmp_path):
     """The child draws its progress bar, for its standard error is a terminal; that is how this test knows where it is."""
     import pty
+    import termios
 
     data = tmp_path / "data"
     content = encode(np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8))
@@ -195,16 +199,19 @@ def test_ctrl_c__while_the_images_are_read_makes_no_run(tmp_path):
             os.link(data / str(target) / "0.png", data / str(target) / row["image_name"])
         write_table(data / f"{target}.csv", rows)
     screen, terminal = pty.openpty()
+    # Of a terminal without columns, tqdm leaves out the bar.
+    termios.tcsetwinsize(terminal, (24, 120))
     seen = b""
 
     def reading() -> bool:
         nonlocal seen
-        seen += os.read(screen, 4096)
-        return b"reading images" in seen and b" images/s" in seen
+        if select.select([screen], [], [], 0.1)[0]:
+            seen += os.read(screen, 4096)
+        return b"reading images" in seen and seen.count(b" images/s") > 3
 
     with running.start("train", "--data", data, *running.SETTINGS, folder=tmp_path, stderr=terminal) as child:
         running.press_when(child, reading, timeout=60)
-        output, _ = child.communicate(timeout=20)
+        output, _ = child.communicate(timeout=60)
     os.close(terminal)
     os.close(screen)
     assert child.returncode == 130

@@ -80,12 +80,14 @@ def prepare(paths: Sequence[Path], spec: ImageSpec, *, progress: bool = True) ->
             return digest, str(error)
         return digest, ""
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = tqdm(
-            pool.map(decode, range(len(paths))), "reading images", len(paths), unit=" images", leave=False,
-            disable=None if progress else True,
-        )  # fmt: skip
-        return store, pd.DataFrame(list(done), columns=["sha256", "problem"])
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        rows = pool.map(decode, range(len(paths)))
+        bar = tqdm(rows, "reading images", len(paths), unit=" images", leave=False, disable=None if progress else True)
+        return store, pd.DataFrame(list(bar), columns=["sha256", "problem"])
+    finally:
+        # After Ctrl-C, what has not begun is dropped.
+        pool.shutdown(cancel_futures=True)
 
 
 def set_aside(manifest: Manifest, outcome: pd.DataFrame, max_unreadable: float, strict: bool) -> tuple[Manifest, pd.DataFrame]:

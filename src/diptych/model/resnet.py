@@ -1,5 +1,6 @@
 """The first branch: ResNet50 (He et al., CVPR 2016, https://arxiv.org/abs/1512.03385), cut after its last block."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -64,15 +65,17 @@ def imagenet_weights() -> Path:
     Raises:
         CheckpointError: they are not in Keras's cache and cannot be downloaded, or are not the official file.
     """
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)
     try:
-        return Path(keras.utils.get_file(WEIGHTS_FILE, WEIGHTS_URL + WEIGHTS_FILE, cache_subdir="models", file_hash=WEIGHTS_MD5))
+        address = WEIGHTS_URL + WEIGHTS_FILE
+        return Path(keras.utils.get_file(WEIGHTS_FILE, address, cache_subdir="models", file_hash=WEIGHTS_MD5, cache_dir=home))
     # get_file raises a bare Exception when the address cannot be reached, and ValueError when the hash is wrong.
     except Exception as error:
         raise CheckpointError(
             f"the ImageNet weights cannot be had ({error}). Put {WEIGHTS_FILE} (MD5 {WEIGHTS_MD5}) into "
-            f"{Path(keras.config.keras_home()) / 'models'}, or name it with --weights PATH, or train without (--weights none)."
+            f"{home / 'models'}, or name it with --weights PATH, or train without (--weights none)."
         ) from error
     finally:
         socket.setdefaulttimeout(before)

@@ -15,7 +15,7 @@ from diptych.data.images import ImageSpec
 from diptych.data.manifest import SPLITS, Manifest, read_manifest
 from diptych.data.prepare import PixelStore, prepare, set_aside
 from diptych.data.splits import assign_splits
-from diptych.storage import RunDir, create_run, describe_environment, write_json, write_table, write_text
+from diptych.storage import RunDir, create_run, describe_environment, new_run, write_json, write_table, write_text
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ def train(config: Config, runs: Path = Path("runs"), name: str = "") -> RunDir:
         CheckpointError: the weights to start from cannot be had.
         KeyboardInterrupt: Ctrl-C; the checkpoints are whole.
     """
+    new_run(runs, name)
     manifest, store, problems = load_data(config)
     # TensorFlow takes seconds to load, so what is wrong with the data is said before.
     load_backend()

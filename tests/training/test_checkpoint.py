@@ -1,0 +1,261 @@
+"""Checkpoints: whole or refused, and readable without any code of ours; and the weights that a training starts from."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+from contract import randomise
+
+from diptych.config import Config, ModelConfig, to_toml
+from diptych.errors import CheckpointError, ConfigError
+from diptych.model import resnet
+from diptych.model.network import build_network
+from diptych.storage import RunDir, write_json, write_text
+from diptych.training.checkpoint import load_checkpoint, save_checkpoint, start_weights
+
+
+@pytest.fixture
+def blank(other: keras.Model) -> keras.Model:
+    """A network of the same structure as `network`, with other weights."""
+    randomise(other, seed=9)
+    return other
+
+
+@pytest.fixture
+def checkpoint(network: keras.Model, tmp_path: Path) -> Path:
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, network, {"epoch": 7, "val_accuracy": 0.5})
+    return path
+
+
+@pytest.fixture
+def run(network: keras.Model, tiny: ModelConfig, tmp_path: Path) -> RunDir:
+    """A run with a best checkpoint, in the folder `runs`."""
+    run = RunDir(tmp_path / "runs" / "first")
+    write_text(run.config, to_toml(dataclasses.replace(Config(), model=tiny)))
+    write_json(run.environment, {"format_version": 1, "created": "2026-01-01T00:00:00+00:00"})
+    save_checkpoint(run.best, network, {"epoch": 1})
+    return run
+
+
+@pytest.fixture
+def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty Keras cache, and no way to the official address."""
+    home = tmp_path / "keras"
+    (home / "models").mkdir(parents=True)
+    monkeypatch.setenv("KERAS_HOME", str(home))
+    # Keras reads the variable only once, when it is imported.
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(home))
+    monkeypatch.setattr(resnet, "WEIGHTS_URL", "http://127.0.0.1:9/")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return home
+
+
+def probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    return np.array(model(images))
+
+
+def same_weights(one: keras.Model, two: keras.Model) -> bool:
+    return all(np.array_equal(np.array(a), np.array(b)) for a, b in zip(one.variables, two.variables, strict=True))
+
+
+def write_h5(path: Path, branch: keras.Model) -> None:
+    """Write the weights of a branch as the official files are laid out."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.name.encode() for layer in branch.layers]
+        for layer in branch.layers:
+            group = file.create_group(layer.name)
+            group.attrs["weight_names"] = [f"{layer.name}/{weight.name}:0".encode() for weight in layer.weights]
+            for weight in layer.weights:
+                group[f"{layer.name}/{weight.name}:0"] = np.array(weight)
+
+
+def test_checkpoint__gives_the_same_predictions_and_facts(network, blank, checkpoint, images):
+    expected = probabilities(network, images)
+    assert not np.array_equal(probabilities(blank, images), expected)
+    facts = load_checkpoint(checkpoint, blank)
+    np.testing.assert_array_equal(probabilities(blank, images), expected)
+    assert same_weights(network, blank)
+    assert (facts["epoch"], facts["val_accuracy"]) == (7, 0.5)
+
+
+def test_checkpoint__is_safetensors_with_json_in_its_header(network, checkpoint):
+    content = checkpoint.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert json.loads(header["__metadata__"]["diptych"])["epoch"] == 7
+    arrays = safetensors.numpy.load_file(checkpoint)
+    assert len(arrays) == len(network.variables)
+    assert sum(array.size for array in arrays.values()) == sum(int(np.prod(v.shape)) for v in network.variables)
+
+
+def test_checkpoint__with_the_optimizer_holds_its_moments_too(network, blank, tmp_path):
+    optimizer = keras.optimizers.Adam()
+    optimizer.build(network.trainable_variables)
+    path = tmp_path / "last.safetensors"
+    save_checkpoint(path, network, {"epoch": 1}, optimizer)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        moments = [name for name in file.keys() if name.startswith("optimizer/")]  # noqa: SIM118
+    assert len(moments) == len(optimizer.variables)
+    load_checkpoint(path, blank)
+    assert same_weights(network, blank)
+
+
+def test_variables__have_names_of_their_own(network):
+    paths = [variable.path for variable in network.variables]
+    assert len(set(paths)) == len(paths)
+
+
+def test_load__of_a_missing_file(blank, tmp_path):
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "absent.safetensors", blank)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda content: b"", id="empty"),
+        pytest.param(lambda content: b"not a checkpoint at all", id="text"),
+        pytest.param(lambda content: content[: len(content) // 2], id="truncated"),
+        pytest.param(lambda content: content[:100], id="truncated in its header"),
+        pytest.param(lambda content: b"\xff" * 8 + content[8:], id="damaged length"),
+    ],
+)
+def test_load__of_a_damaged_file(blank, checkpoint, damage):
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"best\.safetensors is damaged"):
+        load_checkpoint(checkpoint, blank)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        pytest.param(None, id="none"),
+        pytest.param({"format": "pt"}, id="of another program"),
+        pytest.param({"diptych": "{"}, id="no JSON"),
+        pytest.param({"diptych": "{}"}, id="no version"),
+        pytest.param({"diptych": "[1]"}, id="no facts"),
+        pytest.param({"diptych": '{"format_version": 999}'}, id="of a later version"),
+    ],
+)
+def test_load__of_a_foreign_file(blank, tmp_path, metadata):
+    path = tmp_path / "foreign.safetensors"
+    safetensors.numpy.save_file({"model/0000/a": np.zeros(3, np.float32)}, path, metadata)
+    with pytest.raises(CheckpointError, match=r"foreign\.safetensors"):
+        load_checkpoint(path, blank)
+
+
+def test_load__of_another_width(checkpoint):
+    wider = build_network(ModelConfig(width=0.125, dense_units=16))
+    before = [np.array(variable) for variable in wider.variables]
+    with pytest.raises(CheckpointError, match="another network.*width"):
+        load_checkpoint(checkpoint, wider)
+    assert all(np.array_equal(old, np.array(new)) for old, new in zip(before, wider.variables, strict=True))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of file size")
+def test_save__that_fails_leaves_the_old_file(network, blank, checkpoint):
+    import resource
+
+    before = checkpoint.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="large|space|size"):
+            save_checkpoint(checkpoint, blank, {"epoch": 8})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert checkpoint.read_bytes() == before
+    assert [path.name for path in checkpoint.parent.iterdir()] == [checkpoint.name]
+
+
+def test_start__none_leaves_the_weights_alone(blank, network, tiny, tmp_path):
+    before = [np.array(variable) for variable in blank.variables]
+    weights = start_weights(blank, tiny, tmp_path)
+    assert not weights.pretrained
+    assert weights.description.startswith("none")
+    assert all(np.array_equal(old, np.array(new)) for old, new in zip(before, blank.variables, strict=True))
+
+
+def test_start__imagenet_offline_is_an_error(blank, keras_home, tmp_path):
+    with pytest.raises(CheckpointError, match="--weights none"):
+        start_weights(blank, ModelConfig(weights="imagenet"), tmp_path)
+
+
+def test_start__auto_offline_is_none_and_says_so(blank, keras_home, tmp_path):
+    weights = start_weights(blank, ModelConfig(weights="auto"), tmp_path)
+    assert not weights.pretrained
+    assert weights.description.startswith("none")
+    assert "ImageNet" in weights.description
+
+
+@pytest.mark.parametrize("wanted", ["imagenet", "auto"])
+def test_start__imagenet_from_the_cache(blank, network, keras_home, tmp_path, monkeypatch, wanted):
+    cached = keras_home / "models" / resnet.WEIGHTS_FILE
+    write_h5(cached, network.get_layer("resnet50"))
+    monkeypatch.setattr(resnet, "WEIGHTS_MD5", hashlib.md5(cached.read_bytes()).hexdigest())
+    # Width 1 by its settings; the network and the file in the cache are tiny, to be quick.
+    weights = start_weights(blank, ModelConfig(weights=wanted), tmp_path)
+    assert weights.pretrained
+    assert weights.description.startswith("imagenet")
+    assert same_weights(blank.get_layer("resnet50"), network.get_layer("resnet50"))
+
+
+def test_start__imagenet_of_another_width_is_an_error(blank, tmp_path):
+    with pytest.raises(ConfigError, match="width 1"):
+        start_weights(blank, ModelConfig(weights="imagenet", width=0.5), tmp_path)
+
+
+def test_start__auto_of_another_width_is_none(blank, tmp_path):
+    weights = start_weights(blank, ModelConfig(weights="auto", width=0.5), tmp_path)
+    assert not weights.pretrained
+    assert "width 1" in weights.description
+
+
+def test_start__from_an_h5_file(blank, network, tiny, tmp_path):
+    path = tmp_path / "official.h5"
+    write_h5(path, network.get_layer("resnet50"))
+    weights = start_weights(blank, dataclasses.replace(tiny, weights=str(path)), tmp_path)
+    assert weights.pretrained
+    assert weights.description == str(path)
+    assert same_weights(blank.get_layer("resnet50"), network.get_layer("resnet50"))
+    assert not same_weights(blank.get_layer("convnet"), network.get_layer("convnet"))
+
+
+def test_start__from_a_run_by_its_path(blank, network, tiny, run, tmp_path):
+    weights = start_weights(blank, dataclasses.replace(tiny, weights=str(run.root)), tmp_path / "elsewhere")
+    assert weights.pretrained
+    assert same_weights(blank, network)
+
+
+def test_start__from_a_run_by_its_name(blank, network, tiny, run):
+    start_weights(blank, dataclasses.replace(tiny, weights="first"), run.root.parent)
+    assert same_weights(blank, network)
+
+
+def test_start__from_a_checkpoint(blank, network, tiny, checkpoint, tmp_path):
+    start_weights(blank, dataclasses.replace(tiny, weights=str(checkpoint)), tmp_path)
+    assert same_weights(blank, network)
+
+
+def test_start__from_a_run_without_a_checkpoint(blank, tiny, run):
+    shutil.rmtree(run.best.parent)
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        start_weights(blank, dataclasses.replace(tiny, weights="first"), run.root.parent)
+
+
+@pytest.mark.parametrize("name", ["absent.h5", "absent", "absent.safetensors", "Imagenet"])
+def test_start__from_what_is_not_there(blank, tiny, tmp_path, name):
+    with pytest.raises(CheckpointError, match="no such"):
+        start_weights(blank, dataclasses.replace(tiny, weights=name), tmp_path)

@@ -1,0 +1,82 @@
+"""Optimizers and schedules."""
+
+import math
+
+import keras
+import pytest
+
+from diptych.config import Config, TrainingConfig
+from diptych.training.fit import compile_network
+from diptych.training.optim import build_optimizer, plateau_callbacks
+
+
+def rate_at(optimizer: keras.Optimizer, step: int) -> float:
+    optimizer.iterations.assign(step)
+    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+
+def test_one_cycle__warms_up_linearly_and_anneals_along_a_cosine():
+    steps, warmup, highest = 40, 10, 2e-3
+    settings = TrainingConfig(schedule="one-cycle", learning_rate=highest, warmup_share=0.25)
+    optimizer = build_optimizer(settings, steps)
+    for step in range(steps + 1):
+        if step < warmup:
+            expected = highest / 25 + (highest - highest / 25) * step / warmup
+        else:
+            expected = highest * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+        assert rate_at(optimizer, step) == pytest.approx(expected, rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_one_cycle__of_very_few_steps_stays_within_its_rates(steps):
+    optimizer = build_optimizer(TrainingConfig(schedule="one-cycle", learning_rate=1e-3), steps)
+    assert all(0 <= rate_at(optimizer, step) <= 1e-3 * (1 + 1e-6) for step in range(steps + 1))
+
+
+@pytest.mark.parametrize("schedule", ["constant", "plateau"])
+def test_other_schedules__do_not_change_the_rate_by_themselves(schedule):
+    optimizer = build_optimizer(TrainingConfig(schedule=schedule, learning_rate=3e-4), 100)
+    assert [rate_at(optimizer, step) for step in (0, 50, 99)] == pytest.approx([3e-4] * 3)
+
+
+def test_pretrained_factor__lowers_the_rate_of_pretrained_weights_only():
+    settings = TrainingConfig(schedule="constant", learning_rate=1e-3, pretrained_factor=0.1)
+    assert rate_at(build_optimizer(settings, 10), 0) == pytest.approx(1e-3)
+    assert rate_at(build_optimizer(settings, 10, pretrained=True), 0) == pytest.approx(1e-4)
+
+
+def test_plateau__lowers_the_rate_on_the_validation_loss():
+    (callback,) = plateau_callbacks(TrainingConfig(schedule="plateau", plateau_factor=0.3, plateau_patience=4))
+    assert isinstance(callback, keras.callbacks.ReduceLROnPlateau)
+    assert (callback.monitor, callback.factor, callback.patience) == ("val_loss", 0.3, 4)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
+def test_plateau__is_left_out_of_other_schedules(schedule):
+    assert plateau_callbacks(TrainingConfig(schedule=schedule)) == []
+
+
+def test_adamw__decays_weights():
+    optimizer = build_optimizer(TrainingConfig(optimizer="adamw", weight_decay=0.07), 10)
+    assert isinstance(optimizer, keras.optimizers.AdamW)
+    assert optimizer.weight_decay == 0.07
+
+
+def test_defaults__are_those_that_were_asked_for(network):
+    settings = Config().training
+    assert (settings.epochs, settings.batch_size, settings.learning_rate) == (70, 32, 1e-4)
+    assert settings.schedule == "plateau"
+    assert Config().augment.augment
+    optimizer = build_optimizer(settings, 100)
+    assert type(optimizer) is keras.optimizers.Adam
+    compile_network(network, optimizer)
+    assert network.loss == "binary_crossentropy"
+    assert network.get_layer("probability").activation is keras.activations.sigmoid
+    assert network.get_layer("probability").units == 1
+
+
+def test_defaults__train_every_layer(network):
+    layers = [*network.layers, *network.get_layer("resnet50").layers, *network.get_layer("convnet").layers]
+    assert [layer.name for layer in layers if not layer.trainable] == []
+    frozen = {variable.name for variable in network.non_trainable_variables}
+    assert frozen <= {"moving_mean", "moving_variance", "seed_generator_state"}
