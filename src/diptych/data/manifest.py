@@ -57,9 +57,8 @@ def read_manifest(root: Path) -> Manifest:
     with_split = [name for name, table in zip(CLASS_NAMES, tables, strict=True) if "split" in table]
     if len(with_split) == 1:
         raise DataError(f"{root}: only {with_split[0]}.csv has a column split; give it to both tables, or to neither.")
-    listed = [
-        f"{find_table(root, name)}, row {row + 2}" for name, table in zip(CLASS_NAMES, tables, strict=True) for row in table.index
-    ]
+    sources = [find_table(root, name) for name in CLASS_NAMES]
+    listed = [f"{source}, row {row + 2}" for source, table in zip(sources, tables, strict=True) for row in table.index]
     return Manifest(root, pd.concat(tables, ignore_index=True).fillna(""), listed=tuple(listed))
 
 
