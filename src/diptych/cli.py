@@ -107,7 +107,7 @@ class Predict:
         from diptych.evaluation.predictions import predict
 
         table, place = predict(run, self.places[1:] if first_is_run else self.places, self.output)
-        log.info("%s", table.to_string(index=False, na_rep="-", float_format="{:.4f}".format))
+        log.info("%s", table.astype(object).fillna("-").to_string(index=False, float_format="{:.4f}".format))
         unreadable = int((table["problem"] != "").sum())
         log.info(
             "\nrun %s: %d images classified, %d unreadable; written: %s",

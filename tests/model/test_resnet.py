@@ -47,8 +47,6 @@ def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "keras"
     home.mkdir()
     monkeypatch.setenv("KERAS_HOME", str(home))
-    # Keras reads the variable only once, when it is imported.
-    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(home))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(resnet, "WEIGHTS_URL", NOWHERE)
     return home

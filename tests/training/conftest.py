@@ -1,7 +1,5 @@
 """A network and the runs that several tests of the training look at."""
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest

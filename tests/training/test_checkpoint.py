@@ -54,8 +54,6 @@ def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "keras"
     (home / "models").mkdir(parents=True)
     monkeypatch.setenv("KERAS_HOME", str(home))
-    # Keras reads the variable only once, when it is imported.
-    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(home))
     monkeypatch.setattr(resnet, "WEIGHTS_URL", "http://127.0.0.1:9/")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return home
@@ -123,8 +121,8 @@ def test_load__of_a_missing_file(blank, tmp_path):
 @pytest.mark.parametrize(
     "damage",
     [
-        pytest.param(lambda content: b"", id="empty"),
-        pytest.param(lambda content: b"not a checkpoint at all", id="text"),
+        pytest.param(lambda _: b"", id="empty"),
+        pytest.param(lambda _: b"not a checkpoint at all", id="text"),
         pytest.param(lambda content: content[: len(content) // 2], id="truncated"),
         pytest.param(lambda content: content[:100], id="truncated in its header"),
         pytest.param(lambda content: b"\xff" * 8 + content[8:], id="damaged length"),
@@ -157,7 +155,7 @@ def test_load__of_a_foreign_file(blank, tmp_path, metadata):
 def test_load__of_another_width(checkpoint):
     wider = build_network(ModelConfig(width=0.125, dense_units=16))
     before = [np.array(variable) for variable in wider.variables]
-    with pytest.raises(CheckpointError, match="another network.*width"):
+    with pytest.raises(CheckpointError, match=r"another network.*width"):
         load_checkpoint(checkpoint, wider)
     assert all(np.array_equal(old, np.array(new)) for old, new in zip(before, wider.variables, strict=True))
 
@@ -171,7 +169,7 @@ def test_save__that_fails_leaves_the_old_file(network, blank, checkpoint):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
     try:
-        with pytest.raises(OSError, match="large|space|size"):
+        with pytest.raises(OSError, match=r"large|space|size"):
             save_checkpoint(checkpoint, blank, {"epoch": 8})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -5,7 +5,6 @@ import os
 import select
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -19,7 +18,6 @@ from diptych.config import Config, read_toml
 from diptych.data.images import ImageSpec
 from diptych.data.manifest import read_manifest
 from diptych.data.prepare import prepare
-from diptych.storage import RunDir
 from diptych.training.checkpoint import load_checkpoint, load_run_network
 
 COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second"]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn import metrics
 
+from diptych.errors import CheckpointError
 from diptych.storage import RunDir
 
 
@@ -46,8 +47,15 @@ def compute_metrics(targets: NDArray[np.int64], probabilities: NDArray[np.float3
 
 
 def read_metrics(run: RunDir) -> dict[str, Any] | None:
-    """Read the figures of the last `evaluate`, or None if there was none."""
+    """Read the figures of the last `evaluate`, or None if there was none.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
     if not run.metrics.is_file():
         return None
-    figures: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
+    try:
+        figures: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{run.metrics} is damaged: {error}. Run diptych evaluate again.") from error
     return figures

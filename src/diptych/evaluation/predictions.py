@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from diptych.data.images import SUFFIXES, ImageSpec
 from diptych.data.prepare import prepare
-from diptych.errors import DataError
+from diptych.errors import CheckpointError, DataError
 from diptych.storage import RunDir, write_table
 from diptych.training.checkpoint import load_run_network
 from diptych.training.fit import OrderedBatches
@@ -33,11 +33,16 @@ def predict_probabilities(network: keras.Model, images: NDArray[np.uint8], rows:
 
     Returns:
         float32 (M,), [0, 1].
+
+    Raises:
+        CheckpointError: the weights are broken, so that the network predicts NaN.
     """
     if len(rows) == 0:
         return np.zeros(0, np.float32)
     batches = OrderedBatches(images, np.zeros(len(images), np.int64), rows, BATCH_SIZE)
     probabilities: NDArray[np.float32] = np.asarray(network.predict(batches, verbose=0))
+    if not np.isfinite(probabilities).all():
+        raise CheckpointError("the network predicts NaN: its training diverged. Train anew with a lower --learning-rate.")
     return probabilities[:, 0]
 
 

@@ -37,7 +37,11 @@ def save_checkpoint(path: Path, network: keras.Model, facts: Mapping[str, Any], 
     if optimizer is not None:
         arrays |= named_arrays("optimizer", optimizer.variables)
     header = {"diptych": json.dumps({"format_version": FORMAT_VERSION, **facts})}
-    write_atomically(path, lambda partial: safetensors.numpy.save_file(arrays, partial, header))
+    try:
+        write_atomically(path, lambda partial: safetensors.numpy.save_file(arrays, partial, header))
+    # A full disk is a SafetensorError here.
+    except safetensors.SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def named_arrays(owner: str, variables: Iterable[keras.Variable]) -> dict[str, NDArray[Any]]:
@@ -65,11 +69,12 @@ def load_checkpoint(path: Path, network: keras.Model) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             facts: dict[str, Any] = json.loads((file.metadata() or {})["diptych"])
+            version = facts["format_version"]
             arrays = {name: file.get_tensor(name) for name in file.keys() if name.startswith("model/")}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or not a checkpoint of Diptych: {error}") from error
-    if facts["format_version"] != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: checkpoint format {facts['format_version']}; this version reads {FORMAT_VERSION}.")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: checkpoint format {version}; this version reads {FORMAT_VERSION}.")
     assign(network, arrays, path)
     return facts
 

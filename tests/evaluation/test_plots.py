@@ -1,0 +1,98 @@
+"""The plots are pictures that show something, and need no network."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from making import run_python
+from PIL import Image
+
+from diptych.errors import CheckpointError
+from diptych.evaluation.metrics import compute_metrics
+from diptych.evaluation.plots import plot
+from diptych.storage import write_json, write_table
+
+CURVES = ["accuracy.png", "loss.png", "learning_rate.png"]
+
+PLOT = """
+import sys
+from pathlib import Path
+from diptych.evaluation.plots import plot
+from diptych.storage import RunDir
+plot(RunDir(Path(sys.argv[1])))
+loaded = [name for name in ("keras", "tensorflow", "jax", "torch") if name in sys.modules]
+sys.exit(f"loaded: {loaded}" if loaded else 0)
+"""
+
+
+def assert_is_a_picture(path: Path) -> None:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert 600 <= image.width <= 2000
+        assert 500 <= image.height <= 1500
+        pixels = np.asarray(image.convert("RGB"))
+    ink = (pixels < 200).any(axis=-1)
+    assert 0.005 < ink.mean() < 0.9
+    # Something is drawn in each quarter: the axes are named, and nothing is squeezed into a corner.
+    for half in np.array_split(ink, 2, axis=0):
+        for quarter in np.array_split(half, 2, axis=1):
+            assert quarter.any()
+
+
+def test_plot__without_an_evaluation_draws_the_curves(run):
+    files = plot(run)
+    assert [path.name for path in files] == CURVES
+    for path in files:
+        assert_is_a_picture(path)
+
+
+def test_plot__with_an_evaluation_draws_the_test_too(tested):
+    files = plot(tested)
+    assert [path.name for path in files] == [*CURVES, "confusion_matrix.png", "roc.png"]
+    for path in files:
+        assert_is_a_picture(path)
+    assert sorted(tested.plots.iterdir()) == sorted(files)
+
+
+def test_plot__of_one_class_has_no_roc_curve(run):
+    probabilities = np.array([0.2, 0.6], np.float32)
+    write_json(run.metrics, compute_metrics(np.array([1, 1]), probabilities, 0.5))
+    write_table(run.predictions, pd.DataFrame({"target": [1, 1], "predicted_probability": probabilities}))
+    assert [path.name for path in plot(run)] == [*CURVES, "confusion_matrix.png"]
+
+
+def test_plot__of_a_single_epoch(run):
+    write_table(run.history, pd.read_csv(run.history).head(1))
+    for path in plot(run):
+        assert_is_a_picture(path)
+
+
+def test_plot__again_shows_what_has_changed(run):
+    before = plot(run)[0].read_bytes()
+    history = pd.read_csv(run.history)
+    write_table(run.history, history.assign(val_accuracy=history["val_accuracy"] / 2))
+    assert plot(run)[0].read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(None, id="missing"),
+        pytest.param("", id="empty"),
+        pytest.param("epoch,loss,accuracy,val_loss,val_accuracy,learning_rate\n", id="no epoch yet"),
+        pytest.param("epoch,loss\n1,0.5\n", id="columns missing"),
+    ],
+)
+def test_plot__without_a_history(run, content):
+    run.history.unlink()
+    if content is not None:
+        run.history.write_text(content)
+    with pytest.raises(CheckpointError, match=r"history\.csv.*diptych train"):
+        plot(run)
+
+
+def test_plot__loads_no_network_library(tested):
+    done = run_python("-W", "error", "-c", PLOT, tested.root)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""

@@ -1,0 +1,60 @@
+"""The whole way of a user: train, evaluate, plot, predict, each in a process of its own, from another folder."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+import running
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> running.Trained:
+    return running.trained_once(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory):
+    return running.evaluated_once(tmp_path_factory.getbasetemp())
+
+
+def test_flow__train_says_where_its_run_is(trained):
+    assert trained.process.returncode == 0
+    assert trained.process.stderr == ""
+    assert "Next: diptych evaluate" in trained.process.stdout
+    assert trained.run.best.is_file()
+
+
+def test_flow__evaluate_prints_and_stores_the_figures(trained, evaluated):
+    assert evaluated.stderr == ""
+    figures = json.loads(trained.run.metrics.read_text(encoding="utf-8"))
+    shown = re.search(r"test accuracy: +([\d.]+)%", evaluated.stdout)
+    assert shown is not None
+    assert float(shown[1]) == pytest.approx(100 * figures["test_accuracy"], abs=0.01)
+    assert f"test loss:         {figures['test_loss']:.4f}" in evaluated.stdout
+    # Of twenty images, chance alone has fifteen or more right in 2 of 100 trials.
+    assert figures["test_accuracy"] >= 0.75
+
+
+def test_flow__plot_draws_all_plots_and_names_them(trained, evaluated):
+    done = running.door("plot_results.py", folder=trained.folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    named = [trained.folder / line for line in done.stdout.splitlines()]
+    assert [path.name for path in named] == ["accuracy.png", "loss.png", "learning_rate.png", "confusion_matrix.png", "roc.png"]
+    for path in named:
+        with Image.open(path) as image:
+            image.load()
+
+
+def test_flow__predict_classifies_new_images(trained, evaluated, tmp_path):
+    files = [trained.data / "0" / "test1.png", trained.data / "1" / "test1.png"]
+    done = running.module("predict", trained.run.root, *files, "--output", tmp_path / "out.csv", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    predicted = pd.read_csv(tmp_path / "out.csv", dtype={"problem": str}, keep_default_na=False)
+    tested = pd.read_csv(trained.run.predictions).set_index("path")["predicted_probability"]
+    expected = [tested["0/test1.png"], tested["1/test1.png"]]
+    assert predicted["predicted_probability"].tolist() == pytest.approx(expected, abs=1e-5)
+    assert all(str(file) in done.stdout for file in files)
