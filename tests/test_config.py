@@ -11,19 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diptych.cli import Train, parse
-from diptych.config import (
-    PRESETS,
-    AugmentConfig,
-    Config,
-    DataConfig,
-    ModelConfig,
-    TrainingConfig,
-    override,
-    read_toml,
-    to_toml,
-    with_preset,
-)
+from diptych.config import AugmentConfig, Config, DataConfig, ModelConfig, TrainingConfig
 from diptych.errors import ConfigError
+from diptych.presets import PRESETS, override, read_toml, to_toml, with_preset
 
 SECTIONS = {"data": DataConfig, "augment": AugmentConfig, "model": ModelConfig, "training": TrainingConfig}
 

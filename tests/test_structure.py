@@ -9,7 +9,7 @@ from making import REPOSITORY, run_python
 PACKAGE = REPOSITORY / "src" / "diptych"
 # A file imports only from files above it in this list.
 ORDER = """
-errors rng config backend storage
+errors rng config presets backend storage
 data.manifest data.images data.audit data.prepare data.splits data.augment data.loader data.samples
 model.resnet model.convnet model.attention model.network
 training.optim training.state training.checkpoint training.callbacks training.fit training.trainer

@@ -12,8 +12,9 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from diptych.backend import load_backend
-from diptych.config import PRESETS, Config, ModelConfig, Preset, read_toml, with_preset
+from diptych.config import Config, ModelConfig
 from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, DiptychError
+from diptych.presets import PRESETS, Preset, read_toml, with_preset
 
 log = logging.getLogger("diptych")
 

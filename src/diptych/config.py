@@ -1,14 +1,8 @@
 """Every setting, once: the flags, their help, the TOML file and the saved run all come from these classes."""
 
-import dataclasses
-import difflib
-import json
-import tomllib
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from diptych.errors import ConfigError
 
@@ -110,6 +104,12 @@ class TrainingConfig:
     """Passes over the training images."""
     batch_size: int = 32
     """Images per optimizer step."""
+    loss: Literal["binary-crossentropy", "focal"] = "binary-crossentropy"
+    """What is minimised: binary cross-entropy, or the focal loss (Lin et al., ICCV 2017), which favours hard images."""
+    freeze_resnet50: bool = False
+    """Leave the ResNet50 branch as it is loaded, its batch normalisation too; without it, all layers are trained."""
+    best_by: Literal["accuracy", "loss"] = "accuracy"
+    """What the best checkpoint is best by: the highest validation accuracy, or the lowest validation loss."""
     optimizer: Literal["adam", "adamw"] = "adam"
     """Adam, or AdamW with decoupled weight decay."""
     learning_rate: float = 1e-4
@@ -152,98 +152,3 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-
-
-Preset = Literal["none", "quick"]
-PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "none": {},
-    # A first look on a CPU. Where the numbers come from: docs/experiments.md.
-    "quick": {
-        "data": {"image_size": 64},
-        "augment": {"rotation": 0.0, "zoom": 0.0, "shift": 0.0, "contrast": 0.2},
-        "model": {"batch_norm_momentum": 0.9},
-        "training": {
-            "epochs": 8,
-            "optimizer": "adamw",
-            "learning_rate": 1e-3,
-            "pretrained_factor": 0.1,
-            "schedule": "one-cycle",
-        },
-    },
-}
-
-
-def nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
-
-
-def convert(value: Any, kind: Any, where: str) -> Any:
-    """Check one TOML value against the type of its key; int passes for float, str for a path."""
-    if typing.get_origin(kind) is Literal:
-        choices = typing.get_args(kind)
-        if value not in choices:
-            raise ConfigError(f"{where} is {value!r}; expected one of {', '.join(choices)}.")
-        return value
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise ConfigError(f"{where} is {value!r}; expected a value of type {kind.__name__}.")
-    return value
-
-
-def override(base: Config, tables: Mapping[str, Any], source: str) -> Config:
-    """Return `base` with the keys of `tables` ([section][key]) set.
-
-    Raises:
-        ConfigError: an unknown section or key (the nearest one is named), or a value of the wrong type.
-    """
-    sections = {}
-    for name, keys in tables.items():
-        if name not in typing.get_type_hints(Config):
-            raise ConfigError(f"{source}: unknown section [{name}]; {nearest(name, list(typing.get_type_hints(Config)))}")
-        if not isinstance(keys, Mapping):
-            raise ConfigError(f"{source}: {name} is a value; expected a section [{name}] with keys below it.")
-        section = getattr(base, name)
-        kinds = typing.get_type_hints(type(section))
-        for key in keys:
-            if key not in kinds:
-                raise ConfigError(f"{source}: unknown key {key} in [{name}]; {nearest(key, list(kinds))}")
-        values = {key: convert(value, kinds[key], f"{source}: {key} in [{name}]") for key, value in keys.items()}
-        sections[name] = dataclasses.replace(section, **values)
-    return dataclasses.replace(base, **sections)
-
-
-def with_preset(base: Config, preset: str) -> Config:
-    """Return `base` with the keys of a preset set; `preset` is a key of PRESETS."""
-    if preset not in PRESETS:
-        raise ConfigError(f"unknown preset {preset}; {nearest(preset, list(PRESETS))}")
-    return override(base, PRESETS[preset], f"preset {preset}")
-
-
-def read_toml(path: Path, base: Config) -> Config:
-    """Return `base` with the keys of a TOML file set.
-
-    Raises:
-        ConfigError: the file cannot be read, is not TOML, or holds an unknown key or a wrong value.
-    """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a TOML file: {error}") from error
-    return override(base, tables, str(path))
-
-
-def to_toml(config: Config) -> str:
-    """Write every key as TOML that `read_toml` reads back to an equal Config."""
-    lines = []
-    for section in dataclasses.fields(config):
-        lines.append(f"[{section.name}]")
-        for key, value in vars(getattr(config, section.name)).items():
-            # A JSON string, number or boolean is the same text in TOML, but for the control character DEL.
-            text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
-            lines.append(f"{key} = {text}".replace("\x7f", "\\u007f"))
-        lines.append("")
-    return "\n".join(lines)

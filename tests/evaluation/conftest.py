@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import running
 
-from diptych.config import Config, to_toml
+from diptych.config import Config
 from diptych.evaluation.metrics import compute_metrics
+from diptych.presets import to_toml
 from diptych.storage import RunDir, write_json, write_table, write_text
 
 

@@ -16,10 +16,11 @@ import safetensors
 import safetensors.numpy
 from contract import randomise
 
-from diptych.config import Config, ModelConfig, to_toml
+from diptych.config import Config, ModelConfig
 from diptych.errors import CheckpointError, ConfigError
 from diptych.model import resnet
 from diptych.model.network import build_network
+from diptych.presets import to_toml
 from diptych.storage import RunDir, write_json, write_text
 from diptych.training.checkpoint import load_checkpoint, save_checkpoint, start_weights
 

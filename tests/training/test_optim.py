@@ -3,11 +3,12 @@
 import math
 
 import keras
+import numpy as np
 import pytest
 
 from diptych.config import Config, TrainingConfig
 from diptych.training.fit import compile_network
-from diptych.training.optim import build_optimizer, plateau_callbacks
+from diptych.training.optim import LOSSES, build_optimizer, plateau_callbacks
 
 
 def rate_at(optimizer: keras.Optimizer, step: int) -> float:
@@ -70,7 +71,7 @@ def test_defaults__are_those_that_were_asked_for(network):
     optimizer = build_optimizer(settings, 100)
     assert type(optimizer) is keras.optimizers.Adam
     compile_network(network, optimizer)
-    assert network.loss == "binary_crossentropy"
+    assert type(network.loss) is keras.losses.BinaryCrossentropy
     assert network.get_layer("probability").activation is keras.activations.sigmoid
     assert network.get_layer("probability").units == 1
 
@@ -80,3 +81,11 @@ def test_defaults__train_every_layer(network):
     assert [layer.name for layer in layers if not layer.trainable] == []
     frozen = {variable.name for variable in network.non_trainable_variables}
     assert frozen <= {"moving_mean", "moving_variance", "seed_generator_state"}
+
+
+def test_losses__are_those_of_their_names():
+    target, probability = np.array([[1.0], [0.0]]), np.array([[0.8], [0.4]])
+    entropy = -np.log([0.8, 0.6])
+    assert float(LOSSES["binary-crossentropy"]()(target, probability)) == pytest.approx(entropy.mean(), rel=1e-5)
+    # Focal: each image weighted by (1 - probability of its true class) squared.
+    assert float(LOSSES["focal"]()(target, probability)) == pytest.approx((entropy * [0.2**2, 0.4**2]).mean(), rel=1e-5)

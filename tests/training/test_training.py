@@ -14,10 +14,11 @@ import running
 from making import encode, write_table
 from running import posix_only
 
-from diptych.config import Config, read_toml
+from diptych.config import Config
 from diptych.data.images import ImageSpec
 from diptych.data.manifest import read_manifest
 from diptych.data.prepare import prepare
+from diptych.presets import read_toml
 from diptych.training.checkpoint import load_checkpoint, load_run_network
 
 COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second"]

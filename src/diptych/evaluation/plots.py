@@ -18,8 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import RocCurveDisplay
 
+from diptych.config import Config
 from diptych.errors import CheckpointError
 from diptych.evaluation.metrics import read_metrics
+from diptych.presets import read_toml
 from diptych.storage import RunDir, write_atomically
 
 DOTS_PER_INCH = 150
@@ -36,7 +38,8 @@ def plot(run: RunDir) -> list[Path]:
         CheckpointError: the run has no history yet, or a damaged one.
     """
     history = read_history(run)
-    files = [plot_accuracy(run, history), plot_loss(run, history), plot_learning_rate(run, history)]
+    best_by = read_toml(run.config, Config()).training.best_by
+    files = [plot_accuracy(run, history, best_by), plot_loss(run, history, best_by), plot_learning_rate(run, history)]
     figures = read_metrics(run)
     if figures is not None:
         predictions = pd.read_csv(run.predictions)
@@ -71,11 +74,12 @@ def figure(path: Path, title: str, x: str, y: str, size: tuple[float, float] = (
             plt.close(drawing)
 
 
-def draw_against_epoch(axes: Axes, history: pd.DataFrame, column: str) -> None:
+def draw_against_epoch(axes: Axes, history: pd.DataFrame, column: str, best_by: str) -> None:
     """Draw the training's and the validation's line of one column, and mark the epoch that was kept."""
     axes.plot(history["epoch"], history[column], "o-", color=TRAINING, label="training", markersize=4)
     axes.plot(history["epoch"], history[f"val_{column}"], "s--", color=VALIDATION, label="validation", markersize=4)
-    best = history.sort_values(["val_accuracy", "val_loss"], ascending=[False, True], kind="stable").iloc[0]
+    ranked = history.sort_values("val_loss", kind="stable")
+    best = (ranked.sort_values("val_accuracy", ascending=False, kind="stable") if best_by == "accuracy" else ranked).iloc[0]
     axes.plot(
         best["epoch"],
         best[f"val_{column}"],
@@ -88,18 +92,18 @@ def draw_against_epoch(axes: Axes, history: pd.DataFrame, column: str) -> None:
     axes.legend()
 
 
-def plot_accuracy(run: RunDir, history: pd.DataFrame) -> Path:
+def plot_accuracy(run: RunDir, history: pd.DataFrame, best_by: str) -> Path:
     path = run.plots / "accuracy.png"
     with figure(path, f"Accuracy of run {run.root.name}", "epoch", "accuracy") as axes:
-        draw_against_epoch(axes, history, "accuracy")
+        draw_against_epoch(axes, history, "accuracy", best_by)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     return path
 
 
-def plot_loss(run: RunDir, history: pd.DataFrame) -> Path:
+def plot_loss(run: RunDir, history: pd.DataFrame, best_by: str) -> Path:
     path = run.plots / "loss.png"
-    with figure(path, f"Loss of run {run.root.name}", "epoch", "binary cross-entropy (nats)") as axes:
-        draw_against_epoch(axes, history, "loss")
+    with figure(path, f"Loss of run {run.root.name}", "epoch", "loss") as axes:
+        draw_against_epoch(axes, history, "loss", best_by)
         axes.set_ylim(bottom=0)
     return path
 

@@ -4,7 +4,7 @@ import csv
 import logging
 import os
 import time
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from tqdm import tqdm
@@ -52,7 +52,6 @@ class History(keras.callbacks.Callback):
         self.run, self.epochs, self.batch_size = run, epochs, batch_size
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self.started = time.perf_counter()
         self.write(HISTORY_COLUMNS, "w")
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -88,7 +87,8 @@ class History(keras.callbacks.Callback):
             os.fsync(file.fileno())
 
     def line(self, number: int, values: dict[str, float]) -> str:
-        left = (time.perf_counter() - self.started) / number * (self.epochs - number)
+        # In the first step of the run the graph is built; that will not come again.
+        left = (values["seconds"] - (self.first_step_ended - self.epoch_started)) * (self.epochs - number)
         return (
             f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}   training: loss {values['loss']:.4f}, accuracy "
             f"{values['accuracy']:.1%}   validation: loss {values['val_loss']:.4f}, accuracy {values['val_accuracy']:.1%}   "
@@ -97,23 +97,26 @@ class History(keras.callbacks.Callback):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Keeps the last epoch, and the best: the highest validation accuracy, and among equals the lowest validation loss."""
+    """Keeps the last epoch, and the best.
 
-    def __init__(self, run: RunDir) -> None:
+    By accuracy that is the highest validation accuracy, and among equals the lowest validation loss; by loss the lowest
+    validation loss.
+    """
+
+    def __init__(self, run: RunDir, best_by: Literal["accuracy", "loss"]) -> None:
         super().__init__()
-        self.run = run
+        self.run, self.best_by = run, best_by
         self.best: tuple[float, float] | None = None
         self.best_epoch = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         values = {name: float(value) for name, value in (logs or {}).items()}
         facts = {"epoch": epoch + 1, **values}
-        score = (values["val_accuracy"], -values["val_loss"])
+        score = (values["val_accuracy"] if self.best_by == "accuracy" else 0.0, -values["val_loss"])
         if self.best is None or score > self.best:
             self.best, self.best_epoch = score, epoch + 1
             save_checkpoint(self.run.best, self.model, facts)
-        facts |= {"best_epoch": self.best_epoch, "best_val_accuracy": self.best[0], "best_val_loss": -self.best[1]}
-        save_checkpoint(self.run.last, self.model, facts, self.model.optimizer)
+        save_checkpoint(self.run.last, self.model, {**facts, "best_epoch": self.best_epoch}, self.model.optimizer)
 
 
 def in_words(seconds: float) -> str:

@@ -12,10 +12,11 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from diptych.config import Config, ModelConfig, read_toml
+from diptych.config import Config, ModelConfig
 from diptych.errors import CheckpointError, ConfigError
 from diptych.model import resnet
 from diptych.model.network import build_network
+from diptych.presets import read_toml
 from diptych.storage import FORMAT_VERSION, RunDir, is_run, write_atomically
 
 log = logging.getLogger(__name__)

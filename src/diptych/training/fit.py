@@ -10,11 +10,12 @@ from diptych.config import Config, ModelConfig
 from diptych.data.loader import BatchLoader
 from diptych.data.manifest import Manifest
 from diptych.data.prepare import PixelStore
+from diptych.model import resnet
 from diptych.model.network import build_network
 from diptych.storage import RunDir
 from diptych.training.callbacks import Checkpoints, History, ProgressBar
 from diptych.training.checkpoint import StartWeights, save_keras_model, start_weights
-from diptych.training.optim import build_optimizer, plateau_callbacks
+from diptych.training.optim import LOSSES, build_optimizer, plateau_callbacks
 
 
 class OrderedBatches(keras.utils.PyDataset):
@@ -32,14 +33,14 @@ class OrderedBatches(keras.utils.PyDataset):
         return self.images[rows], self.labels[rows].astype(np.float32)[:, None]
 
 
-def compile_network(network: keras.Model, optimizer: keras.Optimizer) -> None:
-    """Compile for binary cross-entropy and accuracy.
+def compile_network(network: keras.Model, optimizer: keras.Optimizer, loss: str = "binary-crossentropy") -> None:
+    """Compile for a loss of LOSSES and accuracy.
 
     Every variable is made here. With variables left to be made in the first step, TensorFlow traces the graph twice, and
     the first step takes 36 s instead of 23 s (measured: docs/experiments.md).
     """
     optimizer.build(network.trainable_variables)
-    network.compile(optimizer, loss="binary_crossentropy", metrics=[keras.metrics.BinaryAccuracy(name="accuracy")])
+    network.compile(optimizer, loss=LOSSES[loss](), metrics=[keras.metrics.BinaryAccuracy(name="accuracy")])
 
 
 def start_network(config: Config, runs: Path) -> tuple[keras.Model, StartWeights]:
@@ -68,7 +69,8 @@ def fit(
     train, validation = (manifest.table.index[manifest.table["split"] == part].to_numpy() for part in ("train", "validation"))
     loader = BatchLoader(store.images, labels, train, settings.batch_size, config.augment, settings.seed)
     optimizer = build_optimizer(settings, settings.epochs * loader.steps_per_epoch, pretrained)
-    compile_network(network, optimizer)
+    network.get_layer(resnet.NAME).trainable = not settings.freeze_resnet50
+    compile_network(network, optimizer, settings.loss)
     network.fit(
         loader.stream(),
         shuffle=False,
@@ -78,7 +80,7 @@ def fit(
         verbose=0,
         callbacks=[
             ProgressBar(settings.epochs, loader.steps_per_epoch, settings.batch_size),
-            Checkpoints(run),
+            Checkpoints(run, settings.best_by),
             History(run, settings.epochs, settings.batch_size),
             *plateau_callbacks(settings),
         ],

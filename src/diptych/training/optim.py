@@ -1,5 +1,7 @@
 """Optimizers and learning-rate schedules."""
 
+from collections.abc import Callable, Mapping
+
 import keras
 
 from diptych.config import TrainingConfig
@@ -30,6 +32,12 @@ def build_optimizer(settings: TrainingConfig, steps: int, pretrained: bool = Fal
     if settings.optimizer == "adamw":
         return keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
     return keras.optimizers.Adam(rate)
+
+
+LOSSES: Mapping[str, Callable[[], keras.Loss]] = {
+    "binary-crossentropy": keras.losses.BinaryCrossentropy,
+    "focal": keras.losses.BinaryFocalCrossentropy,
+}
 
 
 def plateau_callbacks(settings: TrainingConfig) -> list[keras.callbacks.Callback]:

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from diptych.backend import describe_device, load_backend
-from diptych.config import Config, to_toml
+from diptych.config import Config
 from diptych.data.images import ImageSpec
 from diptych.data.manifest import SPLITS, Manifest, read_manifest
 from diptych.data.prepare import PixelStore, prepare, set_aside
 from diptych.data.splits import assign_splits
+from diptych.presets import to_toml
 from diptych.storage import RunDir, create_run, describe_environment, new_run, write_json, write_table, write_text
 
 log = logging.getLogger(__name__)
