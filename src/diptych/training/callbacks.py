@@ -9,6 +9,7 @@ from typing import Any, Literal
 import keras
 from tqdm import tqdm
 
+from diptych.backend import keep_freed_memory
 from diptych.storage import RunDir
 from diptych.training.checkpoint import save_checkpoint
 
@@ -38,6 +39,14 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.bar.close()
+
+
+class KeepMemory(keras.callbacks.Callback):
+    """Undoes, once the generators run, what TensorFlow does to the memory allocator for them."""
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if batch == 0:
+            keep_freed_memory()
 
 
 class History(keras.callbacks.Callback):
@@ -87,8 +96,10 @@ class History(keras.callbacks.Callback):
             os.fsync(file.fileno())
 
     def line(self, number: int, values: dict[str, float]) -> str:
-        # In the first step of the run the graph is built; that will not come again.
-        left = (values["seconds"] - (self.first_step_ended - self.epoch_started)) * (self.epochs - number)
+        # The first step of the run also builds the graph, which will not come again: a step of usual length instead.
+        usual_step = self.batch_size / values["images_per_second"]
+        epoch_seconds = values["seconds"] - (self.first_step_ended - self.epoch_started) + usual_step
+        left = epoch_seconds * (self.epochs - number)
         return (
             f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}   training: loss {values['loss']:.4f}, accuracy "
             f"{values['accuracy']:.1%}   validation: loss {values['val_loss']:.4f}, accuracy {values['val_accuracy']:.1%}   "

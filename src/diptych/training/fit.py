@@ -13,7 +13,7 @@ from diptych.data.prepare import PixelStore
 from diptych.model import resnet
 from diptych.model.network import build_network
 from diptych.storage import RunDir
-from diptych.training.callbacks import Checkpoints, History, ProgressBar
+from diptych.training.callbacks import Checkpoints, History, KeepMemory, ProgressBar
 from diptych.training.checkpoint import StartWeights, save_keras_model, start_weights
 from diptych.training.optim import LOSSES, build_optimizer, plateau_callbacks
 
@@ -80,6 +80,7 @@ def fit(
         verbose=0,
         callbacks=[
             ProgressBar(settings.epochs, loader.steps_per_epoch, settings.batch_size),
+            KeepMemory(),
             Checkpoints(run, settings.best_by),
             History(run, settings.epochs, settings.batch_size),
             *plateau_callbacks(settings),
