@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 
 
-def by_hand(data: Path) -> None:
+def by_hand(data: Path, epochs: int) -> None:
     import keras
     import numpy as np
     import pandas as pd
     from PIL import Image
     from sklearn.metrics import roc_auc_score
 
-    size, batch, epochs = 96, 32, 6
+    size, batch = 96, 32
     keras.utils.set_random_seed(0)
     table = pd.concat([pd.read_csv(data / f"{target}.csv") for target in (0, 1)], ignore_index=True)
     files = [data / str(target) / name for target, name in zip(table["target"], table["image_name"], strict=True)]
@@ -66,14 +66,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/elpv"))
     parser.add_argument("--seeds", type=int, default=1, help="Diptych is run with seeds 0, 1, ...; the mean is the value")
+    parser.add_argument("--epochs", type=int, default=6, help="epochs of the reference")
     parser.add_argument("--by-hand", action="store_true", help="the reference alone")
     arguments = parser.parse_args()
     if arguments.by_hand:
-        return by_hand(arguments.data)
+        return by_hand(arguments.data, arguments.epochs)
     with tempfile.TemporaryDirectory() as folder:
         ours = [diptych(arguments.data, Path(folder), seed) for seed in range(arguments.seeds)]
     started = time.perf_counter()
-    command = [sys.executable, __file__, "--by-hand", "--data", str(arguments.data)]
+    command = [sys.executable, __file__, "--by-hand", "--data", str(arguments.data), "--epochs", str(arguments.epochs)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     reference = json.loads(output.splitlines()[-1]) | {"seconds": time.perf_counter() - started}
     mean = {key: sum(run[key] for run in ours) / len(ours) for key in reference}

@@ -241,12 +241,15 @@ def test_parse__a_saved_config_is_read_back(tmp_path: Path) -> None:
 )
 def test_parse__every_key_is_a_flag(section: str, key: str) -> None:
     old = getattr(getattr(Config(), section), key)
-    others = {"resize": "crop", "attention": "none", "optimizer": "adamw", "schedule": "constant", "test_share": 0.2}
+    kind = typing.get_type_hints(SECTIONS[section])[key]
     flag = f"--{key.replace('_', '-')}"
     if isinstance(old, bool):
         arguments, new = [flag.replace("--", "--no-", 1) if old else flag], not old
+    elif typing.get_origin(kind) is Literal:
+        new = typing.get_args(kind)[-1]
+        arguments = [flag, new]
     else:
-        new = others.get(key) or {int: 123, float: 0.00001, str: "none", type(Path()): Path("elsewhere")}[type(old)]
+        new = 0.2 if key == "test_share" else {int: 123, float: 0.00001, str: "none", type(Path()): Path("elsewhere")}[type(old)]
         arguments = [flag, str(new)]
     assert getattr(getattr(settings_of(*arguments), section), key) == new != old
 
