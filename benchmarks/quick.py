@@ -33,7 +33,8 @@ def by_hand(data: Path, epochs: int) -> None:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.9
     steps = int(train.sum()) // batch
-    rate = keras.optimizers.schedules.CosineDecay(4e-5, int(epochs * steps * 0.75), 0.0, None, 1e-3, int(epochs * steps * 0.25))
+    warmup = epochs * steps // 4
+    rate = keras.optimizers.schedules.CosineDecay(4e-5, epochs * steps - warmup, warmup_target=1e-3, warmup_steps=warmup)
     network.compile(keras.optimizers.AdamW(rate, weight_decay=0.01), loss="binary_crossentropy", metrics=["accuracy"])
     generator = np.random.default_rng(0)
 
