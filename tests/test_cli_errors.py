@@ -242,3 +242,8 @@ def test_help__loads_nothing_heavy(command: str, tmp_path: Path) -> None:
     assert f"usage: diptych {command}".strip() in out
     assert "diptych" in imported
     assert imported.isdisjoint({"keras", "tensorflow", "jax", "torch", "pandas", "numpy", "PIL", "matplotlib", "sklearn"})
+
+
+def test_summary__refuses_an_image_size_below_32(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "--image-size", "8"]) == 2
+    assert "image_size is 8; expected 32" in capsys.readouterr().err

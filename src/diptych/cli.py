@@ -12,7 +12,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from diptych.backend import load_backend
-from diptych.config import Config, ModelConfig
+from diptych.config import Config, DataConfig, ModelConfig
 from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, DiptychError
 from diptych.presets import PRESETS, Preset, read_toml, with_preset
 
@@ -129,10 +129,11 @@ class Summary:
     """Height and width of the network's input, in pixels; at least 32."""
 
     def run(self) -> int:
+        size = DataConfig(image_size=self.image_size).image_size
         load_backend()
         from diptych.model.network import describe_parts, summarise
 
-        log.info("%s", describe_parts(summarise(self.model, self.image_size)))
+        log.info("%s", describe_parts(summarise(self.model, size)))
         return 0
 
 
