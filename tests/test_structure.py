@@ -10,13 +10,15 @@ PACKAGE = REPOSITORY / "src" / "diptych"
 # A file imports only from files above it in this list.
 ORDER = """
 errors rng config presets backend storage
-data.manifest data.images data.audit data.prepare data.splits data.augment data.loader data.samples
+data.tables data.manifest data.layouts data.fixes data.images data.store data.prepare data.twins data.shortcuts data.audit
+data.page data.splits data.augment data.loader data.preview data.samples
 model.resnet model.convnet model.attention model.network
-training.optim training.state training.checkpoint training.callbacks training.fit training.trainer
+training.optim training.state training.checkpoint training.callbacks training.fit training.trainer training.folds
 evaluation.metrics evaluation.predictions evaluation.calibration evaluation.saliency evaluation.plots evaluation.report
+evaluation.folds
 serving.artifact serving.export serving.predictor serving.app
 scaleout
-cli
+commands cli
 """.split()  # noqa: SIM905
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 250

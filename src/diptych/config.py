@@ -8,6 +8,8 @@ from diptych.errors import ConfigError
 
 Resize = Literal["stretch", "letterbox", "crop"]
 Attention = Literal["identity", "published", "none"]
+Augmentation = Literal["none", "light", "standard", "strong"]
+ClassWeights = Literal["none", "balanced", "sqrt"]
 
 
 def require(section: object, key: str, fits: bool, expected: str) -> None:
@@ -21,15 +23,29 @@ class DataConfig:
     """Where the images are and how they become pixels."""
 
     data: Path = Path()
-    """Folder that holds 0/, 1/, 0.csv and 1.csv; without it, the current folder."""
+    """Folder of the images, in one of the layouts of the README, or a CSV or Parquet table of them; without it, the
+    current folder."""
     image_size: int = 224
     """Height and width of the network's input, in pixels; at least 32."""
     resize: Resize = "stretch"
     """How an image that is not square is made square: stretched, padded with black, or cut to its middle."""
+    cache: Path = Path("~/.cache/diptych")
+    """Folder that keeps the prepared (decoded and resized) images for the next run."""
+    fixes: Path | None = None
+    """Table of corrections (fixes.csv: drop, relabel, group), as the page of `diptych check` writes it."""
+    split: Path | None = None
+    """Table with the columns path (or image_name) and split to take over, split.csv of a run say; images that it lacks are
+    assigned as usual."""
     validation_share: float = 0.15
-    """Share of the images kept for validation, unless the tables have a column `split`."""
+    """Share of the images kept for validation, unless the split is given."""
     test_share: float = 0.15
-    """Share of the images kept for the test, unless the tables have a column `split`."""
+    """Share of the images kept for the test, unless the split is given."""
+    group_column: str = "group"
+    """Column of the tables whose equal values (a patient, a module, a scene) stay in one part of the split."""
+    near_twins: bool = True
+    """Look for near twins (resized, re-encoded, cropped, mirrored or turned copies), and keep them in one part."""
+    allow_leaks: bool = False
+    """Go on although a given split has copies of an image, or a group, in more than one part."""
     max_unreadable: float = 0.05
     """Up to this share of unreadable images is set aside and listed; above it, training does not start."""
     strict: bool = False
@@ -46,8 +62,8 @@ class DataConfig:
 class AugmentConfig:
     """What is changed at random in each training image, drawn anew for each image and epoch."""
 
-    augment: bool = True
-    """Augment at all."""
+    augment: Augmentation = "standard"
+    """What the keys below begin with: none (all off), light (flips and tones), standard, or strong."""
     flip_horizontal: bool = True
     """Mirror left and right, half of the time."""
     flip_vertical: bool = True
@@ -64,11 +80,25 @@ class AugmentConfig:
     """Largest change of brightness, as a share of the full range."""
     contrast: float = 0.1
     """Largest change of contrast, as a share of it."""
+    colour: float = 0.0
+    """Largest change of saturation, and of the gain of each colour channel, as a share of it."""
+    blur: float = 0.0
+    """Largest standard deviation of the Gaussian blur, in pixels."""
+    erasing: float = 0.0
+    """Share of the images that lose a rectangle (Random Erasing: Zhong et al., AAAI 2020)."""
+    mixup: float = 0.0
+    """Alpha of MixUp's Beta distribution (Zhang et al., ICLR 2018); 0 turns it off."""
+    cutmix: float = 0.0
+    """Alpha of CutMix's Beta distribution (Yun et al., ICCV 2019); 0 turns it off. With both, each image takes one."""
 
     def __post_init__(self) -> None:
         require(self, "rotation", 0 <= self.rotation <= 180, "0 to 180 degrees")
-        for key in ("zoom", "shift", "brightness", "contrast"):
+        for key in ("zoom", "shift", "brightness", "contrast", "colour"):
             require(self, key, 0 <= getattr(self, key) < 1, "a share from 0 to below 1")
+        require(self, "blur", 0 <= self.blur <= 20, "0 to 20 pixels")
+        require(self, "erasing", 0 <= self.erasing <= 1, "a share from 0 to 1")
+        for key in ("mixup", "cutmix"):
+            require(self, key, 0 <= getattr(self, key) <= 10, "an alpha from 0 (off) to 10")
 
 
 @dataclass(frozen=True)
@@ -104,8 +134,11 @@ class TrainingConfig:
     """Passes over the training images."""
     batch_size: int = 32
     """Images per optimizer step."""
-    loss: Literal["binary-crossentropy", "focal"] = "binary-crossentropy"
-    """What is minimised: binary cross-entropy, or the focal loss (Lin et al., ICCV 2017), which favours hard images."""
+    loss: Literal["cross-entropy", "focal"] = "cross-entropy"
+    """What is minimised: cross-entropy (binary for two classes, else categorical), or the focal loss (Lin et al., ICCV
+    2017), which favours hard images."""
+    class_weights: ClassWeights = "none"
+    """Weight of each image by its class: none, balanced (each class counts the same), or sqrt (half the way)."""
     freeze_resnet50: bool = False
     """Leave the ResNet50 branch as it is loaded, its batch normalisation too; without it, all layers are trained."""
     best_by: Literal["accuracy", "loss"] = "accuracy"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from diptych.config import Config
+from diptych.config import Augmentation, AugmentConfig, Config
 from diptych.errors import ConfigError
 
 Preset = Literal["none", "quick"]
@@ -30,6 +30,33 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
 }
 
+# What --augment begins with: the keys of AugmentConfig that differ from its defaults.
+LEVELS: Mapping[Augmentation, Mapping[str, Any]] = {
+    "none": {
+        "flip_horizontal": False,
+        "flip_vertical": False,
+        "rotation": 0.0,
+        "zoom": 0.0,
+        "shift": 0.0,
+        "brightness": 0.0,
+        "contrast": 0.0,
+    },
+    "light": {"rotation": 0.0, "zoom": 0.0, "shift": 0.0},
+    "standard": {},
+    "strong": {
+        "rotation": 20.0,
+        "zoom": 0.25,
+        "shift": 0.15,
+        "brightness": 0.2,
+        "contrast": 0.3,
+        "colour": 0.2,
+        "blur": 1.0,
+        "erasing": 0.25,
+        "mixup": 0.2,
+        "cutmix": 1.0,
+    },
+}
+
 
 def nearest(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -43,12 +70,13 @@ def convert(value: Any, kind: Any, where: str) -> Any:
         if value not in choices:
             raise ConfigError(f"{where} is {value!r}; expected one of {', '.join(choices)}.")
         return value
-    if kind is Path and isinstance(value, str):
+    if kind in (Path, Path | None) and isinstance(value, str):
         return Path(value)
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise ConfigError(f"{where} is {value!r}; expected a value of type {kind.__name__}.")
+        expected = "path" if kind == Path | None else kind.__name__
+        raise ConfigError(f"{where} is {value!r}; expected a value of type {expected}.")
     return value
 
 
@@ -70,8 +98,15 @@ def override(base: Config, tables: Mapping[str, Any], source: str) -> Config:
             if key not in kinds:
                 raise ConfigError(f"{source}: unknown key {key} in [{name}]; {nearest(key, list(kinds))}")
         values = {key: convert(value, kinds[key], f"{source}: {key} in [{name}]") for key, value in keys.items()}
+        if name == "augment" and "augment" in values:
+            section = augmentation(values["augment"])
         sections[name] = dataclasses.replace(section, **values)
     return dataclasses.replace(base, **sections)
+
+
+def augmentation(level: Augmentation) -> AugmentConfig:
+    """Return the augmentation of a level, none of whose keys is left from elsewhere."""
+    return AugmentConfig(augment=level, **LEVELS[level])
 
 
 def with_preset(base: Config, preset: str) -> Config:
@@ -100,6 +135,8 @@ def to_toml(config: Config) -> str:
     for section in dataclasses.fields(config):
         lines.append(f"[{section.name}]")
         for key, value in vars(getattr(config, section.name)).items():
+            if value is None:
+                continue
             # A JSON string, number or boolean is the same text in TOML, but for the control character DEL.
             text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
             lines.append(f"{key} = {text}".replace("\x7f", "\\u007f"))

@@ -12,9 +12,10 @@ from making import make_image
 from diptych.config import AugmentConfig
 from diptych.data.augment import augment_image
 from diptych.data.loader import BatchLoader
+from diptych.presets import augmentation
 from diptych.rng import generator
 
-PLAIN = AugmentConfig(augment=False)
+PLAIN = augmentation("none")
 COUNT = 20
 # The row's number stands in the first pixel, so that a batch tells which images are in it.
 IMAGES = np.stack([make_image(row % 2, row, size=32) for row in range(COUNT)])

@@ -86,6 +86,6 @@ def test_defaults__train_every_layer(network):
 def test_losses__are_those_of_their_names():
     target, probability = np.array([[1.0], [0.0]]), np.array([[0.8], [0.4]])
     entropy = -np.log([0.8, 0.6])
-    assert float(LOSSES["binary-crossentropy"]()(target, probability)) == pytest.approx(entropy.mean(), rel=1e-5)
+    assert float(LOSSES["cross-entropy"]()(target, probability)) == pytest.approx(entropy.mean(), rel=1e-5)
     # Focal: each image weighted by (1 - probability of its true class) squared.
     assert float(LOSSES["focal"]()(target, probability)) == pytest.approx((entropy * [0.2**2, 0.4**2]).mean(), rel=1e-5)

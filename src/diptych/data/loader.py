@@ -65,7 +65,7 @@ class BatchLoader:
 
     def image(self, number: int, row: int) -> NDArray[np.uint8]:
         image: NDArray[np.uint8] = self.images[row]
-        if not self.settings.augment:
+        if self.settings.augment == "none":
             return image
         return augment_image(image, generator(self.seed, "augment", number, row), self.settings)
 

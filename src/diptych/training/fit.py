@@ -33,7 +33,7 @@ class OrderedBatches(keras.utils.PyDataset):
         return self.images[rows], self.labels[rows].astype(np.float32)[:, None]
 
 
-def compile_network(network: keras.Model, optimizer: keras.Optimizer, loss: str = "binary-crossentropy") -> None:
+def compile_network(network: keras.Model, optimizer: keras.Optimizer, loss: str = "cross-entropy") -> None:
     """Compile for a loss of LOSSES and accuracy.
 
     Every variable is made here. With variables left to be made in the first step, TensorFlow traces the graph twice, and

@@ -35,7 +35,7 @@ def build_optimizer(settings: TrainingConfig, steps: int, pretrained: bool = Fal
 
 
 LOSSES: Mapping[str, Callable[[], keras.Loss]] = {
-    "binary-crossentropy": keras.losses.BinaryCrossentropy,
+    "cross-entropy": keras.losses.BinaryCrossentropy,
     "focal": keras.losses.BinaryFocalCrossentropy,
 }
 
