@@ -13,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+SPLIT = Path(__file__).with_name("elpv_split.csv")
+
 
 def by_hand(data: Path, epochs: int) -> None:
     import keras
@@ -27,6 +29,7 @@ def by_hand(data: Path, epochs: int) -> None:
     files = [data / str(target) / name for target, name in zip(table["target"], table["image_name"], strict=True)]
     images = np.stack([np.asarray(Image.open(file).convert("RGB").resize((size, size))) for file in files])
     labels = table["target"].to_numpy(np.float32)[:, None]
+    table["split"] = table["image_name"].map(pd.read_csv(SPLIT, index_col="image_name")["split"])
     train, test = ((table["split"] == part).to_numpy() for part in ("train", "test"))
     network = keras.applications.ResNet50(weights=None, classes=1, classifier_activation="sigmoid", input_shape=(size, size, 3))
     for layer in network.layers:
@@ -56,7 +59,8 @@ def by_hand(data: Path, epochs: int) -> None:
 def diptych(data: Path, runs: Path, seed: int) -> dict[str, float]:
     command = [sys.executable, "-m", "diptych"]
     started = time.perf_counter()
-    flags = ["--data", str(data), "--preset", "quick", "--weights", "none", "--quarter-turns", "--seed", str(seed)]
+    flags = ["--data", str(data), "--split", str(SPLIT), "--preset", "quick", "--weights", "none", "--quarter-turns"]
+    flags += ["--seed", str(seed)]
     subprocess.run([*command, "train", *flags, "--runs", str(runs), "--name", f"seed{seed}"], check=True)
     subprocess.run([*command, "evaluate", f"seed{seed}", "--runs", str(runs)], check=True)
     figures = json.loads((runs / f"seed{seed}" / "evaluation" / "metrics.json").read_text())

@@ -17,20 +17,17 @@ import pandas as pd
 
 from diptych.backend import keep_freed_memory
 from diptych.config import Config, DataConfig, ModelConfig, TrainingConfig
-from diptych.data.images import ImageSpec
 from diptych.data.manifest import Manifest
-from diptych.data.prepare import PixelStore
 from diptych.storage import create_run
 from diptych.training.fit import compile_network, fit, start_network
 
 
-def made_data(count: int, size: int) -> tuple[Manifest, PixelStore]:
-    store = PixelStore(count + 2, ImageSpec(size))
-    store.images[:] = np.random.default_rng(0).integers(0, 256, store.images.shape, np.uint8)
+def made_data(count: int, size: int) -> tuple[Manifest, np.ndarray]:
+    images = np.random.default_rng(0).integers(0, 256, (count + 2, size, size, 3), np.uint8)
     names = [f"{number}.png" for number in range(count + 2)]
     table = pd.DataFrame({"path": names, "image_name": names, "target": np.arange(count + 2) % 2, "split": "train"})
     table.loc[count:, "split"] = "validation"
-    return Manifest(Path("made"), table), store
+    return Manifest(Path("made"), table, ("0", "1")), images
 
 
 def bare_images_per_second(network: keras.Model, images: np.ndarray, labels: np.ndarray, steps: int) -> float:
@@ -51,8 +48,8 @@ def main() -> None:
         model=ModelConfig(weights="none"),
         training=TrainingConfig(epochs=2, batch_size=arguments.batch_size),
     )
-    manifest, store = made_data(arguments.steps * arguments.batch_size, arguments.image_size)
-    images, labels = np.array(store.images[: arguments.batch_size]), np.ones((arguments.batch_size, 1), np.float32)
+    manifest, made = made_data(arguments.steps * arguments.batch_size, arguments.image_size)
+    images, labels = made[: arguments.batch_size], np.ones((arguments.batch_size, 1), np.float32)
     with tempfile.TemporaryDirectory() as folder:
         bare, _ = start_network(config, Path(folder))
         compile_network(bare, keras.optimizers.Adam(1e-4))
@@ -60,7 +57,7 @@ def main() -> None:
         before = bare_images_per_second(bare, images, labels, arguments.steps // 2)
         network, _ = start_network(config, Path(folder))
         run = create_run(Path(folder), "step")
-        fit(network, run, config, manifest, store)
+        fit(network, run, config, manifest, made)
         # Or the end of the validation's generator would slow the reference down, and flatter the ratio.
         keep_freed_memory()
         after = bare_images_per_second(bare, images, labels, arguments.steps - arguments.steps // 2)

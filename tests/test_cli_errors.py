@@ -10,9 +10,9 @@ import pytest
 from making import REPOSITORY, encode, encode_png, fingerprint, make_data, make_image, run_python, write_table
 
 from diptych.cli import main
-from diptych.config import Config, DataConfig
+from diptych.config import DataConfig
+from diptych.data.load import LoadedData, load, split
 from diptych.errors import DataError
-from diptych.training.trainer import load_data
 
 BOMB = encode_png((60000, 60000), 8, 0, None)
 TRUNCATED = encode(make_image(0, 1, 64))[:-2000]
@@ -42,8 +42,21 @@ def link_outside(data: Path) -> None:
     (data / "0" / "03.png").symlink_to(data.parent / "secret.png")
 
 
-def keep_two(data: Path) -> None:
-    write_table(data / "1.csv", [{"image_name": f"{number:02d}.png", "target": 1} for number in range(2)])
+def no_data(data: Path) -> None:
+    for name in ("0", "1"):
+        shutil.rmtree(data / name)
+        (data / f"{name}.csv").unlink()
+
+
+def one_class_folder(data: Path) -> None:
+    no_data(data)
+    (data / "cats").mkdir()
+    (data / "cats" / "00.png").write_bytes(encode(make_image(0)))
+
+
+def keep_one_each(data: Path) -> None:
+    for target in (0, 1):
+        write_table(data / f"{target}.csv", [{"image_name": "00.png", "target": target}])
 
 
 def broken(content: bytes) -> Change:
@@ -67,7 +80,9 @@ BAD_INPUTS: dict[str, tuple[Change, str, str]] = {
     "absolute on Windows": (table("C:\\x.png,0"), "DATA/0.csv, row 2: 'C:\\\\x.png' leaves the folder", "write a name inside"),
     "link outside": (link_outside, "DATA/0.csv, row 5: '03.png' is a link that leaves the folder", "put the file itself there"),
     "empty class": (table(), "DATA/0.csv: no rows, so the class is empty", "Each class needs images"),
-    "too few for a split": (keep_two, "class 1 has 2 readable images in DATA", "Add images"),
+    "nothing": (no_data, "DATA: no layout is recognised; found: images in no folder: 0", "Expected class folders"),
+    "one class": (one_class_folder, "no layout is recognised; found: folder cats/ (with images)", "Expected class folders"),
+    "too few for a split": (keep_one_each, "DATA: no image for validation", "Add images"),
     **{
         name: (broken(content), f"DATA/0.csv, row 5: DATA/0/03.png: {reason}", "Mend these files, or delete them")
         for name, (content, reason) in UNREADABLE.items()
@@ -75,8 +90,19 @@ BAD_INPUTS: dict[str, tuple[Change, str, str]] = {
 }
 
 
+def cache_of(data: Path) -> Path:
+    """A cache that is not looked at when a test says that nothing was done."""
+    return data.parent.with_name(f"{data.parent.name}-cache")
+
+
 def train_arguments(data: Path, *further: str) -> list[str]:
-    return ["train", "--data", str(data), "--runs", str(data.parent / "runs"), "--image-size", "32", *further]
+    places = ["--data", str(data), "--runs", str(data.parent / "runs"), "--cache", str(cache_of(data))]
+    return ["train", *places, "--image-size", "32", *further]
+
+
+def load_data(data: Path, max_unreadable: float = 0.05) -> LoadedData:
+    settings = DataConfig(data=data, image_size=32, cache=cache_of(data), max_unreadable=max_unreadable)
+    return split(load(settings, seed=0), settings)
 
 
 def assert_refused(code: int, out: str, err: str, data: Path) -> str:
@@ -102,8 +128,8 @@ def test_train__bad_input_is_named_and_nothing_is_done(data: Path, name: str, ca
 
 def test_train__the_same_folder_without_the_mistake_is_accepted(data: Path) -> None:
     """Else the test above would pass for any reason."""
-    manifest, store, problems = load_data(Config(data=DataConfig(data=data, image_size=32)))
-    assert (len(manifest.table), len(store.images), len(problems)) == (16, 16, 0)
+    loaded = load_data(data)
+    assert (len(loaded.manifest.table), len(loaded.store), len(loaded.problems)) == (16, 16, 0)
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
@@ -127,14 +153,15 @@ def test_load_data__up_to_five_percent_unreadable_is_set_aside(tmp_path: Path, n
     content, reason = UNREADABLE[name]
     broken(content)(data)
     before = fingerprint(tmp_path)
-    manifest, store, problems = load_data(Config(data=DataConfig(data=data, image_size=32)))
+    loaded = load_data(data)
+    manifest, problems = loaded.manifest, loaded.problems
     assert problems[["path", "target"]].to_dict("records") == [{"path": "0/03.png", "target": 0}]
     assert reason in problems["problem"].iloc[0]
     assert "0/03.png" not in set(manifest.table["path"])
     assert set(manifest.table["split"]) == {"train", "validation", "test"}
     assert manifest.table.index.tolist() == [row for row in range(20) if row != 3]
     for row, path in manifest.table["path"].items():
-        assert np.array_equal(store.images[row], make_image(int(path[0]), int(path[2:4])))
+        assert np.array_equal(loaded.store[row], make_image(int(path[0]), int(path[2:4])))
     assert fingerprint(tmp_path) == before
 
 
@@ -143,14 +170,15 @@ def test_load_data__one_more_than_five_percent_is_an_error(tmp_path: Path) -> No
     for number in (3, 4):
         (data / "0" / f"{number:02d}.png").write_bytes(b"x")
     with pytest.raises(DataError, match=re.compile(r"2 of 20 images cannot be read.*row 5: .*row 6: ", re.DOTALL)):
-        load_data(Config(data=DataConfig(data=data, image_size=32)))
+        load_data(data)
 
 
 def test_load_data__class_that_is_empty_once_the_unreadable_are_set_aside(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", count=3)
-    (data / "1" / "00.png").write_bytes(b"x")
-    with pytest.raises(DataError, match="class 1 has 2 readable images"):
-        load_data(Config(data=DataConfig(data=data, image_size=32, max_unreadable=0.5)))
+    for number in range(3):
+        (data / "1" / f"{number:02d}.png").write_bytes(b"x")
+    with pytest.raises(DataError, match="class 1 has 0 readable images"):
+        load_data(data, max_unreadable=0.5)
 
 
 IMPORTED = re.compile(r"^import time:.*\| +(\S+)$", re.MULTILINE)

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diptych.cli import Train, parse
+from diptych.cli import parse
+from diptych.commands import Preview, Train
 from diptych.config import AugmentConfig, Config, DataConfig, ModelConfig, TrainingConfig
 from diptych.errors import ConfigError
-from diptych.presets import PRESETS, override, read_toml, to_toml, with_preset
+from diptych.presets import LEVELS, PRESETS, augmentation, override, read_toml, to_toml, with_preset
 
 SECTIONS = {"data": DataConfig, "augment": AugmentConfig, "model": ModelConfig, "training": TrainingConfig}
 
@@ -26,6 +27,8 @@ def read(text: str, folder: Path, base: Config | None = None) -> Config:
 
 def values_of(kind: Any) -> st.SearchStrategy[Any]:
     """Values of a key's type, most of them out of the ordinary."""
+    if kind == Path | None:
+        return st.none() | values_of(Path)
     if typing.get_origin(kind) is Literal:
         return st.sampled_from(typing.get_args(kind))
     text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -65,7 +68,8 @@ def test_to_toml__odd_characters_in_a_path(tmp_path: Path, name: str) -> None:
 
 
 def test_to_toml__writes_every_key_once() -> None:
-    keys = [line.split(" = ")[0] for line in to_toml(Config()).splitlines() if " = " in line]
+    config = Config(data=DataConfig(fixes=Path("fixes.csv"), split=Path("split.csv")))
+    keys = [line.split(" = ")[0] for line in to_toml(config).splitlines() if " = " in line]
     assert keys == [field.name for section in SECTIONS.values() for field in dataclasses.fields(section)]
 
 
@@ -136,6 +140,11 @@ def test_read_toml__other_keys_stay_as_they_were(tmp_path: Path) -> None:
         ("augment", "shift", -0.1),
         ("augment", "brightness", 1.0),
         ("augment", "contrast", math.nan),
+        ("augment", "colour", 1.0),
+        ("augment", "blur", 20.5),
+        ("augment", "erasing", 1.1),
+        ("augment", "mixup", -0.1),
+        ("augment", "cutmix", math.inf),
         ("model", "width", 0.0),
         ("model", "width", 4.5),
         ("model", "dense_units", 0),
@@ -188,7 +197,7 @@ def test_config__defaults_are_the_users_own() -> None:
     assert training.schedule == "plateau"
     assert (config.data.image_size, config.data.resize, config.data.strict) == (224, "stretch", False)
     assert (config.data.validation_share, config.data.test_share, config.data.max_unreadable) == (0.15, 0.15, 0.05)
-    assert (config.augment.augment, config.model.weights, config.model.width) == (True, "imagenet", 1.0)
+    assert (config.augment.augment, config.model.weights, config.model.width) == ("standard", "imagenet", 1.0)
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
@@ -243,7 +252,9 @@ def test_parse__every_key_is_a_flag(section: str, key: str) -> None:
     old = getattr(getattr(Config(), section), key)
     kind = typing.get_type_hints(SECTIONS[section])[key]
     flag = f"--{key.replace('_', '-')}"
-    if isinstance(old, bool):
+    if kind == Path | None:
+        arguments, new = [flag, "elsewhere"], Path("elsewhere")
+    elif isinstance(old, bool):
         arguments, new = [flag.replace("--", "--no-", 1) if old else flag], not old
     elif typing.get_origin(kind) is Literal:
         new = typing.get_args(kind)[-1]
@@ -252,6 +263,32 @@ def test_parse__every_key_is_a_flag(section: str, key: str) -> None:
         new = 0.2 if key == "test_share" else {int: 123, float: 0.00001, str: "none", type(Path()): Path("elsewhere")}[type(old)]
         arguments = [flag, str(new)]
     assert getattr(getattr(settings_of(*arguments), section), key) == new != old
+
+
+def test_augment__a_level_leaves_nothing_of_another(tmp_path: Path) -> None:
+    strong, plain = augmentation("strong"), vars(AugmentConfig())
+    changed = {key for key, value in vars(strong).items() if value != plain[key]}
+    assert changed == {"augment", *LEVELS["strong"]}
+    assert settings_of("--augment", "strong").augment == strong
+    assert settings_of("--preset", "quick", "--augment", "strong").augment == strong
+    assert read('[augment]\naugment = "strong"', tmp_path, with_preset(Config(), "quick")).augment == strong
+
+
+def test_augment__a_key_wins_over_the_level(tmp_path: Path) -> None:
+    expected = dataclasses.replace(augmentation("none"), rotation=5.0)
+    assert settings_of("--rotation", "5", "--augment=none").augment == expected
+    assert read('[augment]\nrotation = 5\naugment = "none"', tmp_path).augment == expected
+
+
+def test_augment__none_is_all_off() -> None:
+    off = augmentation("none")
+    assert {getattr(off, field.name) for field in dataclasses.fields(off)} == {"none", False}
+
+
+def test_preview__takes_the_level_too() -> None:
+    command = parse(["preview", "--augment", "light", "--blur", "2"])
+    assert isinstance(command, Preview)
+    assert command.augment == dataclasses.replace(augmentation("light"), blur=2.0)
 
 
 def test_config__no_key_stands_in_two_sections() -> None:

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from making import run_python
 
+from diptych.environment import describe_environment
 from diptych.errors import CheckpointError, ConfigError
 from diptych.storage import (
     FORMAT_VERSION,
     RunDir,
     create_run,
-    describe_environment,
     find_run,
     is_run,
     read_environment,

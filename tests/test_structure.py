@@ -9,9 +9,11 @@ from making import REPOSITORY, run_python
 PACKAGE = REPOSITORY / "src" / "diptych"
 # A file imports only from files above it in this list.
 ORDER = """
-errors rng config presets backend storage
-data.tables data.manifest data.layouts data.fixes data.images data.store data.prepare data.twins data.shortcuts data.audit
-data.page data.splits data.augment data.loader data.preview data.samples
+errors rng config presets backend storage environment
+data.images data.tables data.manifest data.folders data.listings data.layouts data.fixes
+data.cache data.store data.decoding data.prepare data.waves data.twins data.shortcuts data.quality
+data.findings data.audit data.page data.check
+data.splits data.folds data.load data.augment data.loader data.preview data.samples
 model.resnet model.convnet model.attention model.network
 training.optim training.state training.checkpoint training.callbacks training.fit training.trainer training.folds
 evaluation.metrics evaluation.predictions evaluation.calibration evaluation.saliency evaluation.plots evaluation.report

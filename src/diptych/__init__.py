@@ -2,14 +2,15 @@
 
 The way of the data, and where to read on:
 
-    data.manifest       the two tables, checked            -> Manifest
+    data.layouts        folders and tables, checked        -> Manifest
     data.prepare        every image decoded once           -> PixelStore
+    data.audit          what is wrong with them            -> Audit
     data.splits         train, validation, test
     data.loader         batch = f(seed, step)              -> BatchLoader
     model.network       pixels in, probability out         -> keras.Model
     training.trainer    the main path                      -> RunDir
     evaluation.report   test figures, plots, predictions
-    cli                 one command a verb
+    commands            one command a verb
 
 `import diptych` is light: each public name is loaded when it is first used.
 """
@@ -30,7 +31,7 @@ _HOMES = {
     "evaluate": "diptych.evaluation.report",
     "load_run_network": "diptych.training.checkpoint",
     "predict": "diptych.evaluation.predictions",
-    "read_manifest": "diptych.data.manifest",
+    "read_manifest": "diptych.data.layouts",
     "train": "diptych.training.trainer",
 }
 

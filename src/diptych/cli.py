@@ -1,164 +1,27 @@
-"""The command line: one command a verb. Each imports its module inside, so that --help and a bad flag answer at once."""
+"""The command line: from arguments to a command, and from its outcome to an exit code."""
 
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
+from tyro.conf import OmitArgPrefixes, subcommand
 
-from diptych.backend import load_backend
-from diptych.config import Config, DataConfig, ModelConfig
+from diptych.commands import Cache, Check, Evaluate, Plot, Predict, Preview, Samples, Summary, Train
+from diptych.config import Augmentation, Config
 from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, DiptychError
-from diptych.presets import PRESETS, Preset, read_toml, with_preset
+from diptych.presets import PRESETS, augmentation, override, read_toml, with_preset
 
 log = logging.getLogger("diptych")
 
-RUNS = Path("runs")
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train the dual model on a data folder. A flag wins over the TOML file, the file over the preset."""
-
-    settings: Annotated[Config, arg(name="")] = field(default_factory=Config)
-    preset: Preset = "none"
-    """Settings to begin with; quick: small images and few epochs, for a first look on a CPU."""
-    config: Path | None = None
-    """TOML file with settings to begin with; every run has one, config.toml."""
-    runs: Path = RUNS
-    """Folder that the run's folder is made in."""
-    name: str = ""
-    """Name of the run; without one, the date and time."""
-
-    def run(self) -> int:
-        from diptych.training.trainer import train
-
-        run = train(self.settings, self.runs, self.name)
-        log.info("Next: diptych evaluate %s", run.root)
-        return 0
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Test a run on the images that its split keeps for the test."""
-
-    of: Annotated[Positional[Path | None], arg(name="run")] = None
-    """The run's folder or name; without one, the newest."""
-    data: Path | None = None
-    """The data folder, where it has moved since the training."""
-    runs: Path = RUNS
-    """Folder that holds the runs."""
-
-    def run(self) -> int:
-        from diptych.storage import find_run
-
-        run = find_run(self.of, self.runs)
-        load_backend()
-        from diptych.evaluation.report import describe, evaluate
-
-        figures = evaluate(run, self.data)
-        log.info("%s\n\nwritten: %s, %s", describe(figures), run.metrics, run.predictions)
-        return 0
-
-
-@dataclass(frozen=True)
-class Plot:
-    """Draw accuracy, loss and learning rate against the epoch, and the confusion matrix and ROC curve of the test."""
-
-    of: Annotated[Positional[Path | None], arg(name="run")] = None
-    """The run's folder or name; without one, the newest."""
-    runs: Path = RUNS
-    """Folder that holds the runs."""
-
-    def run(self) -> int:
-        from diptych.storage import find_run
-
-        run = find_run(self.of, self.runs)
-        from diptych.evaluation.plots import plot
-
-        for file in plot(run):
-            log.info("%s", file)
-        if not run.metrics.is_file():
-            log.info("No test figures yet: run diptych evaluate, then plot again for the confusion matrix and the ROC curve.")
-        return 0
-
-
-@dataclass(frozen=True)
-class Predict:
-    """Classify new images with a run: a table on the screen and a CSV file."""
-
-    places: Annotated[Positional[tuple[Path, ...]], arg(name="[run] path…")]
-    """The run's folder or name (without one, the newest), then image files and folders of images."""
-    output: Path | None = None
-    """Where to write the CSV file; without one, a new file in the run."""
-    runs: Path = RUNS
-    """Folder that holds the runs."""
-
-    def run(self) -> int:
-        from diptych.storage import find_run, is_run
-
-        first_is_run = bool(self.places) and (is_run(self.places[0]) or is_run(self.runs / self.places[0]))
-        run = find_run(self.places[0] if first_is_run else None, self.runs)
-        load_backend()
-        from diptych.evaluation.predictions import predict
-
-        table, place = predict(run, self.places[1:] if first_is_run else self.places, self.output)
-        log.info("%s", table.astype(object).fillna("-").to_string(index=False, float_format="{:.4f}".format))
-        unreadable = int((table["problem"] != "").sum())
-        log.info(
-            "\nrun %s: %d images classified, %d unreadable; written: %s",
-            run.root,
-            len(table) - unreadable,
-            unreadable,
-            place,
-        )
-        return EXIT_TROUBLE if unreadable else 0
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Print the dual model, part by part, with shapes, parameters and multiply-adds."""
-
-    model: Annotated[ModelConfig, arg(name="")] = field(default_factory=ModelConfig)
-    image_size: int = 224
-    """Height and width of the network's input, in pixels; at least 32."""
-
-    def run(self) -> int:
-        size = DataConfig(image_size=self.image_size).image_size
-        load_backend()
-        from diptych.model.network import describe_parts, summarise
-
-        log.info("%s", describe_parts(summarise(self.model, size)))
-        return 0
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Write out a real data set to begin with: the 2,624 solar cells of the package elpv-dataset (CC BY-NC-SA 4.0)."""
-
-    folder: Positional[Path] = Path("data/elpv")
-    """Folder to make."""
-    split: Path | None = None
-    """Table with the columns image_name and split to take over."""
-
-    def run(self) -> int:
-        from diptych.data.samples import LICENCE, write_elpv
-
-        cells = write_elpv(self.folder, self.split)
-        log.info("%d images written to %s\n%s", len(cells), self.folder, LICENCE)
-        return 0
-
-
-Command = Train | Evaluate | Plot | Predict | Summary | Samples
+Command = Check | Preview | Train | Evaluate | Plot | Predict | Summary | Cache | Samples
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """Turn the command line into a command; the defaults of `train` come from --config and --preset first.
+    """Turn the command line into a command; the defaults of `train` come from --config, --preset and --augment first.
 
     Raises:
         SystemExit: with 0 after --help, with 2 after a message about a wrong flag.
@@ -167,15 +30,21 @@ def parse(arguments: Sequence[str]) -> Command:
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", nargs="?", const="none", default="none", choices=None)
     early.add_argument("--config", nargs="?", type=Path)
+    early.add_argument("--augment", nargs="?")
     start, _ = early.parse_known_args(arguments)
     settings = with_preset(Config(), start.preset) if start.preset in PRESETS else Config()
     settings = read_toml(start.config, settings) if start.config else settings
+    level = start.augment if start.augment in get_args(Augmentation) else None
+    settings = override(settings, {"augment": {"augment": level}}, "--augment") if level else settings
     commands = (
-        Annotated[Train, subcommand("train", default=Train(settings))]
+        Annotated[Check, subcommand("check")]
+        | Annotated[Preview, subcommand("preview", default=Preview(augment=augmentation(level or "standard")))]
+        | Annotated[Train, subcommand("train", default=Train(settings))]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Plot, subcommand("plot")]
         | Annotated[Predict, subcommand("predict")]
         | Annotated[Summary, subcommand("summary")]
+        | Annotated[Cache, subcommand("cache")]
         | Annotated[Samples, subcommand("samples")]
     )
     description = "Turn a folder of labelled images into a classifier that can be trusted and shipped."

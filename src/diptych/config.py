@@ -60,7 +60,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """What is changed at random in each training image, drawn anew for each image and epoch."""
+    """What is changed at random in each training image, drawn anew for each image and epoch.
+
+    In Python, `presets.augmentation("strong")` gives the keys of a level; `augment` alone is its name.
+    """
 
     augment: Augmentation = "standard"
     """What the keys below begin with: none (all off), light (flips and tones), standard, or strong."""

@@ -3,13 +3,9 @@
 import hashlib
 import json
 import os
-import platform
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +14,8 @@ import pandas as pd
 from diptych.errors import CheckpointError, ConfigError
 
 FORMAT_VERSION = 1
-RECORDED_PACKAGES = (
-    "diptych", "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "pandas", "pillow",
-    "scikit-learn", "matplotlib", "safetensors",
-)  # fmt: skip
+# The classes of a run from before their names were written down.
+TWO_CLASSES = ("0", "1")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -78,6 +72,18 @@ class RunDir:
     @property
     def environment(self) -> Path:
         return self.root / "environment.json"
+
+    @property
+    def audit(self) -> Path:
+        return self.root / "audit.json"
+
+    @property
+    def folds(self) -> Path:
+        return self.root / "folds.csv"
+
+    @property
+    def classes(self) -> Path:
+        return self.root / "classes.json"
 
     @property
     def split(self) -> Path:
@@ -157,16 +163,24 @@ def is_run(folder: Path) -> bool:
     return RunDir(folder).config.is_file() and RunDir(folder).environment.is_file()
 
 
-def find_run(run: Path | None, runs: Path) -> RunDir:
+def find_run(run: Path | None, runs: Path, *, folds: bool = True) -> RunDir:
     """Find a run by its path or its name, or the newest one.
 
     Args:
         run: path of a run, or its name in `runs`; None for the run that was started last.
         runs: the folder that holds all runs.
+        folds: whether it may be the folder of a cross-validation.
 
     Raises:
-        CheckpointError: there is no such run, or none at all.
+        CheckpointError: there is no such run, or none at all, or it is a cross-validation.
     """
+    found = find_any_run(run, runs)
+    if found.folds.is_file() and not folds:
+        raise CheckpointError(f"{found.root} holds the runs of a cross-validation; name one of them: {found.root / 'fold-1'}.")
+    return found
+
+
+def find_any_run(run: Path | None, runs: Path) -> RunDir:
     if run is not None:
         for folder in (run, runs / run):
             if is_run(folder):
@@ -194,53 +208,27 @@ def read_environment(run: RunDir) -> dict[str, Any]:
     return environment
 
 
-def describe_environment(seed: int, device: str) -> dict[str, Any]:
-    """Describe what a run was made with.
+def write_classes(run: RunDir, class_names: Sequence[str]) -> None:
+    """Write the names of a run's classes in the order of their targets."""
+    write_json(run.classes, {"format_version": FORMAT_VERSION, "class_names": list(class_names)})
 
-    Args:
-        seed: the run's seed.
-        device: the backend and the devices that it trains on, in words.
+
+def read_classes(run: RunDir) -> tuple[str, ...]:
+    """Read the names of a run's classes in the order of their targets.
+
+    Raises:
+        CheckpointError: the file is damaged, or of a format that this version does not know.
     """
-    return {
-        "format_version": FORMAT_VERSION,
-        "created": datetime.now(UTC).isoformat(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "seed": seed,
-        "git_commit": git_commit(),
-        "python": platform.python_version(),
-        "packages": installed_versions(),
-        "system": platform.platform(),
-        "processor": processor_name(),
-        "cores": os.cpu_count(),
-        "memory_gib": memory_gib(),
-        "device": device,
-    }
-
-
-def git_commit() -> str | None:
-    """Return the commit of the working folder, "-dirty" behind it where files differ; None outside of git."""
+    if not run.classes.is_file():
+        return TWO_CLASSES
     try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def installed_versions() -> dict[str, str]:
-    found = {d.metadata["Name"].replace("_", "-"): d.version for d in metadata.distributions()}
-    return {name: found[name] for name in RECORDED_PACKAGES if name in found}
-
-
-def processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def memory_gib() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, OSError, ValueError):
-        return None
+        content = json.loads(run.classes.read_text(encoding="utf-8"))
+        version, names = content["format_version"], tuple(content["class_names"])
+        listed = isinstance(content["class_names"], list) and all(isinstance(name, str) for name in names)
+        if not listed or len(set(names)) < max(2, len(names)):
+            raise ValueError("class_names are not two or more names, each once")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{run.classes} is damaged: {error!r}. Bring back the file that the training wrote.") from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{run.root}: run format {version}; this version of Diptych reads {FORMAT_VERSION}.")
+    return names

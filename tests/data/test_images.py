@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Transpose
 
-from diptych.data.images import FORMATS, SUFFIXES, ImageSpec, decode_image, read_bytes
+from diptych.data.images import FORMATS, SUFFIXES, ImageFacts, ImageSpec, decode_image, decode_with_facts, read_bytes
 from diptych.errors import ConfigError, DataError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -401,3 +402,76 @@ def test_read_bytes__too_large(tmp_path: Path) -> None:
         file.truncate(2**30 + 1)  # A hole: it takes no room on the disk.
     with pytest.raises(DataError, match="at most 1 GiB"):
         read_bytes(tmp_path / "large.png")
+
+
+def facts_of(content: bytes) -> ImageFacts:
+    pixels, facts = decode_with_facts(content, ImageSpec(8))
+    assert np.array_equal(pixels, decode_image(content, ImageSpec(8)))
+    return facts
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_image_facts__format_and_size_as_stored(form: str) -> None:
+    facts = facts_of(encode(four_colours(40, 60), form))
+    assert (facts.format, facts.width, facts.height) == (form, 60, 40)
+    assert facts.mode == ("P" if form == "GIF" else "RGB")
+    assert (facts.orientation, facts.exif, facts.camera, facts.progressive) == (1, False, "", False)
+    assert (facts.quantization > 0) == (form == "JPEG")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_image_facts__exif(form: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110], exif[0x0112] = "Maker\0", "Model 7", orientation
+    facts = facts_of(encode(four_colours(40, 60), form, exif=exif))
+    assert (facts.exif, facts.camera, facts.orientation) == (True, "Maker Model 7", orientation)
+    assert (facts.width, facts.height) == (60, 40), "not turned"
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_image_facts__orientation_that_there_is_not(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert facts_of(encode(four_colours(), "JPEG", exif=exif)).orientation == 1
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
+def test_image_facts__mode_as_stored(mode: str) -> None:
+    assert facts_of(encode(Image.new(mode, (9, 9)), "PNG")).mode == mode
+
+
+def test_image_facts__size_of_a_jpeg_shrunk_on_load() -> None:
+    facts = facts_of(encode(np.zeros((300, 500, 3), np.uint8), "JPEG"))
+    assert (facts.width, facts.height) == (500, 300)
+
+
+def test_image_facts__quantization_tells_the_quality() -> None:
+    table = [17] * 64
+    assert facts_of(encode(make_image(0), "JPEG", qtables=[table, table])).quantization == 17
+    low, high = (facts_of(encode(make_image(0), "JPEG", quality=quality)).quantization for quality in (20, 95))
+    assert low > 5 * high
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_image_facts__progressive(progressive: bool) -> None:
+    assert facts_of(encode(make_image(0), "JPEG", progressive=progressive)).progressive == progressive
+
+
+def test_image_facts__jpeg_with_further_pictures_is_a_jpeg() -> None:
+    frames = [Image.fromarray(make_image(0, number)) for number in range(2)]
+    content = encode(frames[0], "MPO", save_all=True, append_images=frames[1:])
+    facts = facts_of(content)
+    assert (facts.format, facts.quantization > 0) == ("JPEG", True)
+
+
+@given(st.binary(max_size=60))
+def test_image_facts__damaged_exif_block_costs_no_image(block: bytes) -> None:
+    """What stands in the way of the camera's name only shall not make the image unreadable."""
+    content = encode(make_image(0), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0" + block)
+    with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
+        try:
+            image.getexif().get(0x0112)
+        except Exception:
+            return
+        assert facts_of(content).format == "JPEG"

@@ -1,13 +1,16 @@
-"""The two tables, read and checked; every wrong row is named."""
+"""The Manifest, and the tables of two class folders, read and checked: every wrong row is named."""
 
 import shutil
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 from making import fingerprint, make_data
 
-from diptych.data.manifest import OWN_COLUMNS, Manifest, read_manifest
+from diptych.data.layouts import read_manifest
+from diptych.data.manifest import LEAVES, OWN_COLUMNS, Manifest, natural_key, order_classes
 from diptych.errors import DataError
 
 
@@ -41,9 +44,9 @@ def test_read_manifest__says_where_each_image_is_listed(data: Path) -> None:
 
 
 def test_read_manifest__further_columns_are_kept_as_text(tmp_path: Path) -> None:
-    columns = {"type": ["mono", "NA", "", "ä,b"], "depth": ["007", "1e3", "1.50", "True"]}
+    columns = {"type": ["mono", "NA", "", "ä,b"], "label": ["007", "1e3", "1.50", "True"]}
     table = read_manifest(make_data(tmp_path / "data", count=4, columns=columns)).table
-    assert list(table.columns) == ["path", "image_name", "target", "type", "depth"]
+    assert list(table.columns) == ["path", "image_name", "target", "type", "label"]
     for column, values in columns.items():
         assert list(table[column]) == values * 2
 
@@ -224,3 +227,52 @@ def test_read_manifest__class_folder_may_be_a_link_itself(data: Path, tmp_path: 
 def test_manifest__table_is_checked_when_made(table: pd.DataFrame) -> None:
     with pytest.raises(DataError, match="a Manifest"):
         Manifest(Path(), table)
+
+
+@given(st.lists(st.integers(0, 10**12), min_size=1), st.sampled_from(["", "class ", "x", "é-"]))
+def test_natural_key__sorts_numbers_by_their_value(numbers: list[int], before: str) -> None:
+    names = [f"{before}{number} b" for number in numbers]
+    assert sorted(names, key=natural_key) == [f"{before}{number} b" for number in sorted(numbers)]
+
+
+@given(st.permutations(["10", "9", "a", "B", "b", "C1", "c02", "c10", "", " ", "é", "e\u0301", "٣", "²", "7" * 5000, "-1"]))
+def test_natural_key__order_follows_from_the_names_alone(names: list[str]) -> None:
+    assert sorted(names, key=natural_key) == [
+        *("", "9", "10", "7" * 5000, " ", "-1", "a", "B", "b", "C1", "c02", "c10", "²", "e\u0301", "é", "٣")
+    ]
+
+
+@given(st.text(), st.text())
+def test_natural_key__of_two_names_differs_and_can_be_compared(one: str, other: str) -> None:
+    assert (natural_key(one) < natural_key(other)) + (natural_key(other) < natural_key(one)) == (one != other)
+
+
+NAMES = st.text("aAbB 10é", min_size=1, max_size=3).filter(lambda name: name == name.strip())
+
+
+@given(st.lists(NAMES, min_size=2, unique_by=str.lower).flatmap(lambda names: st.tuples(st.just(names), st.permutations(names))))
+def test_order_classes__does_not_depend_on_the_order_of_the_images(lists: tuple[list[str], list[str]]) -> None:
+    names, shuffled = lists
+    ordered = order_classes(names, Path("data"), "a table")
+    assert sorted(ordered) == sorted(names)
+    assert order_classes([*shuffled, *names, *shuffled], Path("data"), "a table") == ordered
+
+
+@given(st.text("aA \u00e9", min_size=1, max_size=2), st.sampled_from([str.upper, str.title, "{} ".format, " {}".format]))
+def test_order_classes__names_that_are_nearly_one_are_refused(name: str, change: object) -> None:
+    other = change(name)  # type: ignore[operator]
+    if other == name:
+        return
+    with pytest.raises(DataError, match="differ only in case or blanks; give both one name"):
+        order_classes([name, other, "z"], Path("data"), "a table")
+
+
+@given(st.text("aC:./\\\0 \n"))
+@example("a/..")
+@example("//host/share/x")
+@example("..\\x")
+@example("a..b/..c")
+def test_leaves__is_what_pathlib_says_of_windows_paths(name: str) -> None:
+    assume(name[1:2] != ":" or name[0].isalpha())  # Python's versions differ on whether ".:" is a drive.
+    path = PureWindowsPath(name)
+    assert (LEAVES.search(name) is not None) == (bool(path.anchor) or ".." in path.parts or "\0" in name)

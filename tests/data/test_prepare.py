@@ -1,17 +1,28 @@
 """Every image decoded once; what cannot be read is set aside, or too much of it is an error."""
 
-import errno
 import hashlib
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 import pytest
-from making import encode, make_image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from making import REPOSITORY, encode, make_image
+from PIL import Image
 
+from diptych.data.cache import folder_of
 from diptych.data.images import ImageSpec, decode_image
 from diptych.data.manifest import Manifest
-from diptych.data.prepare import PixelStore, prepare, reserve, set_aside
+from diptych.data.prepare import COLUMNS, prepare, set_aside
 from diptych.errors import DataError
 
 SPEC = ImageSpec(32)
@@ -35,67 +46,240 @@ def make_outcome(count: int, bad: list[int]) -> pd.DataFrame:
     return pd.DataFrame({"sha256": [f"{number:064x}" for number in range(count)], "problem": problems})
 
 
-def test_prepare__images_are_in_the_order_of_their_paths(tmp_path: Path) -> None:
+def rows_of_index(cache: Path) -> int:
+    (index,) = folder_of(cache, SPEC).glob("index-*.sqlite")
+    connection = sqlite3.connect(index)
+    count: int = connection.execute("SELECT count(*) FROM images").fetchone()[0]
+    connection.close()
+    return count
+
+
+@pytest.fixture(params=["cache", None])
+def cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    return tmp_path_factory.mktemp("cache") if request.param else None
+
+
+def test_prepare__images_are_in_the_order_of_their_paths(tmp_path: Path, cache: Path | None) -> None:
     paths = write_images(tmp_path, 40)[::-1]
-    store, outcome = prepare(paths, SPEC)
-    assert store.images.shape == (40, 32, 32, 3)
-    assert store.images.dtype == np.uint8
-    for row, path in enumerate(paths):
-        assert np.array_equal(store.images[row], decode_image(path.read_bytes(), SPEC))
-    assert outcome["sha256"].tolist() == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-    assert set(outcome["problem"]) == {""}
+    for _ in range(2):
+        store, outcome = prepare(paths, SPEC, cache)
+        assert (len(store), store.spec) == (40, SPEC)
+        for row, path in enumerate(paths):
+            assert np.array_equal(store[row], decode_image(path.read_bytes(), SPEC))
+        assert outcome["sha256"].tolist() == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+        assert outcome["bytes"].tolist() == [path.stat().st_size for path in paths]
+        assert set(outcome["problem"]) == {""}
 
 
-def test_prepare__what_cannot_be_read_is_black_and_has_a_reason(tmp_path: Path) -> None:
-    paths = write_images(tmp_path, 5)
+def test_prepare__what_cannot_be_read_is_black_and_has_a_reason(tmp_path: Path, cache: Path | None) -> None:
+    paths = write_images(tmp_path, 6)
     paths[1].write_bytes(paths[1].read_bytes()[:300])
     paths[2].unlink()
     paths[3].write_text("no image")
-    store, outcome = prepare(paths, SPEC)
-    assert ["truncated" in outcome["problem"][1], "cannot be read" in outcome["problem"][2]] == [True, True]
-    assert "not an image" in outcome["problem"][3]
-    assert (outcome["problem"][[0, 4]] == "").all()
-    assert outcome["sha256"][2] == ""
-    assert outcome["sha256"][3] == hashlib.sha256(b"no image").hexdigest()
-    assert not store.images[1:4].any()
-    assert store.images[0].any()
-    assert store.images[4].any()
+    paths[4].write_bytes(b"")
+    for _ in range(2):
+        store, outcome = prepare(paths, SPEC, cache)
+        assert ["truncated" in outcome["problem"][1], "cannot be read" in outcome["problem"][2]] == [True, True]
+        assert "not an image" in outcome["problem"][3]
+        assert outcome["problem"][4] == "the file is empty"
+        assert (outcome["problem"][[0, 5]] == "").all()
+        assert outcome["sha256"][[2, 4]].tolist() == ["", ""]
+        assert outcome["sha256"][3] == hashlib.sha256(b"no image").hexdigest()
+        assert outcome["bytes"][1:5].tolist() == [300, 0, 8, 0]
+        assert outcome["format"].tolist() == ["PNG", "", "", "", "", "PNG"]
+        assert not store[np.arange(1, 5)].any()
+        assert store[0].any()
+        assert store[5].any()
 
 
-def test_prepare__no_images(tmp_path: Path) -> None:
-    store, outcome = prepare([], SPEC)
-    assert store.images.shape == (0, 32, 32, 3)
-    assert list(outcome.columns) == ["sha256", "problem"]
+def test_prepare__what_cannot_be_read_today_may_be_tomorrow(tmp_path: Path) -> None:
+    (path,) = write_images(tmp_path, 1)
+    path.rename(tmp_path / "away")
+    assert prepare([path], SPEC, tmp_path / "cache")[1]["problem"][0] == "the file cannot be read: No such file or directory"
+    path.mkdir()
+    assert "Is a directory" in prepare([path], SPEC, tmp_path / "cache")[1]["problem"][0]
+    path.rmdir()
+    (tmp_path / "away").rename(path)
+    store, outcome = prepare([path], SPEC, tmp_path / "cache")
+    assert outcome["problem"][0] == ""
+    assert store[0].any()
+
+
+def test_prepare__facts_of_the_files(tmp_path: Path, cache: Path | None) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110], exif[0x0112] = "Maker", "Model 7", 6
+    contents = [
+        encode(np.zeros((20, 30, 3), np.uint8), "JPEG", exif=exif, progressive=True),
+        encode(np.zeros((5, 4), np.uint8)),
+    ]
+    paths = [tmp_path / f"{number}.png" for number in range(2)]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    for _ in range(2):
+        outcome = prepare(paths, SPEC, cache)[1]
+        assert list(outcome.columns) == list(COLUMNS)
+        photo, cell = outcome.drop(columns=["sha256", "problem", "bytes", "quantization"]).to_dict("records")
+        assert photo == {
+            "format": "JPEG", "width": 30, "height": 20, "mode": "RGB", "orientation": 6, "exif": True,
+            "camera": "Maker Model 7", "progressive": True,
+        }  # fmt: skip
+        assert cell == {
+            "format": "PNG", "width": 4, "height": 5, "mode": "L", "orientation": 1, "exif": False,
+            "camera": "", "progressive": False,
+        }  # fmt: skip
+        assert outcome["quantization"][0] > 1
+        assert outcome["quantization"][1] == 0
+        assert outcome["exif"].dtype == bool
+        assert outcome["bytes"].dtype == outcome["width"].dtype == np.int64
+
+
+def test_prepare__no_images(cache: Path | None) -> None:
+    store, outcome = prepare([], SPEC, cache)
+    assert len(store) == 0
+    assert store[np.arange(0)].shape == (0, 32, 32, 3)
+    assert list(outcome.columns) == list(COLUMNS)
     assert outcome.empty
 
 
+def test_prepare__twins_share_their_pixels(tmp_path: Path) -> None:
+    paths = write_images(tmp_path, 3) * 2
+    paths[3] = Path(shutil.copy(paths[0], tmp_path / "copy.png"))
+    store, outcome = prepare(paths, SPEC, tmp_path / "cache")
+    assert store.slots[:3].tolist() == store.slots[3:].tolist()
+    assert outcome["sha256"][:3].tolist() == outcome["sha256"][3:].tolist()
+    (pixels,) = folder_of(tmp_path / "cache", SPEC).glob("pixels-*")
+    assert pixels.stat().st_size == 3 * 32 * 32 * 3
+
+
+def test_prepare__each_spec_has_pixels_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    path.write_bytes(encode(make_image(0)[:16]))
+    for spec in (ImageSpec(32), ImageSpec(16), ImageSpec(32, "crop"), ImageSpec(32, "letterbox")):
+        for _ in range(2):
+            assert np.array_equal(prepare([path], spec, tmp_path / "cache")[0][0], decode_image(path.read_bytes(), spec))
+
+
+def test_prepare__name_that_is_not_utf8(tmp_path: Path, cache: Path | None) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    try:
+        path.write_bytes(encode(make_image(1)))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    for _ in range(2):
+        assert np.array_equal(prepare([path], SPEC, cache)[0][0], decode_image(path.read_bytes(), SPEC))
+
+
 def test_prepare__draws_nothing_where_there_is_no_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    prepare(write_images(tmp_path, 3), SPEC)
+    prepare(write_images(tmp_path, 3), SPEC, None)
+    prepare(write_images(tmp_path, 3), SPEC, tmp_path / "cache")
     assert capfd.readouterr() == ("", "")
 
 
-def test_pixelstore__leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    store = PixelStore(3, SPEC)
-    store.images[1] = 9
-    assert list(tmp_path.iterdir()) == []
-    assert store.images.sum() == 9 * 32 * 32 * 3
+def test_prepare__says_what_it_will_take(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A slow disk, so that there is something left to say it of."""
+
+    class Slow(type(tmp_path)):  # type: ignore[misc]
+        def read_bytes(self) -> bytes:
+            time.sleep(0.01)
+            return super().read_bytes()
+
+    caplog.set_level("INFO")
+    prepare([Slow(path) for path in write_images(tmp_path, 120)], SPEC, tmp_path / "cache")
+    (message,) = caplog.messages
+    folder = re.escape(str(folder_of(tmp_path / "cache", SPEC)))
+    assert re.fullmatch(rf"preparing 120 images: 1 MiB on the disk in {folder}, about 1 MiB of memory, about \d+ s", message)
+    prepare(sorted(tmp_path.glob("*.png")), SPEC, tmp_path / "cache")
+    assert len(caplog.messages) == 1
 
 
-def test_pixelstore__more_than_the_disk_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(DataError, match=r"no room for the decoded images: .* GiB in .*TMPDIR"):
-        PixelStore(10**13, SPEC)
-    assert list(tmp_path.iterdir()) == []
+OPENED = """
+import sys
+from pathlib import Path
+from diptych.data.images import ImageSpec
+from diptych.data.prepare import prepare
+
+opened = []
+sys.addaudithook(lambda event, given: event == "open" and opened.append(str(given[0])))
+paths = sorted(Path(sys.argv[1]).glob("*.png"))
+prepare(paths, ImageSpec(32), Path(sys.argv[2]))
+print(*sorted(path.name for path in paths if str(path) in opened))
+"""
 
 
-def test_reserve__gives_the_file_its_size(tmp_path: Path) -> None:
-    with (tmp_path / "file").open("wb") as file:
-        reserve(file.fileno(), 5000)
-        assert (tmp_path / "file").stat().st_size == 5000
-        with pytest.raises(OSError) as caught:  # noqa: PT011
-            reserve(file.fileno(), 2**62)
-    assert caught.value.errno in (errno.ENOSPC, errno.EFBIG)
+def opened_by_prepare(folder: Path, cache: Path) -> list[str]:
+    """Prepare a folder in a process of its own, and return which of its images were opened."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    command = [sys.executable, "-c", OPENED, str(folder), str(cache)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120).stdout.split()
+
+
+@pytest.mark.slow
+def test_prepare__what_has_not_changed_is_not_even_opened(tmp_path: Path) -> None:
+    folder, cache = tmp_path / "data", tmp_path / "cache"
+    folder.mkdir()
+    paths = write_images(folder, 6)
+    time.sleep(2.1)  # Until then a file may still be in the making, and is read again.
+    assert opened_by_prepare(folder, cache) == [path.name for path in paths]
+    assert opened_by_prepare(folder, cache) == []
+    before = paths[0].stat()
+    paths[0].write_bytes(encode(make_image(1, 77)).ljust(before.st_size, b"\0")[: before.st_size])
+    os.utime(paths[0], ns=(before.st_atime_ns, before.st_mtime_ns))
+    paths[1].unlink()
+    paths[2].rename(folder / "renamed.png")
+    (folder / "added.png").write_bytes(encode(make_image(0, 99)))
+    assert opened_by_prepare(folder, cache) == ["000.png", "added.png", "renamed.png"]
+    assert rows_of_index(cache) == 6 + 2, "the renamed one was not decoded again"
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["write", "delete", "rename", "swap", "truncate"]), st.integers(0, 5), st.integers(0, 5)),
+    max_size=8,
+)
+
+
+@settings(max_examples=25)
+@given(STEPS)
+def test_prepare__whatever_happens_to_the_files(steps: list[tuple[str, int, int]]) -> None:
+    with TemporaryDirectory() as root:
+        folder, cache, seen = Path(root), Path(root) / "cache", set()
+        paths = [*write_images(folder, 4), folder / "004.png", folder / "005.png"]
+        for step, first, second in [("", 0, 0), *steps]:
+            change_files(step, paths[first], paths[second], second)
+            store, outcome = prepare(paths, SPEC, cache)
+            for row, path in enumerate(paths):
+                content = path.read_bytes() if path.exists() else None
+                try:
+                    expected = decode_image(content, SPEC) if content else None
+                except DataError:
+                    expected = None
+                assert np.array_equal(store[row], np.zeros((32, 32, 3)) if expected is None else expected)
+                assert outcome["sha256"][row] == (hashlib.sha256(content).hexdigest() if content else "")
+                seen |= {content} if content else set()
+            assert rows_of_index(cache) == len(seen), "each content is decoded once"
+
+
+def change_files(step: str, first: Path, second: Path, number: int) -> None:
+    if step == "write":
+        first.write_bytes(encode(make_image(0, 10 + number)))
+    elif step == "delete":
+        first.unlink(missing_ok=True)
+    elif step == "rename" and first.exists():
+        first.rename(second)
+    elif step == "swap" and first.exists() and second.exists():
+        content = first.read_bytes()
+        first.write_bytes(second.read_bytes())
+        second.write_bytes(content)
+    elif step == "truncate" and first.exists():
+        os.truncate(first, first.stat().st_size // 2)
+
+
+def test_prepare__a_store_keeps_its_pixels_when_files_change(tmp_path: Path) -> None:
+    paths = write_images(tmp_path, 3)
+    expected = [decode_image(path.read_bytes(), SPEC) for path in paths]
+    store, _ = prepare(paths, SPEC, tmp_path / "cache")
+    paths[1].write_bytes(encode(make_image(1, 50)))
+    assert not np.array_equal(prepare(paths, SPEC, tmp_path / "cache")[0][1], expected[1])
+    assert np.array_equal(store[np.arange(3)], expected)
 
 
 def test_set_aside__keeps_the_rows_of_the_store(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from making import fingerprint, write_table
+from diptych.data.layouts import read_manifest
+from making import fingerprint
 
-from diptych.data.manifest import read_manifest
 from diptych.data.samples import LICENCE, write_elpv
 from diptych.errors import ConfigError
 
@@ -47,31 +47,14 @@ def test_write_elpv__folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     assert fingerprint(tmp_path) == before
 
 
-def test_write_elpv__takes_over_a_split(tmp_path: Path, cells: Path) -> None:
-    names = read_manifest(cells).table["image_name"]
-    parts = [("train", "validation", "test")[number % 3] for number in range(len(names))]
-    write_table(tmp_path / "split.csv", [{"image_name": name, "split": part} for name, part in zip(names, parts, strict=True)])
-    write_elpv(tmp_path / "elpv", tmp_path / "split.csv")
-    table = read_manifest(tmp_path / "elpv").table
-    assert dict(zip(table["image_name"], table["split"], strict=True)) == dict(zip(names, parts, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("table", "expected"),
-    [
-        ("image_name,split\ncell0001.png,train\n", "no split for cell0002.png"),
-        ("image_name,part\ncell0001.png,train\n", "expected a table with the columns image_name and split"),
-        ("", "expected a table with the columns image_name and split"),
-        (None, "expected a table with the columns image_name and split"),
-    ],
-)
-def test_write_elpv__split_that_does_not_fit_makes_no_folder(tmp_path: Path, table: str | None, expected: str) -> None:
-    split = tmp_path / "split.csv"
-    if table is not None:
-        split.write_text(table)
-    with pytest.raises(ConfigError, match=expected):
-        write_elpv(tmp_path / "elpv", split)
-    assert not (tmp_path / "elpv").exists()
+def test_write_elpv__pseudo_modules_are_as_many_as_the_published_modules(cells: Path) -> None:
+    table = read_manifest(cells).table
+    assert table.groupby("type")["pseudo_module"].nunique().to_dict() == {"mono": 18, "poly": 26}
+    assert table.groupby("pseudo_module")["type"].nunique().max() == 1
+    # Contiguous in the order of the file names, which is the order of the published rows.
+    in_order = table.sort_values("image_name")["pseudo_module"]
+    assert (in_order != in_order.shift()).sum() == 44
+    assert in_order.value_counts().between(48, 72).all()
 
 
 def test_write_elpv__returns_what_it_wrote(tmp_path: Path) -> None:

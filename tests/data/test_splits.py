@@ -1,101 +1,283 @@
-"""Train, validation and test: stratified, seeded, each class in each part."""
+"""Train, validation and test: copies and groups stay together, and images that are added move nothing."""
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from making import write_table
 
+from diptych.data.folds import assign_folds
 from diptych.data.manifest import SPLITS, Manifest
-from diptych.data.splits import assign_splits
+from diptych.data.splits import (
+    assign_splits,
+    find_leaks,
+    find_units,
+    group_names,
+    hash_to_unit,
+    read_given,
+    unit_hashes,
+)
 from diptych.errors import DataError
 
-SIZES = st.tuples(st.integers(3, 80), st.integers(3, 80))
-SHARES = st.tuples(st.floats(0.05, 0.4), st.floats(0.05, 0.4))
 SEEDS = st.integers(0, 2**31 - 1)
+SHARES = (0.15, 0.15)
+few = settings(max_examples=30)
+NO_PAIRS = np.empty((0, 2), np.int64)
 
 
-def make_manifest(sizes: tuple[int, int], split: list[str] | None = None) -> Manifest:
+IMAGES = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 60), st.sampled_from(["", "", "", "P1", "P2", "P3", "P4"])),
+    min_size=30,
+    max_size=120,
+)
+
+GROUPED = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["P1", "P2", "P3", "P4", "P5"])), max_size=40)
+
+
+def make_manifest(images: list[tuple[int, int, str]], split: list[str] | None = None) -> Manifest:
     """A Manifest of images that do not exist, with gaps in its index as after unreadable images were taken out."""
-    targets = [0] * sizes[0] + [1] * sizes[1]
-    names = [f"{number}.png" for number in range(len(targets))]
-    table = pd.DataFrame({"path": names, "image_name": names, "target": targets})
+    names = [f"{number}.png" for number in range(len(images))]
+    table = pd.DataFrame(
+        {
+            "path": names,
+            "image_name": names,
+            "target": [target for target, _, _ in images],
+            "group": [group for _, _, group in images],
+            "sha256": [f"{content:064x}" for _, content, _ in images],
+        },
+        index=pd.Index(range(1, 2 * len(images) + 1, 2)),
+    )
     if split is not None:
         table["split"] = split
-    table.index = pd.Index(range(1, 2 * len(targets) + 1, 2))
-    return Manifest(Path("data"), table)
+    return Manifest(Path("data"), table, ("a", "b", "c"))
 
 
-def count(manifest: Manifest, splits: "pd.Series[str]") -> dict[tuple[int, str], int]:
-    pairs = list(zip(manifest.table["target"], splits, strict=True))
-    return {(target, part): pairs.count((target, part)) for target in (0, 1) for part in SPLITS}
+def facts(manifest: Manifest) -> pd.DataFrame:
+    """What `prepare` says of the files: equal content has equal facts."""
+    content = manifest.table["sha256"].map(lambda digest: int(digest, 16))
+    return pd.DataFrame({"width": 10 + content % 7, "height": 10, "bytes": 100 + content}, index=manifest.table.index)
 
 
-@given(SIZES, SHARES, SEEDS)
-def test_assign_splits__shares_are_met_within_one_image_of_each_class(
-    sizes: tuple[int, int], shares: tuple[float, float], seed: int
-) -> None:
-    manifest = make_manifest(sizes)
-    counts = count(manifest, assign_splits(manifest, *shares, seed))
-    for target, size in enumerate(sizes):
-        assert abs(counts[target, "validation"] - size * shares[0]) <= 1
-        assert abs(counts[target, "test"] - size * shares[1]) <= 1
-        assert sum(counts[target, part] for part in SPLITS) == size
+def plain(count: int, classes: int = 3) -> list[tuple[int, int, str]]:
+    return [(number % classes, number, "") for number in range(count)]
 
 
-@given(SIZES, st.floats(0.001, 0.998), st.floats(0.001, 0.998), SEEDS)
-def test_assign_splits__each_class_is_in_each_part(sizes: tuple[int, int], validation: float, test: float, seed: int) -> None:
-    manifest = make_manifest(sizes)
-    counts = count(manifest, assign_splits(manifest, validation, test * (1 - validation), seed))
-    assert min(counts.values()) >= 1
+def units_of(manifest: Manifest, pairs: np.ndarray = NO_PAIRS) -> pd.Series:
+    return find_units(manifest, pairs, manifest.table["group"])
 
 
-@given(SIZES, SHARES, SEEDS)
-def test_assign_splits__same_seed_same_split(sizes: tuple[int, int], shares: tuple[float, float], seed: int) -> None:
-    first, second = (assign_splits(make_manifest(sizes), *shares, seed) for _ in range(2))
-    assert first.equals(second)
-    assert first.index.equals(make_manifest(sizes).table.index)
+def split_of(manifest: Manifest, seed: int = 0, pairs: np.ndarray = NO_PAIRS, given: pd.Series | None = None) -> pd.Series:
+    units = units_of(manifest, pairs)
+    hashes = unit_hashes(manifest, units, manifest.table["group"], facts(manifest), seed)
+    given = pd.Series("", index=manifest.table.index) if given is None else given
+    return assign_splits(manifest, units, hashes, given, *SHARES)
 
 
-def test_assign_splits__other_seed_other_split() -> None:
-    manifest = make_manifest((40, 40))
-    assert not assign_splits(manifest, 0.15, 0.15, 0).equals(assign_splits(manifest, 0.15, 0.15, 1))
+def parts_per(parts: pd.Series, keys: pd.Series) -> pd.Series:
+    return parts[keys != ""].groupby(keys[keys != ""]).nunique()
 
 
-def test_assign_splits__classes_are_shuffled_independently() -> None:
-    manifest = make_manifest((40, 40))
-    splits = assign_splits(manifest, 0.15, 0.15, 0).tolist()
-    assert splits[:40] != splits[40:]
+@few
+@given(IMAGES, SEEDS, st.data())
+def test_assign_splits__no_copy_no_twin_and_no_group_stands_on_two_sides(images, seed, data):
+    manifest = make_manifest([*plain(300), *((c, 1000 + content, group) for c, content, group in images)])
+    rows = manifest.table.index.to_numpy()
+    pairs = data.draw(st.lists(st.tuples(st.sampled_from(rows), st.sampled_from(rows)), max_size=10))
+    parts = split_of(manifest, seed, np.array(pairs, np.int64).reshape(-1, 2))
+    assert set(parts) <= set(SPLITS)
+    assert parts_per(parts, manifest.table["sha256"]).max() == 1
+    assert (parts_per(parts, manifest.table["group"]) == 1).all()
+    assert all(parts[first] == parts[second] for first, second in pairs)
 
 
-@given(st.lists(st.sampled_from(SPLITS), min_size=8, max_size=40), SEEDS)
-def test_assign_splits__a_column_split_is_obeyed(middle: list[str], seed: int) -> None:
-    split = [*SPLITS, *middle, *SPLITS]
-    manifest = make_manifest((len(split) // 2, len(split) - len(split) // 2), split)
-    assert assign_splits(manifest, 0.3, 0.3, seed).tolist() == split
+@few
+@given(GROUPED, GROUPED, SEEDS)
+def test_assign_splits__added_images_of_old_and_new_groups_move_nothing(old, new, seed):
+    # Three hundred images of each class without a group, so that no part is ever empty.
+    images = [*plain(900), *((target, 1000 + number, group) for number, (target, group) in enumerate([*old, *new]))]
+    before = split_of(make_manifest(images[: 900 + len(old)]), seed)
+    after = split_of(make_manifest(images), seed)
+    assert before.equals(after[before.index])
 
 
-def test_assign_splits__three_images_of_a_class_are_enough() -> None:
-    manifest = make_manifest((3, 3))
-    assert set(count(manifest, assign_splits(manifest, 0.15, 0.15, 0)).values()) == {1}
+@few
+@given(st.integers(200, 400), st.integers(1, 200), SEEDS)
+def test_assign_splits__added_images_without_groups_move_nothing_at_all(old, new, seed):
+    images = plain(old + new)
+    before = split_of(make_manifest(images[:old]), seed)
+    after = split_of(make_manifest(images), seed)
+    assert before.equals(after[before.index])
 
 
-@pytest.mark.parametrize(("sizes", "name"), [((2, 9), "class 0 has 2"), ((9, 2), "class 1 has 2"), ((0, 9), "class 0 has 0")])
-def test_assign_splits__too_few_images(sizes: tuple[int, int], name: str) -> None:
-    with pytest.raises(DataError, match=f"{name} readable images in data; .* at least 3. Add images"):
-        assign_splits(make_manifest(sizes), 0.15, 0.15, 0)
+@few
+@given(st.integers(200, 400), st.integers(1, 200), SEEDS)
+def test_assign_splits__copies_that_come_later_follow_the_old_ones(old, new, seed):
+    images = plain(old)
+    before = split_of(make_manifest(images), seed)
+    after = split_of(make_manifest([*images, *images[:new]]), seed)
+    assert before.equals(after[before.index])
+    assert after.iloc[old:].tolist() == before.iloc[: len(after) - old].tolist()
+
+
+@few
+@given(st.randoms(use_true_random=False), SEEDS)
+def test_assign_splits__the_order_of_the_images_does_not_matter(random, seed):
+    images = plain(200)
+    shuffled = random.sample(images, len(images))
+    contents = [make_manifest(found).table["sha256"] for found in (images, shuffled)]
+    parts = [split_of(make_manifest(found), seed) for found in (images, shuffled)]
+    first, second = (dict(zip(content, part, strict=True)) for content, part in zip(contents, parts, strict=True))
+    assert first == second
+
+
+def test_assign_splits__shares_hold_in_each_class():
+    parts = split_of(make_manifest(plain(30_000)))
+    targets = pd.Series([target for target, _, _ in plain(30_000)], index=parts.index)
+    shares = pd.crosstab(targets, parts, normalize="index")
+    # Three standard deviations of a share of 15 % of 10,000 images are 1.1 %.
+    assert (abs(shares["test"] - 0.15) < 0.011).all()
+    assert (abs(shares["validation"] - 0.15) < 0.011).all()
+
+
+def test_assign_splits__another_seed_another_split():
+    manifest = make_manifest(plain(300))
+    assert not split_of(manifest, 1).equals(split_of(manifest, 2))
+    assert split_of(manifest, 1).equals(split_of(manifest, 1))
+
+
+@given(st.integers(3, 12), SEEDS)
+def test_assign_splits__each_class_of_three_is_in_each_part(size, seed):
+    manifest = make_manifest(plain(3 * size))
+    found = pd.crosstab(manifest.table["target"], split_of(manifest, seed))
+    assert found.shape == (3, 3)
+    assert found.to_numpy().min() >= 1
+
+
+def test_assign_splits__a_class_that_cannot_be_trained_is_an_error():
+    images = [*plain(60, 2), (2, 900, "P1"), (2, 901, "P1")]
+    manifest = make_manifest(images)
+    seed = next(seed for seed in range(100) if hash_to_unit(seed, "group P1") < 0.3)
+    with pytest.raises(DataError, match="class c has 2 readable images in data, and none of them is left for training"):
+        split_of(manifest, seed)
+
+
+def test_near_twins__the_larger_image_says_where_they_go():
+    manifest = make_manifest(plain(100))
+    sizes = facts(manifest).assign(bytes=100)
+    sizes["width"] = range(10, 110)
+    big, small = manifest.table.index[[99, 0]]
+    units = units_of(manifest, np.array([[small, big]]))
+    hashes = unit_hashes(manifest, units, manifest.table["group"], sizes, 5)
+    assert hashes[units[small]] == hash_to_unit(5, f"content {manifest.table['sha256'][big]}")
+
+
+@few
+@given(st.lists(st.sampled_from([*SPLITS, ""]), min_size=60, max_size=60), SEEDS)
+def test_given_parts__stay(parts, seed):
+    given = ["train", "train", "train", "validation", "test", *parts]
+    manifest = make_manifest(plain(65), given)
+    found = split_of(manifest, seed, given=read_given(manifest, None))
+    stated = manifest.table["split"] != ""
+    assert found[stated].tolist() == manifest.table["split"][stated].tolist()
+
+
+def test_given_parts__copies_and_groups_of_given_images_join_them():
+    manifest = make_manifest([*plain(60), (0, 7, ""), (0, 700, "G")])
+    given = pd.Series("train", index=manifest.table.index)
+    given.iloc[[1, 2, 7]], given.iloc[[3, 4, 5]], given.iloc[[60, 61]] = "test", "validation", ""
+    manifest.table.loc[manifest.table.index[1], "group"] = "G"
+    found = split_of(manifest, given=given)
+    assert found.iloc[60] == found.iloc[7] == "test"
+    assert found.iloc[61] == found.iloc[1] == "test"
+
+
+def test_given_parts__a_copy_of_images_on_two_sides_is_in_none():
+    manifest = make_manifest([*plain(60), (0, 700, "")])
+    given = pd.Series("train", index=manifest.table.index)
+    given.iloc[[1, 2]], given.iloc[[3, 4]], given.iloc[60] = "test", "validation", ""
+    new = manifest.table.index[60]
+    pairs = np.array([[manifest.table.index[1], new], [manifest.table.index[3], new]])
+    assert split_of(manifest, given=given, pairs=pairs).iloc[60] == ""
+
+
+@pytest.mark.parametrize("missing", ["validation", "test"])
+def test_given_parts__a_part_that_is_given_nowhere_is_drawn_from_training(missing, caplog):
+    other = "test" if missing == "validation" else "validation"
+    manifest = make_manifest(plain(300), ["train"] * 200 + [other] * 100)
+    with caplog.at_level("INFO", "diptych"):
+        found = split_of(manifest, given=read_given(manifest, None))
+    assert (found.iloc[200:] == other).all()
+    assert 15 <= (found.iloc[:200] == missing).sum() <= 50
+    assert set(found.iloc[:200]) == {"train", missing}
+    assert f"No image is given for {missing}" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["path", "image_name"])
+def test_read_given__a_file_is_taken_over(tmp_path, key):
+    manifest = make_manifest(plain(4))
+    rows = [{key: "2.png", "split": "Val"}, {key: "0.png", "split": "train"}, {key: "gone.png", "split": "test"}]
+    write_table(tmp_path / "split.csv", rows)
+    assert read_given(manifest, tmp_path / "split.csv").tolist() == ["train", "", "validation", ""]
 
 
 @pytest.mark.parametrize(
-    ("split", "expected"),
+    ("rows", "expected"),
     [
-        (["train", "train", "test"] * 2, "no readable image for validation"),
-        (["train", "validation", "train"] * 2, "no readable image for test"),
-        (["validation", "test", "test"] * 2, "no readable image for train"),
-        (["train", "validation", "test", "validation", "validation", "test"], "gives class 1 no readable image for training"),
+        ([{"path": "0.png"}], "expected the columns path"),
+        ([{"path": "0.png", "split": "exam"}], "row 2: 'exam' is not a split"),
+        ([{"path": "0.png", "split": "test"}] * 2, "row 3: '0.png' is listed twice"),
+        ([{"path": "other/0.png", "split": "test"}], "names none of the images in data, such as 0.png"),
     ],
 )
-def test_assign_splits__column_split_that_leaves_a_part_empty(split: list[str], expected: str) -> None:
+def test_read_given__mistake_is_named(tmp_path, rows, expected):
+    write_table(tmp_path / "split.csv", rows)
     with pytest.raises(DataError, match=expected):
-        assign_splits(make_manifest((3, 3), split), 0.15, 0.15, 0)
+        read_given(make_manifest(plain(4)), tmp_path / "split.csv")
+
+
+def test_read_given__names_that_are_not_unique_need_a_path(tmp_path):
+    manifest = make_manifest(plain(4))
+    manifest.table["image_name"] = "same.png"
+    write_table(tmp_path / "split.csv", [{"image_name": "same.png", "split": "test"}])
+    with pytest.raises(DataError, match=r"two images are named 'same\.png'"):
+        read_given(manifest, tmp_path / "split.csv")
+
+
+def test_group_names__a_column_that_is_asked_for_must_be_there():
+    with pytest.raises(DataError, match="no column patient to group by; the tables have group"):
+        group_names(make_manifest(plain(4)), "patient")
+
+
+def test_find_leaks__are_named_by_path():
+    manifest = make_manifest([(0, 1, "P1"), (0, 1, ""), (1, 2, "P1"), (2, 3, "")])
+    parts = pd.Series(["train", "test", "train", "test"], index=manifest.table.index)
+    assert find_leaks(manifest.table, parts, manifest.table["sha256"]) == [("0.png", "1.png")]
+    assert find_leaks(manifest.table, parts, manifest.table["group"]) == []
+
+
+@few
+@given(IMAGES, SEEDS, st.integers(2, 5))
+def test_assign_folds__units_stay_whole_and_each_image_is_tested_once(images, seed, folds):
+    manifest = make_manifest([*plain(60), *((c, 1000 + content, group) for c, content, group in images)])
+    units = units_of(manifest)
+    hashes = unit_hashes(manifest, units, manifest.table["group"], facts(manifest), seed)
+    found = assign_folds(manifest, units, hashes, folds, seed)
+    assert found.groupby(units).nunique().max() == 1
+    assert set(found) == set(range(1, folds + 1))
+
+
+def test_assign_folds__classes_are_even():
+    manifest = make_manifest(plain(300))
+    units = units_of(manifest)
+    found = assign_folds(manifest, units, unit_hashes(manifest, units, manifest.table["group"], facts(manifest), 0), 5, 0)
+    assert (pd.crosstab(manifest.table["target"], found) == 20).all(axis=None)
+
+
+def test_assign_folds__too_few_images_for_the_folds():
+    manifest = make_manifest([*plain(60, 2), (2, 900, "P1"), (2, 901, "P1"), (2, 902, "")])
+    units = units_of(manifest)
+    with pytest.raises(DataError, match="class c has 2 images or groups that are not copies; 5 folds need 5"):
+        assign_folds(manifest, units, unit_hashes(manifest, units, manifest.table["group"], facts(manifest), 0), 5, 0)

@@ -1,16 +1,23 @@
 """Runs that several tests of the evaluation look at."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 import running
+from contract import randomise
+from making import encode, make_image
+from numpy.typing import NDArray
 
-from diptych.config import Config
+from diptych.config import Config, DataConfig, ModelConfig
 from diptych.evaluation.metrics import compute_metrics
+from diptych.model.network import build_network
 from diptych.presets import to_toml
-from diptych.storage import RunDir, write_json, write_table, write_text
+from diptych.storage import RunDir, sha256, write_atomically, write_classes, write_json, write_table, write_text
+from diptych.training.checkpoint import save_checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +47,54 @@ def run(tmp_path: Path) -> RunDir:
     )
     write_table(run.history, history)
     return run
+
+
+@dataclass(frozen=True)
+class Handmade:
+    """A run of three classes that was never trained: the weights of its network are random.
+
+    Attributes:
+        run: with config, class names, split and best checkpoint.
+        data: the data folder.
+        network: what is in the checkpoint.
+        pixels: uint8 (N, 32, 32, 3), of the test images in their order.
+        targets: (N,), of the test images.
+    """
+
+    run: RunDir
+    data: Path
+    network: keras.Model
+    pixels: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+
+
+THREE = ("ash", "10 birch", "2 cedar")
+
+
+@pytest.fixture(scope="session")
+def of_three(tmp_path_factory: pytest.TempPathFactory) -> Handmade:
+    root = tmp_path_factory.mktemp("of_three")
+    targets = np.repeat([0, 2], 6)
+    rows, pixels = [], []
+    for number, target in enumerate(targets):
+        image = make_image(number % 2, number)
+        file = root / "data" / THREE[target] / f"{number}.png"
+        write_atomically(file, lambda partial, image=image: partial.write_bytes(encode(image)))
+        path = file.relative_to(root / "data").as_posix()
+        rows.append({"path": path, "image_name": file.name, "target": target, "stem": "s", "split": "test"})
+        rows[-1]["sha256"] = sha256(file.read_bytes())
+        pixels.append(image)
+    rows.append({**rows[0], "target": 1, "path": "10 birch/gone.png", "split": "train"})
+    model = ModelConfig(weights="none", width=0.0625, dense_units=16)
+    data = DataConfig(data=root / "data", image_size=32, cache=root / "cache")
+    run = RunDir(root / "runs" / "handmade")
+    write_text(run.config, to_toml(Config(data=data, model=model)))
+    write_classes(run, THREE)
+    write_table(run.split, pd.DataFrame(rows))
+    network = build_network(model, classes=3)
+    randomise(network)
+    save_checkpoint(run.best, network, {"epoch": 1, "class_names": THREE})
+    return Handmade(run, root / "data", network, np.stack(pixels), targets)
 
 
 @pytest.fixture

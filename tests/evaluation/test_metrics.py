@@ -1,9 +1,12 @@
 """The test figures, against scikit-learn and by hand."""
 
+import json
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn import metrics
 
 from diptych.errors import CheckpointError
@@ -76,6 +79,110 @@ def test_all_wrong_and_sure__gives_finite_figures():
 def test_nothing_predicted__gives_a_precision_of_0():
     figures = compute_metrics(np.array([0, 1]), np.array([0.1, 0.2], np.float32), 0.5)
     assert (figures["precision"], figures["recall"], figures["f1"]) == (0, 0, 0)
+
+
+def draw(seed: int, images: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Targets, and probabilities (N, K) float32 that are right more often than not."""
+    generator = np.random.default_rng(seed)
+    targets = np.arange(images) % classes
+    scores = np.exp(generator.normal(size=(images, classes)) + 1.5 * np.eye(classes)[targets])
+    return targets, (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def names_of(classes: int) -> tuple[str, ...]:
+    return tuple(f"class {number}" for number in range(classes))
+
+
+@pytest.mark.parametrize(("seed", "images", "classes"), [(0, 200, 3), (1, 500, 12), (2, 3000, 1000)])
+def test_many_classes__have_the_figures_of_scikit_learn(seed, images, classes):
+    targets, probabilities = draw(seed, images, classes)
+    predicted = probabilities.argmax(axis=1)
+    figures = compute_metrics(targets, probabilities, 0.5, names_of(classes))
+    assert figures["class_names"] == list(names_of(classes))
+    assert figures["test_accuracy"] == metrics.accuracy_score(targets, predicted)
+    mean = {"average": "macro", "zero_division": 0.0}
+    assert figures["precision"] == pytest.approx(metrics.precision_score(targets, predicted, **mean))
+    assert figures["recall"] == pytest.approx(metrics.recall_score(targets, predicted, **mean))
+    assert figures["recall"] == pytest.approx(metrics.balanced_accuracy_score(targets, predicted))
+    assert figures["f1"] == pytest.approx(metrics.f1_score(targets, predicted, **mean))
+    whole = probabilities.astype(np.float64) / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
+    assert figures["roc_auc"] == pytest.approx(metrics.roc_auc_score(targets, whole, multi_class="ovr"))
+    assert figures["confusion_matrix"] == metrics.confusion_matrix(targets, predicted).tolist()
+    assert figures["test_loss"] == pytest.approx(-np.log(probabilities[np.arange(images), targets]).mean(), rel=1e-5)
+
+
+def test_many_classes__have_figures_of_each():
+    classes = 4
+    targets, probabilities = draw(5, 60, classes)
+    predicted = probabilities.argmax(axis=1)
+    report = metrics.classification_report(targets, predicted, output_dict=True, zero_division=0.0)
+    rows = compute_metrics(targets, probabilities, 0.5, names_of(classes))["per_class"]
+    assert [row["class_name"] for row in rows] == list(names_of(classes))
+    for target, row in enumerate(rows):
+        expected = report[str(target)]
+        assert [row[name] for name in ("precision", "recall", "f1", "test_images")] == pytest.approx(
+            [expected[name] for name in ("precision", "recall", "f1-score", "support")]
+        )
+        assert row["roc_auc"] == pytest.approx(metrics.roc_auc_score(targets == target, probabilities[:, target]))
+
+
+def test_three_classes__of_four_images_by_hand():
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.3, 0.4, 0.3], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]], np.float32)
+    figures = compute_metrics(np.array([0, 0, 1, 2]), probabilities, 0.5, ("a", "b", "c"))
+    assert figures["confusion_matrix"] == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert figures["test_accuracy"] == 3 / 4
+    assert [row["precision"] for row in figures["per_class"]] == [1, 1 / 2, 1]
+    assert [row["recall"] for row in figures["per_class"]] == [1 / 2, 1, 1]
+    assert figures["recall"] == pytest.approx(5 / 6)
+    assert figures["test_loss"] == pytest.approx(-sum(map(math.log, (0.7, 0.3, 0.8, 0.6))) / 4, rel=1e-6)
+    assert "threshold" not in figures
+
+
+@given(st.integers(0, 2**32), st.integers(3, 6), st.integers(1, 30), st.data())
+def test_absent_classes__shift_no_figure(seed, classes, images, data):
+    """A class that no image has, and that the network rules out, may stand at any place among the others."""
+    targets, probabilities = draw(seed, images, classes)
+    place = data.draw(st.integers(0, classes))
+    kept = [number for number in range(classes + 1) if number != place]
+    figures = compute_metrics(targets, probabilities, 0.5, names_of(classes))
+    more = compute_metrics(np.array(kept)[targets], np.insert(probabilities, place, 0, axis=1), 0.5, names_of(classes + 1))
+    for name in ("test_images", "test_loss", "test_accuracy", "precision", "recall", "f1", "roc_auc"):
+        assert more[name] == pytest.approx(figures[name])
+    matrix = np.array(more["confusion_matrix"])
+    assert matrix[np.ix_(kept, kept)].tolist() == figures["confusion_matrix"]
+    assert matrix.sum() == images
+    for number, row in zip(kept, figures["per_class"], strict=True):
+        assert {**more["per_class"][number], "class_name": row["class_name"]} == pytest.approx(row)
+    assert more["per_class"][place]["test_images"] == 0
+    assert more["per_class"][place]["roc_auc"] is None
+
+
+def test_absent_class__that_is_predicted_counts_against_the_others():
+    probabilities = np.array([[0.1, 0.8, 0.1], [0.8, 0.1, 0.1], [0.1, 0.1, 0.8]], np.float32)
+    figures = compute_metrics(np.array([0, 0, 2]), probabilities, 0.5, ("a", "b", "c"))
+    assert figures["recall"] == pytest.approx((1 / 2 + 1) / 2)
+    assert figures["precision"] == 1
+    assert figures["per_class"][1]["precision"] == 0
+    # Of class 0 against the rest, one of the two pairs is a tie.
+    assert figures["roc_auc"] == pytest.approx((3 / 4 + 1) / 2)
+
+
+def test_one_of_many_classes_only__has_no_roc_auc():
+    figures = compute_metrics(np.array([1, 1]), draw(0, 2, 3)[1], 0.5, ("a", "b", "c"))
+    assert figures["roc_auc"] is None
+    assert len(figures["confusion_matrix"]) == 3
+
+
+def test_sure_and_wrong__of_three_classes_gives_a_finite_loss():
+    figures = compute_metrics(np.array([0, 1]), np.array([[0, 1, 0], [0, 0, 1]], np.float32), 0.5, ("a", "b", "c"))
+    assert 10 < figures["test_loss"] < math.inf
+    assert (figures["test_accuracy"], figures["f1"]) == (0, 0)
+
+
+def test_figures__are_json():
+    for targets, probabilities, names in ((*draw(0, 9, 3), "abc"), (np.array([0, 1]), np.array([0.2, 0.6], np.float32), "ab")):
+        figures = compute_metrics(targets, probabilities, 0.5, tuple(names))
+        assert json.loads(json.dumps(figures, allow_nan=False)) == figures
 
 
 def test_read__without_an_evaluation(run):

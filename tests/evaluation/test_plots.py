@@ -11,7 +11,8 @@ from PIL import Image
 from diptych.errors import CheckpointError
 from diptych.evaluation.metrics import compute_metrics
 from diptych.evaluation.plots import plot
-from diptych.storage import write_json, write_table
+from diptych.evaluation.predictions import with_predictions
+from diptych.storage import RunDir, write_classes, write_json, write_table
 
 CURVES = ["accuracy.png", "loss.png", "learning_rate.png"]
 
@@ -30,7 +31,7 @@ def assert_is_a_picture(path: Path) -> None:
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert 600 <= image.width <= 2000
-        assert 500 <= image.height <= 1500
+        assert 500 <= image.height <= 1600
         pixels = np.asarray(image.convert("RGB"))
     ink = (pixels < 200).any(axis=-1)
     assert 0.005 < ink.mean() < 0.9
@@ -60,6 +61,43 @@ def test_plot__of_one_class_has_no_roc_curve(run):
     write_json(run.metrics, compute_metrics(np.array([1, 1]), probabilities, 0.5))
     write_table(run.predictions, pd.DataFrame({"target": [1, 1], "predicted_probability": probabilities}))
     assert [path.name for path in plot(run)] == [*CURVES, "confusion_matrix.png"]
+
+
+def with_figures(run: RunDir, targets: np.ndarray, classes: int) -> RunDir:
+    """Give a run figures and predictions of K classes, the higher ones being harder to tell."""
+    noise = np.random.default_rng(0).normal(size=(len(targets), classes))
+    scores = np.exp(noise + np.linspace(5, 1, classes)[targets, None] * np.eye(classes)[targets])
+    probabilities = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+    names = [f"kind {number}" for number in range(classes)]
+    write_classes(run, names)
+    write_json(run.metrics, compute_metrics(targets, probabilities, 0.5, names))
+    write_table(run.predictions, with_predictions(pd.DataFrame({"target": targets}), probabilities, names))
+    return run
+
+
+@pytest.mark.parametrize("classes", [3, 12, 100])
+def test_plot__of_many_classes(run, classes):
+    files = plot(with_figures(run, np.arange(6 * classes) % classes, classes))
+    assert [path.name for path in files] == [*CURVES, "confusion_matrix.png", "roc.png"]
+    for path in files:
+        assert_is_a_picture(path)
+
+
+def test_plot__of_many_classes_whose_test_lacks_some(run):
+    files = plot(with_figures(run, np.arange(30) % 3 + 2, 10))
+    assert [path.name for path in files] == [*CURVES, "confusion_matrix.png", "roc.png"]
+    for path in files:
+        assert_is_a_picture(path)
+
+
+def test_plot__of_long_and_odd_class_names(run):
+    targets, probabilities = np.array([0, 1, 1]), np.array([0.2, 0.6, 0.4], np.float32)
+    names = ["a very long name of a class, " * 9, "_$x_1 \\frac{$ 猫"]
+    write_classes(run, names)
+    write_json(run.metrics, compute_metrics(targets, probabilities, 0.5, names))
+    write_table(run.predictions, with_predictions(pd.DataFrame({"target": targets}), probabilities, names))
+    for path in plot(run):
+        assert_is_a_picture(path)
 
 
 def test_plot__of_a_single_epoch(run):

@@ -59,6 +59,55 @@ def test_with_predictions__cuts_at_one_half():
     assert list(table["predicted_target"]) == [1, 0]
 
 
+def test_with_predictions__names_the_class_of_two():
+    table = with_predictions(pd.DataFrame({"path": ["a", "b"]}), np.array([0.5, 0.49], np.float32), ("cat", "dog"))
+    assert list(table.columns) == ["path", "predicted_target", "predicted_class", "predicted_probability"]
+    assert list(table["predicted_class"]) == ["dog", "cat"]
+    assert list(table["predicted_probability"]) == pytest.approx([0.5, 0.49])
+
+
+def test_with_predictions__of_three_classes():
+    probabilities = np.array([[0.2, 0.3, 0.5], [0.7, 0.2, 0.1]], np.float32)
+    rows = pd.DataFrame({"path": ["a", "b"], "probability_dog": ["mine", "too"]}, index=[7, 3])
+    table = with_predictions(rows, probabilities, ("cat", "dog", "a fish"))
+    further = ["probability_cat", "probability_dog", "probability_a fish"]
+    assert list(table.columns) == ["path", "predicted_target", "predicted_class", "predicted_probability", *further]
+    assert list(table.index) == [7, 3]
+    assert list(table["predicted_target"]) == [2, 0]
+    assert list(table["predicted_class"]) == ["a fish", "cat"]
+    assert list(table["predicted_probability"]) == pytest.approx([0.5, 0.7])
+    np.testing.assert_array_equal(table[further], probabilities)
+
+
+def test_with_predictions__of_a_thousand_classes():
+    names = [str(number) for number in range(1000)]
+    table = with_predictions(pd.DataFrame({"path": ["a"]}), np.eye(1000, dtype=np.float32)[[999]], names)
+    assert (table["predicted_class"][0], table["probability_999"][0], table.shape) == ("999", 1, (1, 1004))
+
+
+def test_predict__of_three_classes_and_an_unreadable_file(of_three, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.touch()
+    files = [of_three.data / "ash" / "0.png", bad, of_three.data / "2 cedar" / "11.png"]
+    table, place = predict(of_three.run, files, tmp_path / "out.csv")
+    expected = np.array(of_three.network(of_three.pixels[[0, 11]]))
+    columns = ["probability_ash", "probability_10 birch", "probability_2 cedar"]
+    np.testing.assert_allclose(table[columns].iloc[[0, 2]], expected, rtol=0, atol=1e-5)
+    names = np.array(["ash", "10 birch", "2 cedar"])[expected.argmax(axis=1)]
+    assert list(table["predicted_class"].iloc[[0, 2]]) == list(names)
+    np.testing.assert_allclose(table["predicted_probability"].iloc[[0, 2]].astype(float), expected.max(axis=1), atol=1e-5)
+    assert table.drop(columns=["path", "problem"]).iloc[1].isna().all()
+    assert list(table["problem"]) == ["", "the file is empty", ""]
+    written = pd.read_csv(place, keep_default_na=False)
+    predicted = ["predicted_target", "predicted_class", "predicted_probability"]
+    assert list(written.columns) == ["path", *predicted, *columns, "problem"]
+    assert written["predicted_class"][1] == ""
+
+
+def test_predict_probabilities__of_no_images(of_three):
+    assert predict_probabilities(of_three.network, of_three.pixels, np.arange(0)).shape == (0, 3)
+
+
 @pytest.fixture(scope="session")
 def tested_files(trained) -> pd.DataFrame:
     """What `evaluate` predicted: file and probability, one row a test image."""
@@ -73,16 +122,16 @@ def test_predict__gives_the_probabilities_of_the_evaluation(trained, tested_file
     assert list(table["predicted_target"]) == list(tested_files["predicted_target"])
     written = pd.read_csv(place, keep_default_na=False)
     assert place == tmp_path / "new" / "out.csv"
-    assert list(written.columns) == ["path", "predicted_target", "predicted_probability", "problem"]
+    assert list(written.columns) == ["path", "predicted_target", "predicted_class", "predicted_probability", "problem"]
     assert list(written["path"]) == list(tested_files["file"])
 
 
 @pytest.mark.slow
 def test_predict__does_not_depend_on_the_batch(trained, tested_files):
-    network, config = load_run_network(trained.run)
+    network, config, _ = load_run_network(trained.run)
     spec = ImageSpec(config.data.image_size, config.data.resize)
     files = sorted((trained.data / "0").glob("t*.png")) + sorted((trained.data / "1").glob("t*.png"))
-    images = prepare(files, spec)[0].images
+    images, _ = prepare(files, spec, None)
     assert len(images) > 32
     rows = np.arange(len(images))
     together = predict_probabilities(network, images, rows)
@@ -95,9 +144,9 @@ def test_predict__does_not_depend_on_the_batch(trained, tested_files):
 
 
 def answer(output: str, name: str) -> list[str]:
-    """The row of one image in the table on the screen: prediction, probability, problem."""
+    """The row of one image in the table on the screen: target, class, probability, problem."""
     (row,) = [line for line in output.splitlines() if name in line]
-    return row.split(name)[1].split(maxsplit=2)
+    return row.split(name)[1].split(maxsplit=3)
 
 
 @pytest.mark.slow
@@ -117,8 +166,9 @@ def test_predict__of_the_newest_run_and_an_unreadable_file(trained, tested_files
     assert np.isnan(bad["predicted_target"])
     assert "not an image" in bad["problem"]
     said = capsys.readouterr().out
-    assert answer(said, "good.png")[:2] == [f"{tested_files['predicted_target'][0]}", f"{expected:.4f}"]
-    assert answer(said, "bad.png")[1] == "-"
+    target = str(tested_files["predicted_target"][0])
+    assert answer(said, "good.png")[:3] == [target, target, f"{expected:.4f}"]
+    assert answer(said, "bad.png")[:3] == ["-"] * 3
     assert "1 images classified, 1 unreadable" in said
 
 
@@ -127,7 +177,7 @@ def test_predict__with_the_name_of_a_run_and_a_file(trained, tested_files, monke
     monkeypatch.chdir(trained.folder)
     file = tested_files["file"][3]
     assert main(["predict", "colours", file]) == 0
-    assert answer(capsys.readouterr().out, Path(file).name)[1] == f"{tested_files['predicted_probability'][3]:.4f}"
+    assert answer(capsys.readouterr().out, Path(file).name)[2] == f"{tested_files['predicted_probability'][3]:.4f}"
     (written,) = (trained.run.root / "predictions").glob("*.csv")
     assert pd.read_csv(written)["path"].tolist() == [file]
 

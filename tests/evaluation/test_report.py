@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import running
 from diptych.data.images import ImageSpec
 from diptych.data.prepare import prepare
 from diptych.errors import CheckpointError, DataError
-from diptych.evaluation.metrics import compute_metrics
+from diptych.evaluation.metrics import compute_metrics, read_metrics
 from diptych.evaluation.predictions import predict_probabilities
 from diptych.evaluation.report import describe, evaluate
 from diptych.training.checkpoint import load_run_network
@@ -34,9 +35,9 @@ def test_evaluate__in_a_fresh_process_gives_the_figures_of_predicting_here(train
     written = json.loads(trained.run.metrics.read_text(encoding="utf-8"))
     table = pd.read_csv(trained.run.split)
     table = table[table["split"] == "test"]
-    network, config = load_run_network(trained.run)
+    network, config, _ = load_run_network(trained.run)
     spec = ImageSpec(config.data.image_size, config.data.resize)
-    images = prepare([trained.data / path for path in table["path"]], spec)[0].images
+    images, _ = prepare([trained.data / path for path in table["path"]], spec, None)
     probabilities = predict_probabilities(network, images, np.arange(len(images)))
     expected = compute_metrics(table["target"].to_numpy(), probabilities, 0.5)
     assert written["test_images"] == 2 * running.PARTS["test"]
@@ -52,7 +53,8 @@ def test_evaluate__keeps_the_further_columns_and_the_order(trained):
     split = split[split["split"] == "test"].reset_index(drop=True)
     pd.testing.assert_frame_equal(predictions[split.columns], split)
     assert "kind" in split
-    assert list(predictions.columns[len(split.columns) :]) == ["predicted_target", "predicted_probability"]
+    own = ["predicted_target", "predicted_class", "predicted_probability"]
+    assert list(predictions.columns[len(split.columns) :]) == own
 
 
 @pytest.mark.slow
@@ -92,7 +94,77 @@ def test_describe__shows_the_figures():
     text = describe(compute_metrics(targets, probabilities, 0.5))
     assert "60.00%" in text
     assert "0.8333" in text
-    assert "target 0: 1 as 0, 1 as 1;  target 1: 1 as 0, 2 as 1" in text
+    assert "class 0: 1 as 0, 1 as 1;  class 1: 1 as 0, 2 as 1" in text
+
+
+def test_describe__names_the_classes_of_two():
+    targets, probabilities = np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.7, 0.4, 0.8, 0.9], np.float32)
+    text = describe(compute_metrics(targets, probabilities, 0.5, ("cat", "dog")))
+    assert "66.67%  (of class dog)" in text
+    assert "class cat: 1 as cat, 1 as dog;  class dog: 1 as cat, 2 as dog" in text
+
+
+def figures_of(classes: int, images: int) -> dict[str, Any]:
+    """Figures in which class K - 1 has the worst F1, and class 0 no test image."""
+    targets = np.arange(images) % (classes - 1) + 1
+    scores = 0.1 + np.eye(classes)[targets] * (1 - targets[:, None] / classes)
+    scores[np.arange(images), (targets + np.arange(images) % targets) % classes] += 0.3
+    names = [f"kind {number}" for number in range(classes)]
+    return compute_metrics(targets, (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32), 0.5, names)
+
+
+def test_describe__has_a_line_for_each_of_few_classes():
+    figures = figures_of(4, 30)
+    summary, table = describe(figures).split("\n\n")
+    assert f"recall:            {figures['recall']:.2%}  (mean over the classes)" in summary
+    lines = table.splitlines()
+    assert [line[:6].strip() for line in lines] == ["class", "kind 0", "kind 1", "kind 2", "kind 3"]
+    assert lines[1].split("kind 0")[1].split(maxsplit=1) == ["0", "not tested"]
+    for line, row in zip(lines[2:], figures["per_class"][1:], strict=True):
+        shown = [row["test_images"], *(f"{row[name]:.2%}" for name in ("precision", "recall", "f1")), f"{row['roc_auc']:.4f}"]
+        assert line.split(row["class_name"])[1].split() == [str(value) for value in shown]
+
+
+def test_describe__has_the_worst_of_many_classes():
+    figures = figures_of(100, 990)
+    lines = describe(figures).split("\n\n")[1].splitlines()
+    assert len(lines) == 1 + 15 + 1
+    f1 = sorted(row["f1"] for row in figures["per_class"][1:])
+    assert f1[0] < f1[-1]
+    assert [line.split()[5] for line in lines[1:-1]] == [f"{value:.2%}" for value in f1[:15]]
+    assert "100 classes" in lines[-1]
+
+
+def test_describe__of_a_long_class_name():
+    names = ("a", "b", f"{'a' * 300} end")
+    figures = compute_metrics(np.array([0, 1, 2]), np.eye(3, dtype=np.float32), 0.5, names)
+    lines = describe(figures).splitlines()
+    assert max(map(len, lines)) < 100
+    assert "a end " in lines[-1]
+
+
+def test_evaluate__of_three_classes_of_which_one_is_absent(of_three):
+    figures = evaluate(of_three.run)
+    probabilities = np.array(of_three.network(of_three.pixels))
+    expected = compute_metrics(of_three.targets, probabilities, 0.5, ("ash", "10 birch", "2 cedar"))
+    assert figures["confusion_matrix"] == expected["confusion_matrix"]
+    for name in ("test_loss", "test_accuracy", "precision", "recall", "f1"):
+        assert figures[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6)
+    assert read_metrics(of_three.run) == {"format_version": 1, **figures}
+    assert figures["per_class"][1]["test_images"] == 0
+    predictions = pd.read_csv(of_three.run.predictions)
+    assert list(predictions["target"]) == list(of_three.targets)
+    columns = ["probability_ash", "probability_10 birch", "probability_2 cedar"]
+    np.testing.assert_allclose(predictions[columns], probabilities, rtol=0, atol=1e-5)
+    assert "stem" in predictions
+
+
+def test_evaluate__finds_the_images_beside_a_table(of_three, tmp_path):
+    moved = shutil.copytree(of_three.data, tmp_path / "moved")
+    before = evaluate(of_three.run)
+    (moved / "images.csv").write_text("path,label\n")
+    assert evaluate(of_three.run, moved / "images.csv", tmp_path / "cache") == before
+    assert (tmp_path / "cache").is_dir()
 
 
 def test_describe__without_a_roc_auc():

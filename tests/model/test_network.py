@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 import pytest
-from contract import check_every_weight_learns, check_save_and_load
+from contract import check_every_weight_learns, check_save_and_load, randomise
 
 from diptych.config import ModelConfig
 from diptych.model.network import build_network, describe_parts, multiply_adds, summarise
@@ -36,6 +36,50 @@ def test_network__takes_any_size_and_gives_probabilities(network, height, width)
     assert probabilities.dtype == np.float32
     assert probabilities.shape == (2, 1)
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
+
+
+@pytest.fixture(scope="module")
+def of_three(images) -> keras.Model:
+    built = build_network(ModelConfig(width=0.0625, dense_units=16), classes=3)
+    randomise(built)
+    return built
+
+
+def test_network__of_two_classes_ends_in_a_sigmoid(network):
+    last = network.get_layer("probability")
+    assert (last.units, last.activation) == (1, keras.activations.sigmoid)
+
+
+def test_network__of_three_classes_gives_probabilities_that_add_up_to_one(of_three):
+    probabilities = np.array(of_three(pixels(64, 64, 5)))
+    assert probabilities.dtype == np.float32
+    assert probabilities.shape == (5, 3)
+    assert probabilities.min() >= 0
+    assert np.ptp(probabilities, axis=0).min() > 0
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_network__of_three_classes_is_the_same_after_save_and_load(of_three, images, tmp_path):
+    check_save_and_load(of_three, images, tmp_path / "network.keras")
+
+
+def test_network__of_three_classes_learns_in_its_last_layer():
+    """The layers before it are those of two classes, which `test_network__every_weight_learns` sees to."""
+    fresh = build_network(ModelConfig(width=0.0625, dense_units=16), classes=3)
+    for layer in fresh.layers:
+        layer.trainable = layer.name == "probability"
+    labels = np.eye(3, dtype=np.float32)[np.arange(8) % 3]
+    check_every_weight_learns(fresh, pixels(32, 32, 8), labels, "categorical_crossentropy")
+
+
+def test_network__in_half_precision_gives_probabilities_in_float32():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        built = build_network(ModelConfig(width=0.0625, dense_units=16), classes=4)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert built.output.dtype == "float32"
+    assert built.get_layer("dense").compute_dtype == "bfloat16"
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 64), (97, 100), (224, 65)])
@@ -99,6 +143,13 @@ def test_network__head_follows_its_settings():
 
 def test_summarise__parameters_add_up(network, tiny):
     assert sum(part.parameters for part in summarise(tiny, 64)) == network.count_params()
+
+
+def test_summarise__head_has_an_output_for_each_class(tiny):
+    (last,) = [part for part in summarise(tiny, 64, classes=7) if part.part == "probability"]
+    assert last.shape == (7,)
+    assert last.parameters == 7 * (tiny.dense_units + 1)
+    assert last.multiply_adds == 7 * tiny.dense_units
 
 
 def test_summarise__resnet50_has_the_published_multiply_adds(full_parts):

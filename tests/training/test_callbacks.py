@@ -21,7 +21,7 @@ EPOCHS = [(0.6, 0.5), (0.8, 0.7), (0.8, 0.6), (0.7, 0.4)]
 def test_checkpoints__keep_the_best_and_the_last_epoch(network, tiny: ModelConfig, tmp_path: Path, best_by, best):
     changing = build_network(tiny)
     compile_network(changing, keras.optimizers.Adam())
-    callback = Checkpoints(RunDir(tmp_path), best_by)
+    callback = Checkpoints(RunDir(tmp_path), best_by, ("cat", "dog"))
     callback.set_model(changing)
     bias = changing.get_layer("probability").bias
     for number, (accuracy, loss) in enumerate(EPOCHS):
@@ -29,6 +29,7 @@ def test_checkpoints__keep_the_best_and_the_last_epoch(network, tiny: ModelConfi
         callback.on_epoch_end(number, {"val_accuracy": accuracy, "val_loss": loss})
     facts = load_checkpoint(RunDir(tmp_path).best, changing)
     assert (facts["epoch"], float(np.array(bias)[0])) == (best, best)
+    assert facts["class_names"] == ["cat", "dog"]
     facts = load_checkpoint(RunDir(tmp_path).last, changing)
     assert (facts["epoch"], facts["best_epoch"], float(np.array(bias)[0])) == (4, best, 4)
 

@@ -21,8 +21,14 @@ from diptych.errors import CheckpointError, ConfigError
 from diptych.model import resnet
 from diptych.model.network import build_network
 from diptych.presets import to_toml
-from diptych.storage import RunDir, write_json, write_text
-from diptych.training.checkpoint import load_checkpoint, save_checkpoint, start_weights
+from diptych.storage import RunDir, read_classes, write_classes, write_json, write_text
+from diptych.training.checkpoint import (
+    load_checkpoint,
+    load_run_network,
+    save_checkpoint,
+    save_keras_model,
+    start_weights,
+)
 
 
 @pytest.fixture
@@ -144,6 +150,7 @@ def test_load__of_a_damaged_file(blank, checkpoint, damage):
         pytest.param({"diptych": "{}"}, id="no version"),
         pytest.param({"diptych": "[1]"}, id="no facts"),
         pytest.param({"diptych": '{"format_version": 999}'}, id="of a later version"),
+        pytest.param({"diptych": '{"format_version": 1, "class_names": 2}'}, id="no names"),
     ],
 )
 def test_load__of_a_foreign_file(blank, tmp_path, metadata):
@@ -246,6 +253,125 @@ def test_start__from_a_run_by_its_name(blank, network, tiny, run):
 def test_start__from_a_checkpoint(blank, network, tiny, checkpoint, tmp_path):
     start_weights(blank, dataclasses.replace(tiny, weights=str(checkpoint)), tmp_path)
     assert same_weights(blank, network)
+
+
+NAMES = ("cat", "dog", "fish")
+
+
+@pytest.fixture(scope="module")
+def of_three(tiny: ModelConfig) -> keras.Model:
+    """A network of three classes with random weights, not to be changed."""
+    built = build_network(tiny, classes=3)
+    randomise(built, seed=3)
+    return built
+
+
+@pytest.fixture
+def run_of_three(run: RunDir, of_three: keras.Model) -> RunDir:
+    """The run `first`, of the classes cat, dog and fish."""
+    write_classes(run, NAMES)
+    save_checkpoint(run.best, of_three, {"epoch": 1, "class_names": NAMES})
+    return run
+
+
+def test_classes__are_read_as_written(run):
+    names = ("10", "2", 'Zoë\'s ☂, "b"')
+    write_classes(run, names)
+    assert read_classes(run) == names
+    assert json.loads(run.classes.read_text(encoding="utf-8")) == {"format_version": 1, "class_names": list(names)}
+
+
+def test_classes__of_a_run_from_before_they_were_written(run, tiny):
+    assert read_classes(run) == ("0", "1")
+    network, _, class_names = load_run_network(run)
+    assert class_names == ("0", "1")
+    assert network.output.shape == (None, 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("", id="empty"),
+        pytest.param('{"format_version": 1, "class_na', id="truncated"),
+        pytest.param("[]", id="a list"),
+        pytest.param('{"class_names": ["a", "b"]}', id="no version"),
+        pytest.param('{"format_version": 2, "class_names": ["a", "b"]}', id="of a later version"),
+        pytest.param('{"format_version": 1, "class_names": ["a"]}', id="one class"),
+        pytest.param('{"format_version": 1, "class_names": ["a", "a"]}', id="twice the same"),
+        pytest.param('{"format_version": 1, "class_names": [0, 1]}', id="numbers"),
+        pytest.param('{"format_version": 1, "class_names": "ab"}', id="a text"),
+    ],
+)
+def test_classes__damaged(run, content):
+    run.classes.write_text(content, encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"classes\.json|run format"):
+        load_run_network(run)
+
+
+def test_load_run_network__of_three_classes(run_of_three, of_three, images):
+    network, _, class_names = load_run_network(run_of_three)
+    assert class_names == NAMES
+    np.testing.assert_array_equal(probabilities(network, images), probabilities(of_three, images))
+
+
+@pytest.mark.parametrize("names", [("dog", "cat", "fish"), ("cat", "dog"), ("cat", "dog", "fish", "bird")])
+def test_load_run_network__whose_classes_are_not_those_of_its_checkpoint(run_of_three, names):
+    write_classes(run_of_three, names)
+    with pytest.raises(
+        CheckpointError, match=rf"best\.safetensors is for the 3 classes cat.*names the {len(names)} classes {names[0]}"
+    ):
+        load_run_network(run_of_three)
+
+
+def test_load_run_network__of_three_classes_without_their_names(run_of_three):
+    run_of_three.classes.unlink()
+    with pytest.raises(CheckpointError, match=r"classes\.json names the 2 classes 0, 1"):
+        load_run_network(run_of_three)
+
+
+def test_keras_file__of_three_classes_has_the_same_predictions(run_of_three, of_three, tiny, images):
+    save_keras_model(run_of_three, tiny)
+    np.testing.assert_allclose(
+        probabilities(keras.models.load_model(run_of_three.best_keras), images), probabilities(of_three, images), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "place"),
+    [
+        (("a", "b"), "first"),
+        (("fish", "dog", "cat"), "best.safetensors"),
+        (("cat", "dog", "fish", "bird"), "first"),
+    ],
+)
+def test_start__with_other_classes_leaves_out_the_last_layer(run_of_three, of_three, tiny, names, place):
+    network = build_network(tiny, classes=len(names))
+    last = [np.array(variable) for variable in network.get_layer("probability").variables]
+    settings = dataclasses.replace(tiny, weights="first" if place == "first" else str(run_of_three.best))
+    weights = start_weights(network, settings, run_of_three.root.parent, names)
+    assert weights.pretrained
+    assert "last layer" in weights.description
+    assert "3 classes cat, dog, fish" in weights.description
+    for layer in (layer.name for layer in network.layers if layer.variables and layer.name not in ("probability", "dropout")):
+        assert same_weights(network.get_layer(layer), of_three.get_layer(layer))
+    after = [np.array(variable) for variable in network.get_layer("probability").variables]
+    assert all(np.array_equal(old, new) for old, new in zip(last, after, strict=True))
+
+
+@pytest.mark.parametrize("place", ["first", "best.safetensors"])
+def test_start__with_the_same_classes_takes_everything(run_of_three, of_three, tiny, place):
+    network = build_network(tiny, classes=3)
+    settings = dataclasses.replace(tiny, weights="first" if place == "first" else str(run_of_three.best))
+    weights = start_weights(network, settings, run_of_three.root.parent, NAMES)
+    assert "last layer" not in weights.description
+    assert same_weights(network, of_three)
+
+
+def test_start__with_other_classes_and_another_width(run_of_three, tiny):
+    wider = build_network(dataclasses.replace(tiny, width=0.125), classes=2)
+    settings = dataclasses.replace(tiny, weights="first")
+    with pytest.raises(CheckpointError, match=r"another network.*width"):
+        start_weights(wider, settings, run_of_three.root.parent)
 
 
 def test_start__from_a_run_without_a_checkpoint(blank, tiny, run):

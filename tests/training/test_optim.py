@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from diptych.config import Config, TrainingConfig
+from diptych.data.loader import encode_labels
 from diptych.training.fit import compile_network
-from diptych.training.optim import LOSSES, build_optimizer, plateau_callbacks
+from diptych.training.optim import build_accuracy, build_loss, build_optimizer, plateau_callbacks
 
 
 def rate_at(optimizer: keras.Optimizer, step: int) -> float:
@@ -83,9 +84,56 @@ def test_defaults__train_every_layer(network):
     assert frozen <= {"moving_mean", "moving_variance", "seed_generator_state"}
 
 
-def test_losses__are_those_of_their_names():
-    target, probability = np.array([[1.0], [0.0]]), np.array([[0.8], [0.4]])
+# Two images: their true classes have the probabilities 0.8 and 0.6.
+OF_TWO = np.array([[1.0], [0.0]]), np.array([[0.8], [0.4]])
+OF_THREE = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]), np.array([[0.1, 0.8, 0.1], [0.6, 0.1, 0.3]])
+
+
+@pytest.mark.parametrize(("classes", "batch"), [(2, OF_TWO), (3, OF_THREE)])
+def test_losses__are_those_of_their_names(classes, batch):
     entropy = -np.log([0.8, 0.6])
-    assert float(LOSSES["cross-entropy"]()(target, probability)) == pytest.approx(entropy.mean(), rel=1e-5)
+    assert float(build_loss("cross-entropy", classes)(*batch)) == pytest.approx(entropy.mean(), rel=1e-5)
     # Focal: each image weighted by (1 - probability of its true class) squared.
-    assert float(LOSSES["focal"]()(target, probability)) == pytest.approx((entropy * [0.2**2, 0.4**2]).mean(), rel=1e-5)
+    assert float(build_loss("focal", classes)(*batch)) == pytest.approx((entropy * [0.2**2, 0.4**2]).mean(), rel=1e-5)
+
+
+def test_cross_entropy__of_soft_labels():
+    labels, probabilities = np.array([[0.3]]), np.array([[0.8]])
+    expected = -0.3 * math.log(0.8) - 0.7 * math.log(0.2)
+    assert float(build_loss("cross-entropy", 2)(labels, probabilities)) == pytest.approx(expected, rel=1e-5)
+    labels, probabilities = np.array([[0.3, 0.7, 0.0]]), np.array([[0.8, 0.15, 0.05]])
+    expected = -0.3 * math.log(0.8) - 0.7 * math.log(0.15)
+    assert float(build_loss("cross-entropy", 3)(labels, probabilities)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_accuracy__of_soft_labels_of_two_classes():
+    accuracy = build_accuracy(2)
+    labels = np.array([[0.5], [0.7], [0.49], [0.0], [1.0]], np.float32)
+    accuracy.update_state(labels, np.array([[0.5], [0.1], [0.2], [0.6], [0.9]], np.float32))
+    assert float(accuracy.result()) == pytest.approx(3 / 5)
+    accuracy.update_state(labels[:1], np.array([[0.9]], np.float32))
+    assert float(accuracy.result()) == pytest.approx(4 / 6)
+
+
+def test_accuracy__of_soft_labels_of_three_classes():
+    accuracy = build_accuracy(3)
+    labels = np.array([[0.4, 0.6, 0.0], [0.4, 0.0, 0.6], [1.0, 0.0, 0.0]], np.float32)
+    accuracy.update_state(labels, np.array([[0.1, 0.5, 0.4], [0.5, 0.1, 0.4], [0.4, 0.3, 0.3]], np.float32))
+    assert float(accuracy.result()) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_weights__count_in_the_loss_and_not_in_the_accuracy(classes):
+    pixels, units = keras.Input((4,)), 1 if classes == 2 else classes
+    output = keras.layers.Dense(units, activation="sigmoid" if classes == 2 else "softmax")(pixels)
+    network = keras.Model(pixels, output)
+    compile_network(network, keras.optimizers.Adam())
+    inputs = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    targets = np.arange(6) % classes
+    weights = np.array([0.5, 2, 1, 0, 3, 1], np.float32)
+    found = network.test_on_batch(inputs, encode_labels(targets, classes), weights, return_dict=True)
+    probabilities = np.array(network(inputs))
+    probabilities = np.hstack([1 - probabilities, probabilities]) if classes == 2 else probabilities
+    losses = -np.log(probabilities[np.arange(6), targets])
+    assert found["loss"] == pytest.approx((weights * losses).mean(), rel=1e-5)
+    assert found["accuracy"] == pytest.approx(np.mean(probabilities.argmax(axis=1) == targets))

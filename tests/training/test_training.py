@@ -16,7 +16,7 @@ from running import posix_only
 
 from diptych.config import Config
 from diptych.data.images import ImageSpec
-from diptych.data.manifest import read_manifest
+from diptych.data.layouts import read_manifest
 from diptych.data.prepare import prepare
 from diptych.presets import read_toml
 from diptych.training.checkpoint import load_checkpoint, load_run_network
@@ -36,7 +36,18 @@ assert not [name for name in sys.modules if name.startswith("diptych")]
 
 def test_training__leaves_everything_in_the_run(trained):
     run = trained.run
-    files = [run.config, run.environment, run.split, run.problems, run.history, run.log, run.best, run.last, run.best_keras]
+    files = [
+        run.config,
+        run.environment,
+        run.split,
+        run.problems,
+        run.classes,
+        run.history,
+        run.log,
+        run.best,
+        run.last,
+        run.best_keras,
+    ]
     assert [path.name for path in files if not path.is_file()] == []
     assert not list(run.root.rglob(".partial*"))
 
@@ -69,7 +80,7 @@ def best_of(history: pd.DataFrame) -> pd.Series:
 
 
 def test_best_checkpoint__is_the_epoch_of_the_highest_validation_accuracy(trained):
-    network, _ = load_run_network(trained.run)
+    network, _, _ = load_run_network(trained.run)
     facts = load_checkpoint(trained.run.best, network)
     best = best_of(running.read_history(trained.run))
     assert facts["epoch"] == best["epoch"]
@@ -79,12 +90,12 @@ def test_best_checkpoint__is_the_epoch_of_the_highest_validation_accuracy(traine
 
 def test_best_checkpoint__has_the_validation_figures_of_its_epoch(trained):
     """The weights in the file are those of the epoch that is written on it."""
-    network, config = load_run_network(trained.run)
+    network, config, _ = load_run_network(trained.run)
     table = pd.read_csv(trained.run.split)
     table = table[table["split"] == "validation"]
     spec = ImageSpec(config.data.image_size, config.data.resize)
-    images = prepare([trained.data / path for path in table["path"]], spec)[0].images
-    probabilities = network.predict(images, verbose=0)[:, 0]
+    images, _ = prepare([trained.data / path for path in table["path"]], spec, None)
+    probabilities = network.predict(images[np.arange(len(images))], verbose=0)[:, 0]
     targets = table["target"].to_numpy()
     loss = -np.mean(np.log(np.where(targets == 1, probabilities, 1 - probabilities)))
     best = best_of(running.read_history(trained.run))
@@ -93,7 +104,7 @@ def test_best_checkpoint__has_the_validation_figures_of_its_epoch(trained):
 
 
 def test_last_checkpoint__is_the_last_epoch(trained):
-    network, _ = load_run_network(trained.run)
+    network, _, _ = load_run_network(trained.run)
     assert load_checkpoint(trained.run.last, network)["epoch"] == running.EPOCHS
 
 
@@ -163,7 +174,7 @@ def test_ctrl_c__exits_with_130_and_says_what_is_whole(interrupted):
 
 @posix_only
 def test_ctrl_c__leaves_the_best_checkpoint_of_the_finished_epochs(interrupted):
-    network, _ = load_run_network(interrupted.run)
+    network, _, _ = load_run_network(interrupted.run)
     assert load_checkpoint(interrupted.run.best, network)["epoch"] == best_of(running.read_history(interrupted.run))["epoch"]
     assert not list(interrupted.run.root.rglob(".partial*"))
 
@@ -176,7 +187,7 @@ def test_best_keras__loads_in_plain_keras_and_predicts_as_the_checkpoint(interru
     command = [sys.executable, "-c", LOAD_WITH_PLAIN_KERAS, *map(str, places)]
     done = subprocess.run(command, env=running.environment(), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    network, _ = load_run_network(interrupted.run)
+    network, _, _ = load_run_network(interrupted.run)
     expected = network.predict(images, verbose=0)
     assert expected.std() > 0
     np.testing.assert_allclose(np.load(tmp_path / "predicted.npy"), expected, rtol=1e-5, atol=1e-6)

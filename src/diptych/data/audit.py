@@ -1,68 +1,223 @@
 """The audit: what is wrong with a data set, said before anyone trains on it."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 
-Level = Literal["error", "warning", "note"]
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from diptych.data.findings import LEVELS, Audit, Finding, Level
+from diptych.data.manifest import Fault, Manifest
+from diptych.data.quality import faults_of_quality, measure
+from diptych.data.shortcuts import Shortcut, find_shortcut, shortcut_features
+from diptych.data.store import PixelStore
+from diptych.data.twins import connect, find_near_twins
+
+ENDINGS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+}
+SMALLEST_SIDE = 32
+MOST_PIXELS = 50_000_000
+LARGEST_ASPECT = 4.0
+FEW_IMAGES = 20
+NOTED_IMBALANCE, WARNED_IMBALANCE = 3, 10
+# Lower ends of the interval of the ROC AUC. Mean colour may be content (night and day), so that alone it is no error.
+CHEATING, SUSPICIOUS = 0.9, 0.7
+FAULTS: dict[str, tuple[Level, str, str]] = {
+    "missing": ("error", "listed but not there", "Add the files, or delete their rows."),
+    "bad-target": ("error", "with a wrong label", "Correct the label, or move the image."),
+    "bad-name": ("error", "with a name that cannot be used", "Write the path of a file inside of the data folder."),
+    "bad-split": ("error", "with an unknown split", "Write train, validation or test."),
+    "listed-twice": ("error", "listed more than once", "Delete all rows but one."),
+    "unlisted": ("warning", "in the folders but not read", "Add them to the table, or move them away."),
+}
+QUALITY = {
+    "blank": "blank: all of one colour",
+    "dark": "nearly black",
+    "bright": "nearly white",
+    "blurred": "far less sharp than the others",
+}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One kind of fault, with all images that have it.
+def audit(
+    manifest: Manifest,
+    outcome: pd.DataFrame,
+    store: PixelStore | NDArray[np.uint8],
+    faults: Sequence[Fault],
+    *,
+    pairs: NDArray[np.int64] | None = None,
+    group_column: str = "group",
+    thorough: bool = True,
+) -> Audit:
+    """Collect what is wrong with a data set.
 
-    Attributes:
-        kind: its name in check.json, "unreadable", "exact-twins" say.
-        level: an error makes `diptych check` end with exit code 1.
-        title: one line that says what was found, with the count.
-        advice: one line that says how to mend it.
-        groups: the images concerned, as paths relative to the data folder with forward slashes; twins stand together in
-            one group, other faults have groups of one.
-        reasons: what to say beside each group (a label, a size, a value); as many as groups.
+    Args:
+        manifest: the images; its index is the row in the store and in `outcome`.
+        outcome: what `prepare` said of their files.
+        store: their prepared pixels.
+        faults: what `read_manifest` left out.
+        pairs: near twins where they are known already, (P, 2) rows.
+        group_column: column of the tables with the groups.
+        thorough: also look at brightness, sharpness and shortcuts, which `diptych train` leaves out.
     """
-
-    kind: str
-    level: Level
-    title: str
-    advice: str
-    groups: tuple[tuple[str, ...], ...] = ()
-    reasons: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Shortcut:
-    """How well the classes are told apart by what is not the image's content.
-
-    Attributes:
-        roc_auc: of a small classifier on all features, cross-validated (one against the rest, mean over the classes).
-        interval: its 95 % interval.
-        feature: the single feature that gives the most away, "file size" say.
-        feature_roc_auc: of that feature alone.
-        features: ROC AUC of each feature alone, the highest first.
-    """
-
-    roc_auc: float
-    interval: tuple[float, float]
-    feature: str
-    feature_roc_auc: float
-    features: tuple[tuple[str, float], ...]
+    table = manifest.table
+    facts = outcome.loc[table.index].assign(path=table["path"], target=table["target"])
+    readable = facts[facts["problem"] == ""]
+    rows = readable.index.to_numpy()
+    pairs = find_near_twins(store, rows) if pairs is None else pairs
+    findings = [*unreadable(facts), *listing_faults(faults), *odd_files(readable), *imbalance(manifest, readable)]
+    findings += twins(manifest, readable, pairs, group_column)
+    shortcut = None
+    if thorough:
+        measured = measure(store, rows)
+        findings += quality(readable, measured)
+        features = shortcut_features(readable["path"], readable, measured)
+        shortcut = find_shortcut(features, readable["target"].to_numpy(), readable["sha256"])
+        findings += cheating(shortcut)
+    counts = np.bincount(table["target"], minlength=len(manifest.class_names)).tolist()
+    classes = tuple(zip(manifest.class_names, counts, strict=True))
+    ordered = sorted(findings, key=lambda finding: LEVELS.index(finding.level))
+    return Audit(str(manifest.root), len(table), len(readable), classes, tuple(ordered), shortcut)
 
 
-@dataclass(frozen=True)
-class Audit:
-    """What `diptych check` found.
+def single(kind: str, level: Level, what: str, advice: str, paths: Iterable[str], reasons: Iterable[str] = ()) -> list[Finding]:
+    """Make a Finding of images that stand alone, unless there are none."""
+    groups = tuple((path,) for path in paths)
+    said = tuple(reasons) or ("",) * len(groups)
+    return [Finding(kind, level, f"{count_of(len(groups))} {what}", advice, groups, said)] if groups else []
 
-    Attributes:
-        root: the data folder, as given.
-        images: number of images listed.
-        readable: number of those that could be decoded.
-        classes: name and number of images of each class, in the order of the targets.
-        findings: errors first, then warnings, then notes.
-        shortcut: None where there are too few images to tell.
-    """
 
-    root: str
-    images: int
-    readable: int
-    classes: tuple[tuple[str, int], ...]
-    findings: tuple[Finding, ...]
-    shortcut: Shortcut | None
+def count_of(images: int) -> str:
+    return "1 image" if images == 1 else f"{images} images"
+
+
+def unreadable(facts: pd.DataFrame) -> list[Finding]:
+    wrong = facts[facts["problem"] != ""]
+    return single("unreadable", "error", "cannot be read", "Copy them again, or drop them.", wrong["path"], wrong["problem"])
+
+
+def listing_faults(faults: Sequence[Fault]) -> list[Finding]:
+    found = []
+    for kind in dict.fromkeys(fault.kind for fault in faults):
+        level, what, advice = FAULTS[kind]
+        own = [fault for fault in faults if fault.kind == kind]
+        found += single(kind, level, what, advice, [fault.path for fault in own], [fault.message for fault in own])
+    return found
+
+
+def odd_files(readable: pd.DataFrame) -> list[Finding]:
+    suffixes = readable["path"].map(lambda path: PurePosixPath(path).suffix.lower())
+    wrong = readable[
+        [suffix not in ENDINGS.get(form, (suffix,)) for suffix, form in zip(suffixes, readable["format"], strict=True)]
+    ]
+    sides = readable[["width", "height"]]
+    tiny = readable[sides.min(axis=1) < SMALLEST_SIDE]
+    huge = readable[sides.prod(axis=1) > MOST_PIXELS]
+    long = readable[sides.max(axis=1) > LARGEST_ASPECT * sides.min(axis=1)]
+
+    def sizes(table: pd.DataFrame) -> list[str]:
+        return [f"{width} x {height}" for width, height in zip(table["width"], table["height"], strict=True)]
+
+    return [
+        *single(
+            "wrong-extension", "warning", "of another format than their names say", "Rename them.", wrong["path"], wrong["format"]
+        ),
+        *single("tiny", "warning", f"smaller than {SMALLEST_SIDE} pixels", "Are they thumbnails?", tiny["path"], sizes(tiny)),
+        *single(
+            "huge", "note", f"of more than {MOST_PIXELS // 10**6} megapixels", "They are slow to read.", huge["path"], sizes(huge)
+        ),
+        *single("long", "warning", "very long or tall", "Stretching distorts them: --resize.", long["path"], sizes(long)),
+    ]
+
+
+def imbalance(manifest: Manifest, readable: pd.DataFrame) -> list[Finding]:
+    counts = np.bincount(readable["target"], minlength=len(manifest.class_names))
+    named = sorted(zip(counts.tolist(), manifest.class_names, strict=True))
+    (least, rare), (most, common) = named[0], named[-1]
+    found = [Finding("few-images", "warning", f"class {name} has {count_of(count)}", "More images help more than anything else.")
+             for count, name in named[:10] if count < FEW_IMAGES]  # fmt: skip
+    if most > NOTED_IMBALANCE * max(1, least):
+        level: Level = "warning" if most > WARNED_IMBALANCE * max(1, least) else "note"
+        title = f"class {common} has {most / max(1, least):.0f} times as many images as class {rare}"
+        found.append(Finding("imbalance", level, title, "Look at recall and ROC AUC, not accuracy alone; try --class-weights."))
+    return found
+
+
+def twins(manifest: Manifest, readable: pd.DataFrame, pairs: NDArray[np.int64], group_column: str) -> list[Finding]:
+    """Say which images are copies of each other, and what is wrong with that."""
+    names = manifest.class_names
+    near = pd.Series(connect(len(readable), np.searchsorted(readable.index.to_numpy(), pairs)), index=readable.index)
+    exact = groups_of(readable, readable["sha256"])
+    alike = [group for group in groups_of(readable, near) if differ(readable["sha256"][group])]
+    found = []
+    for kind, groups, what in (("exact", exact, "byte-for-byte copies"), ("near", alike, "near twins")):
+        torn = [group for group in groups if differ(readable["target"][group])]
+        whole = [group for group in groups if not differ(readable["target"][group])]
+        wrong: Level = "error" if kind == "exact" else "warning"
+        advice = "One of the labels is wrong: relabel or drop."
+        found += together(f"{kind}-twins-labels", wrong, f"{what} with different labels", advice, readable, torn, names)
+        advice = "They stay in one part of the split; drop what is not needed."
+        found += together(f"{kind}-twins", "warning", what, advice, readable, whole, names)
+    if "split" in manifest.table:
+        keys = {"exact": (exact, "copies"), "near": (alike, "near twins")}
+        if group_column in manifest.table:
+            named = manifest.table[group_column][readable.index]
+            keys["group"] = (groups_of(readable[named != ""], named[named != ""]), "images of one group")
+        parts = manifest.table["split"]
+        for kind, (groups, what) in keys.items():
+            leaks = [group for group in groups if differ(parts[group])]
+            level: Level = "warning" if kind == "near" else "error"
+            title, advice = (
+                f"{what} in more than one part of the given split",
+                "The test figures will be too good: mend the split.",
+            )
+            found += together(f"{kind}-leak", level, title, advice, readable, leaks, names)
+    return found
+
+
+def differ(values: pd.Series) -> bool:
+    return len(set(values)) > 1
+
+
+def groups_of(readable: pd.DataFrame, keys: pd.Series) -> list[pd.Index]:
+    """List the rows of each key that more than one image has."""
+    shared = keys[keys.duplicated(keep=False)]
+    return [pd.Index(rows) for rows in readable.loc[shared.index].groupby(shared, sort=False).groups.values()]
+
+
+def together(
+    kind: str, level: Level, what: str, advice: str, readable: pd.DataFrame, groups: list[pd.Index], names: tuple[str, ...]
+) -> list[Finding]:
+    """Make a Finding of images that stand in groups, unless there are none."""
+    if not groups:
+        return []
+    title = f"{len(groups)} group{'s' if len(groups) > 1 else ''} of {what} ({sum(map(len, groups))} images)"
+    paths = tuple(tuple(readable["path"][group]) for group in groups)
+    labels = tuple(", ".join(f"class {names[target]}" for target in sorted(set(readable["target"][group]))) for group in groups)
+    return [Finding(kind, level, title, advice, paths, labels)]
+
+
+def quality(readable: pd.DataFrame, measured: pd.DataFrame) -> list[Finding]:
+    found = []
+    for kind, rows in faults_of_quality(measured).items():
+        shown = readable["path"][rows.to_numpy()]
+        found += single(str(kind), "warning", QUALITY[str(kind)], "Look at them; drop what is no image of your subject.", shown)
+    return found
+
+
+def cheating(shortcut: Shortcut | None) -> list[Finding]:
+    if shortcut is None or shortcut.interval[0] < SUSPICIOUS:
+        return []
+    level: Level = "error" if shortcut.interval[0] >= CHEATING and shortcut.feature != "mean colour" else "warning"
+    title = (
+        f"the classes can be told apart without the content: ROC AUC {shortcut.roc_auc:.2f}, most of all by {shortcut.feature} "
+        f"({shortcut.feature_roc_auc:.2f} alone)"
+    )
+    advice = "A network will learn this instead: record, crop and save both classes in the same way."
+    return [Finding("shortcut", level, title, advice)]

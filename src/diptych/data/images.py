@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff")
 MAX_BYTES = 2**30
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-EXIF_ORIENTATION = 0x0112
+EXIF_MAKE, EXIF_MODEL, EXIF_ORIENTATION, EXIF_FOLDER = 0x010F, 0x0110, 0x0112, 0x8769
 UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -50,6 +50,33 @@ class ImageSpec:
             raise ConfigError(
                 f"ImageSpec({self.size}, {self.resize!r}): expected a positive size and stretch, letterbox or crop."
             )
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a file says of itself, besides what the image shows.
+
+    Attributes:
+        format: one of FORMATS, whatever the file's name ends with.
+        width: in pixels, as stored: before the EXIF turn.
+        height: in pixels, as stored.
+        mode: Pillow's name of the stored colour mode, "RGB", "L", "I;16", ...
+        orientation: EXIF's 1 to 8; 1 where there is none.
+        exif: whether there is an EXIF block.
+        camera: EXIF's make and model; "" without.
+        quantization: mean of the first JPEG quantisation table, larger for lower quality; 0 where there is none.
+        progressive: whether a JPEG is stored in several passes.
+    """
+
+    format: str = ""
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    orientation: int = 1
+    exif: bool = False
+    camera: str = ""
+    quantization: float = 0.0
+    progressive: bool = False
 
 
 def read_bytes(path: Path) -> bytes:
@@ -88,14 +115,24 @@ def decode_image(content: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
         DataError: the bytes are not an image of these formats, are truncated or damaged, or hold too many pixels.
             The message is a reason without a file name: the caller knows the name.
     """
+    return decode_with_facts(content, spec)[0]
+
+
+def decode_with_facts(content: bytes, spec: ImageSpec) -> tuple[NDArray[np.uint8], ImageFacts]:
+    """Decode an image as `decode_image` does, and say what its header holds."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            before = header_facts(image)
             image.draft("RGB", (spec.size, spec.size))
+            # All at once: in Pillow's pieces of 64 KiB a 12-megapixel JPEG takes 2 % longer.
+            image.decodermaxblock = max(image.decodermaxblock, len(content))
             image.load()
             # Only after load: a TIFF is turned by Pillow itself, and then says so.
-            turn = UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1))
+            exif = image.getexif()
+            turn = UPRIGHT.get(exif.get(EXIF_ORIENTATION, 1))
             plain = to_grey_or_rgb(image)
-            return np.array(fit(plain if turn is None else plain.transpose(turn), spec).convert("RGB"))
+            pixels = np.array(fit(plain if turn is None else plain.transpose(turn), spec).convert("RGB"))
+            return pixels, with_exif(before, exif)
     except DataError:
         raise
     except UnidentifiedImageError as error:
@@ -105,6 +142,40 @@ def decode_image(content: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
     # Pillow's decoders raise whatever their parsers raise: OSError, SyntaxError, struct.error, ValueError, ...
     except Exception as error:
         raise DataError(f"damaged or truncated: {error}") from error
+
+
+def header_facts(image: Image.Image) -> ImageFacts:
+    """Return the facts of an image that is open and not yet loaded, for loading changes its size and mode."""
+    width, height = image.size
+    orientation = 1
+    if image.format == "TIFF":
+        orientation = valid_orientation(getattr(image, "tag_v2", {}).get(EXIF_ORIENTATION))
+        if orientation >= 5:  # Pillow gives a TIFF's size as it will be after the turn.
+            width, height = height, width
+    tables: dict[int, list[int]] = getattr(image, "quantization", {})
+    table = next(iter(tables.values()), [])
+    return ImageFacts(
+        format="JPEG" if image.format == "MPO" else image.format or "",  # MPO: a JPEG with further pictures behind it.
+        width=width,
+        height=height,
+        mode=image.mode,
+        orientation=orientation,
+        quantization=sum(table) / len(table) if table else 0.0,
+        progressive="progressive" in image.info,
+    )
+
+
+def with_exif(facts: ImageFacts, exif: Image.Exif) -> ImageFacts:
+    """Add what the EXIF block says. A TIFF's own tags are no EXIF block."""
+    if not exif or (facts.format == "TIFF" and EXIF_FOLDER not in exif and EXIF_MAKE not in exif):
+        return facts
+    camera = " ".join(str(exif[tag]).replace("\0", "").strip() for tag in (EXIF_MAKE, EXIF_MODEL) if tag in exif)
+    orientation = facts.orientation if facts.format == "TIFF" else valid_orientation(exif.get(EXIF_ORIENTATION))
+    return replace(facts, exif=True, camera=camera[:100], orientation=orientation)
+
+
+def valid_orientation(value: object) -> int:
+    return value if isinstance(value, int) and value in UPRIGHT else 1
 
 
 def to_grey_or_rgb(image: Image.Image) -> Image.Image:

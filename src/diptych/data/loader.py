@@ -4,16 +4,26 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import count
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.config import AugmentConfig
-from diptych.data.augment import augment_image
+from diptych.config import AugmentConfig, ClassWeights
+from diptych.data.augment import augment_image, changes_images, mix_batch
 from diptych.rng import generator
 
-Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
+Batch = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
+
+
+class Images(Protocol):
+    """What the loader reads from: a NumPy array uint8 (N, S, S, 3), RGB, or a PixelStore."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: NDArray[np.int64], /) -> NDArray[np.uint8]: ...
 
 
 class BatchLoader:
@@ -25,49 +35,62 @@ class BatchLoader:
 
     def __init__(
         self,
-        images: NDArray[np.uint8],
+        images: Images,
         labels: NDArray[np.int64],
         rows: NDArray[np.int64],
         batch_size: int,
         settings: AugmentConfig,
         seed: int,
+        classes: int = 2,
+        class_weights: NDArray[np.float32] | None = None,
     ) -> None:
         """Set up the stream; nothing is read yet.
 
         Args:
-            images: uint8 (N, S, S, 3), RGB.
-            labels: (N,), 0 or 1.
+            images: uint8 (N, S, S, 3), RGB; only `images[rows]` is asked for, which gives a fresh array.
+            labels: (N,), from 0 to `classes` - 1.
             rows: the rows of `images` to train on, at least one.
             batch_size: images per batch.
             settings: the augmentation.
             seed: of order and augmentation.
+            classes: how many there are, at least 2.
+            class_weights: float32 (classes,), the weight of an image of each class; None for 1.
         """
         self.images, self.labels, self.rows = images, labels, rows
         self.batch_size, self.settings, self.seed = batch_size, settings, seed
+        self.classes = classes
+        self.class_weights = np.ones(classes, np.float32) if class_weights is None else class_weights
+        # A batch needs the order of its pass, or of two; to draw 10 million rows anew for each would take half a second.
+        self.order = lru_cache(maxsize=2)(self.draw_order)
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches that it takes to see every image once, the last one filled up from the next pass."""
         return -(-len(self.rows) // self.batch_size)
 
+    def draw_order(self, number: int) -> NDArray[np.int64]:
+        return generator(self.seed, "order", number).permutation(self.rows)
+
     def batch(self, step: int) -> Batch:
         """Return batch number `step`, counted from 0 over the whole training.
 
         Returns:
-            images uint8 (batch_size, S, S, 3), and labels float32 (batch_size, 1).
+            images uint8 (B, S, S, 3); labels float32, (B, 1) from 0 to 1 for two classes, (B, K) for more, mixed where
+            MixUp or CutMix mixed the images; weights float32 (B,), mixed likewise.
         """
         positions = range(step * self.batch_size, (step + 1) * self.batch_size)
         places = [divmod(position, len(self.rows)) for position in positions]
-        orders = {number: generator(self.seed, "order", number).permutation(self.rows) for number, _ in places}
-        picked = [(number, int(orders[number][place])) for number, place in places]
-        images = np.stack([self.image(number, row) for number, row in picked])
-        return images, self.labels[[row for _, row in picked]].astype(np.float32)[:, None]
-
-    def image(self, number: int, row: int) -> NDArray[np.uint8]:
-        image: NDArray[np.uint8] = self.images[row]
-        if self.settings.augment == "none":
-            return image
-        return augment_image(image, generator(self.seed, "augment", number, row), self.settings)
+        rows = np.array([self.order(number)[place] for number, place in places])
+        keys = [(number, int(row)) for (number, _), row in zip(places, rows, strict=True)]
+        images = self.images[rows]
+        labels, weights = encode_labels(self.labels[rows], self.classes), self.class_weights[self.labels[rows]]
+        if changes_images(self.settings):
+            for image, (number, row) in zip(images, keys, strict=True):
+                image[:] = augment_image(image, generator(self.seed, "augment", number, row), self.settings)
+        if self.settings.mixup or self.settings.cutmix:
+            draws = [generator(self.seed, "mix", number, row) for number, row in keys]
+            labels, weights = mix_batch(images, labels, weights, draws, self.settings)
+        return images, labels, weights
 
     def stream(self, first_step: int = 0) -> Iterator[Batch]:
         """Yield batches `first_step`, `first_step` + 1, ... without end; threads make the next ones ahead."""
@@ -77,3 +100,40 @@ class BatchLoader:
             for step in count(first_step + workers + 1):
                 yield ahead.popleft().result()
                 ahead.append(pool.submit(self.batch, step))
+
+
+def encode_labels(targets: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+    """Turn class numbers into what the network is taught.
+
+    Args:
+        targets: (N,), from 0 to `classes` - 1.
+        classes: how many there are, at least 2.
+
+    Returns:
+        float32: (N, 1), 0 or 1, for two classes; one-hot (N, classes) for more.
+    """
+    if classes == 2:
+        return targets.astype(np.float32)[:, None]
+    labels = np.zeros((len(targets), classes), np.float32)
+    labels[np.arange(len(targets)), targets] = 1
+    return labels
+
+
+def class_weights(targets: NDArray[np.int64], classes: int, kind: ClassWeights) -> NDArray[np.float32]:
+    """Weigh the classes against their imbalance.
+
+    Args:
+        targets: (N,), the classes of the training images, at least one.
+        classes: how many there are.
+        kind: none: 1 each; balanced: N / (classes * n), n being the images of the class; sqrt: the square root of it.
+
+    Returns:
+        float32 (classes,), scaled so that the mean over the training images is 1; 0 for a class without an image, unless
+        `kind` is none.
+    """
+    if kind == "none":
+        return np.ones(classes, np.float32)
+    counts = np.bincount(targets, minlength=classes)
+    power = {"balanced": -1.0, "sqrt": -0.5}[kind]
+    weights = np.where(counts > 0, np.maximum(counts, 1) ** power, 0)
+    return (weights * len(targets) / (weights @ counts)).astype(np.float32)

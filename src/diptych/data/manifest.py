@@ -1,20 +1,29 @@
-"""The Manifest: which images there are, and what they show."""
+"""The Manifest: which images there are, and what they show; and the checks that the rows of every layout go through."""
 
-import io
-import posixpath
-import warnings
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
+from diptych.data.images import SUFFIXES
 from diptych.errors import DataError
 
 CLASS_NAMES = ("0", "1")
+MAX_CLASSES = 1000
 SPLITS = ("train", "validation", "test")
 SPLIT_SYNONYMS = {"val": "validation", "valid": "validation"}
 # Columns that Diptych adds to the user's own.
-OWN_COLUMNS = ("path", "sha256", "predicted_target", "predicted_probability", "problem")
+OWN_COLUMNS = ("path", "sha256", "predicted_target", "predicted_class", "predicted_probability", "problem")
+# What Linux, macOS or Windows would read as absolute, as a drive, or as a way out of the folder; and NUL.
+LEAVES = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|\Z)|\0")
+# What operating systems and archives leave behind; hidden files are ignored too.
+LITTER = {"__macosx", "thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)
@@ -23,16 +32,20 @@ class Manifest:
 
     Attributes:
         root: the data folder.
-        table: the columns `path` (str, relative to root, with forward slashes), `image_name` (str), `target` (int64, an
-            index into class_names), then the user's further columns as text; `split` is one of SPLITS where given.
+        table: the columns `path` (str, relative to root, with forward slashes), `image_name` (str, as the user wrote it),
+            `target` (int64, an index into class_names), then the user's further columns as text; `split` is one of SPLITS
+            where given. The index is 0 to N - 1 when first read.
         class_names: the classes in the order of their targets.
-        listed: where each image stands in the user's tables, "data/0.csv, row 2", by its row in the table as first read.
+        listed: where each image stands in the user's tables, "data/0.csv, row 2", by its row in the table as first read;
+            empty without tables.
+        layout: what was recognised in the data folder, in words.
     """
 
     root: Path
     table: pd.DataFrame
     class_names: tuple[str, ...] = CLASS_NAMES
     listed: tuple[str, ...] = ()
+    layout: str = ""
 
     def __post_init__(self) -> None:
         if not {"path", "image_name", "target"} <= set(self.table.columns):
@@ -41,131 +54,164 @@ class Manifest:
             raise DataError(f"a Manifest's targets are 0 to {len(self.class_names) - 1}; got {sorted(set(self.table['target']))}")
 
 
-def read_manifest(root: Path) -> Manifest:
-    """Read and check the tables of a data folder. No image is opened.
+class Fault(NamedTuple):
+    """A row that is left out, or a file that no table lists.
+
+    Attributes:
+        kind: "bad-name", "missing", "listed-twice", "bad-target", "bad-split" or "unlisted".
+        path: of the image, relative to the data folder.
+        message: where it stands, what is wrong, and how to mend it.
+    """
+
+    kind: str
+    path: str
+    message: str
+
+
+def leave_out(
+    rows: pd.DataFrame,
+    wrong: "pd.Series[bool]",
+    kind: str,
+    mend: str,
+    faults: list[Fault] | None,
+    column: str = "image_name",
+    subject: str = "",
+) -> pd.DataFrame:
+    """Take wrong rows out and describe each in `faults`; without that list, the first of them is an error.
 
     Args:
-        root: holds the folders 0/ and 1/, and the tables 0.csv and 1.csv beside or inside them.
+        rows: with the column `path`; the index is (table, row in it), or ("", number) for an image that no table lists.
+        wrong: which rows.
+        kind: of the fault.
+        mend: what is wrong and how to mend it, said after the value.
+        faults: grows.
+        column: holds the value that is wrong.
+        subject: what the value is, where that is not clear.
 
     Raises:
-        DataError: a folder, table or column is missing, or a row is wrong; the message names the file and the row
-            (the first row after the header is row 2, as a spreadsheet shows it).
+        DataError: it names the first wrong row, and how many others are like it.
     """
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder. Expected a folder with 0/, 1/, 0.csv and 1.csv; name it with --data.")
-    tables = [read_class_table(root, name, target) for target, name in enumerate(CLASS_NAMES)]
-    with_split = [name for name, table in zip(CLASS_NAMES, tables, strict=True) if "split" in table]
-    if len(with_split) == 1:
-        raise DataError(f"{root}: only {with_split[0]}.csv has a column split; give it to both tables, or to neither.")
-    sources = [find_table(root, name) for name in CLASS_NAMES]
-    listed = [f"{source}, row {row + 2}" for source, table in zip(sources, tables, strict=True) for row in table.index]
-    return Manifest(root, pd.concat(tables, ignore_index=True).fillna(""), listed=tuple(listed))
+    if not wrong.any():
+        return rows
+    places, values = rows.index[wrong], rows.loc[wrong, column]
+
+    def describe(place: tuple[str, int], value: str) -> str:
+        where = f"{place[0]}, row {place[1]}: " if place[0] else ""
+        return f"{where}{subject}{' ' * bool(subject)}{value!r} {mend}."
+
+    if faults is None:
+        others = [str(row) for _, row in places[1:6]] if places[0][0] else [repr(value) for value in values[1:6]]
+        shown = f"{'rows ' if places[0][0] else ''}{', '.join(others)}{', …' if len(places) > 6 else ''}"
+        more = f" ({len(places) - 1} more like it: {shown})" if others else ""
+        raise DataError(describe(places[0], values.iloc[0]) + more)
+    paths = rows.loc[wrong, "path"].map(printable)
+    faults += [Fault(kind, path, describe(place, value)) for place, path, value in zip(places, paths, values, strict=True)]
+    return rows[~wrong]
 
 
-def read_class_table(root: Path, name: str, target: int) -> pd.DataFrame:
-    folder = root / name
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder}: no such folder. Expected the images of class {name} in it; --data names what holds 0/ and 1/."
-        )
-    source = find_table(root, name)
-    table = read_csv(source)
-    check_targets(table, source, target)
-    check_names(table, source, folder)
-    if "split" in table:
-        table["split"] = table["split"].str.strip().str.lower().replace(SPLIT_SYNONYMS)
-        fail_at(source, ~table["split"].isin(SPLITS), table["split"], "is not a split; write train, validation or test")
-    further = [column for column in table.columns if column not in {"image_name", "target"}]
-    paths = [posixpath.join(name, posixpath.normpath(image)) for image in table["image_name"]]
-    return pd.DataFrame({"path": paths, "image_name": table["image_name"], "target": target, **table[further]})
+def printable(path: str) -> str:
+    """Replace what is not UTF-8 in a file's name, so that it can be written down."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
-def find_table(root: Path, name: str) -> Path:
-    places = (root / f"{name}.csv", root / name / f"{name}.csv")
-    found = [place for place in places if place.is_file()]
-    if not found:
-        raise DataError(f"{places[0]}: no such table. Expected the columns image_name and target, one row an image of {name}/.")
-    if len(found) == 2:
-        raise DataError(f"{places[0]} and {places[1]} both exist; keep one of them.")
-    return found[0]
+def check_names(rows: pd.DataFrame, folder: Path, faults: list[Fault] | None) -> pd.DataFrame:
+    """Leave out the rows whose `image_name` leads out of a folder."""
+    leaves = pd.Series([LEAVES.search(name) is not None for name in rows["image_name"]], rows.index, dtype=bool)
+    return leave_out(rows, leaves, "bad-name", f"leaves the folder {folder}/; write a name inside of it", faults)
 
 
-def read_csv(source: Path) -> pd.DataFrame:
-    """Read a table as text, without guessing types; a semicolon as separator is understood (Excel writes it).
+def check_files(rows: pd.DataFrame, places: "pd.Series[str]", folder: Path, faults: list[Fault] | None) -> pd.DataFrame:
+    """Leave out the rows whose files are not there, lie outside of a folder, or are listed before.
 
-    Blank lines are left out, but counted: the index is the row's number, from 0, in the file.
+    Args:
+        rows: of one folder.
+        places: where their files really lie, as `locate` says.
+        folder: which they must not leave.
+        faults: grows.
     """
-    try:
-        text = source.read_text(encoding="utf-8-sig")
-        header = text.partition("\n")[0]
-        separator = ";" if ";" in header and "," not in header else ","
-        with warnings.catch_warnings():
-            # Pandas only warns where the first row has more fields than the header, and drops them.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False
-            )
-    except UnicodeDecodeError as error:
-        raise DataError(f"{source}: not UTF-8 text ({error.reason} at byte {error.start}); save it as CSV in UTF-8.") from error
-    except pd.errors.ParserWarning as error:
-        mend = "put a name that holds a comma in double quotes, or give each column a name"
-        raise DataError(f"{source}, row 2: more fields than the header has columns; {mend}.") from error
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = str(error).strip().rstrip(".")
-        raise DataError(f"{source}: cannot be read as a table: {reason}. Expected a header row and one row an image.") from error
-    table.columns = table.columns.str.strip()
-    for column in table.columns[table.columns.duplicated()]:
-        raise DataError(f"{source}: the column {column} is there twice; rename or delete one of them.")
-    table = table[(table != "").any(axis=1)].copy()
-    for column in ("image_name", "target"):
-        if column not in table:
-            raise DataError(f"{source}: no column {column}; it has {', '.join(table.columns)}. Expected image_name and target.")
-    for column in OWN_COLUMNS:
-        if column in table:
-            raise DataError(f"{source}: the column {column} is one that Diptych writes itself; rename it.")
-    if table.empty:
-        raise DataError(f"{source}: no rows, so the class is empty. Each class needs images.")
-    return table
+    in_table = bool(len(rows)) and rows.index[0][0] != ""
+    column = "image_name" if in_table else "path"
+    missing = f"is listed but is not in {folder}/; add the file, or delete the row"
+    twice = "is listed twice; delete one of the rows"
+    if not in_table:
+        missing = "is a link that leads nowhere, or is no file; delete it"
+        twice = "is a link to a file that is read already; delete the link"
+    home = os.path.realpath(folder).rstrip(os.sep) + os.sep
+    outside = f"is a link that leaves the folder {folder}/; put the file itself there"
+    rows = leave_out(rows, (places != "") & ~places.str.startswith(home), "bad-name", outside, faults, column)
+    places = places.reindex(rows.index)
+    rows = leave_out(rows, (places == "") | places.str.endswith(os.sep), "missing", missing, faults, column)
+    return leave_out(rows, places.reindex(rows.index).duplicated(), "listed-twice", twice, faults, column)
 
 
-def check_targets(table: pd.DataFrame, source: Path, target: int) -> None:
-    values = table["target"].str.strip().replace({"0.0": "0", "1.0": "1"})
-    fail_at(source, ~values.isin(CLASS_NAMES), table["target"], "is not a target; write 0 or 1")
-    mend = f"disagrees with the folder {target}/; correct the target, or move the image and its row to the other class"
-    fail_at(source, values != str(target), table["target"], mend, subject="target")
+def locate(root: Path, paths: "pd.Series[str]") -> "pd.Series[str]":
+    """Say where each file really lies, links followed; "" where there is nothing, a last slash where it is no file.
+
+    Only folders and links are resolved: to resolve each path as a whole takes ten times as long.
+    """
+    folders: dict[str, str] = {}
+
+    def place(path: str) -> str:
+        folder, _, name = path.rpartition("/")
+        if folder not in folders:
+            folders[folder] = os.path.realpath(root / folder)
+        real = f"{folders[folder]}{os.sep}{name}"
+        try:
+            mode = os.lstat(real).st_mode
+            if stat.S_ISLNK(mode):
+                real = os.path.realpath(real)
+                mode = Path(real).stat().st_mode
+        except OSError:  # It is not there, or its name is too long for the file system.
+            return ""
+        return real if stat.S_ISREG(mode) else real + os.sep
+
+    # As objects: pandas's own text cannot hold the name of a folder above that is not UTF-8.
+    return pd.Series([place(path) for path in paths], paths.index, dtype=object)
 
 
-def check_names(table: pd.DataFrame, source: Path, folder: Path) -> None:
-    names = table["image_name"]
-    fail_at(source, names.str.strip() == "", names, "is empty; write the file's name in image_name", subject="image_name")
-    fail_at(source, names.map(leaves_by_name), names, f"leaves the folder {folder}/; write a name inside of it")
-    places = names.map(lambda name: folder / name)
-    fail_at(source, ~places.map(is_file), names, f"is listed but is not in {folder}/; add the file, or delete the row")
-    home = folder.resolve()
-    real = places.map(Path.resolve)
-    outside = ~real.map(lambda path: path.is_relative_to(home)).astype(bool)
-    fail_at(source, outside, names, f"is a link that leaves the folder {folder}/; put the file itself there")
-    fail_at(source, real.duplicated(), names, "is listed twice; delete one of the rows")
+def is_image(name: str) -> bool:
+    """Tell by a file's name whether it is to be read as an image."""
+    return name.lower().endswith(SUFFIXES)
 
 
-def leaves_by_name(name: str) -> bool:
-    """Tell whether a name is absolute or climbs out of its folder, as Linux, macOS or Windows would read it."""
-    windows = PureWindowsPath(name)
-    return bool(windows.anchor) or ".." in windows.parts or "\0" in name
+def is_litter(name: str) -> bool:
+    """Tell by a name whether a file or folder is hidden, or left behind by an operating system or an archive."""
+    return name.startswith(".") or name.lower() in LITTER
 
 
-def is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # The name is too long for the file system, say.
-        return False
+def compose(name: str) -> str:
+    """Write letters with marks as one character each (Unicode NFC); macOS takes them apart in the names of folders."""
+    return unicodedata.normalize("NFC", name)
 
 
-def fail_at(source: Path, wrong: "pd.Series[bool]", values: "pd.Series[str]", mend: str, subject: str = "") -> None:
-    """Raise a DataError that names the first wrong row, and how many others are like it."""
-    rows = [int(row) + 2 for row in wrong.index[wrong]]
-    if not rows:
-        return
-    value = repr(values.loc[rows[0] - 2])
-    others = f" ({len(rows) - 1} more like it: rows {', '.join(map(str, rows[1:6]))}{', …' if len(rows) > 6 else ''})"
-    raise DataError(f"{source}, row {rows[0]}: {subject} {value} {mend}.{others if len(rows) > 1 else ''}".replace(":  ", ": "))
+def natural_key(name: str) -> tuple[tuple[object, ...], str]:
+    """Sort numbers in names by their value (2 before 10), letters first without and then with regard to case."""
+    pieces = re.split(r"([0-9]+)", compose(name).casefold())
+    # Not int(): Python refuses to read very long numbers.
+    numbers = [(len(digits.lstrip("0")), digits.lstrip("0")) for digits in pieces[1::2]]
+    return tuple(item for pair in zip(pieces[::2], [*numbers, (0, "")], strict=True) for item in pair), name
+
+
+def order_classes(labels: Iterable[str], root: Path, layout: str) -> tuple[str, ...]:
+    """Return the classes in the order of their targets, which is natural and follows from their names alone.
+
+    Args:
+        labels: of all images, or one of each class, as `compose` writes them.
+        root: the data folder.
+        layout: what was recognised in it, in words.
+
+    Raises:
+        DataError: there are fewer than 2 or more than 1,000 classes, or two that are probably meant to be one.
+    """
+    names = sorted(set(labels), key=natural_key)
+    alike: dict[str, str] = {}
+    for name in names:
+        other = alike.setdefault(name.strip().lower(), name)
+        if other != name:
+            raise DataError(f"{root}: the classes {other!r} and {name!r} differ only in case or blanks; give both one name.")
+    if not 2 <= len(names) <= MAX_CLASSES:
+        shown = ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
+        mend = "Is this the column of the classes?" if len(names) > MAX_CLASSES else "Add the images of another class."
+        count = f"{len(names):,} {'class' if len(names) == 1 else 'classes'}: {shown}"
+        raise DataError(f"{root}: {count}; expected 2 to {MAX_CLASSES:,}. It was read as {layout}. {mend}")
+    return tuple(name.strip() for name in names)

@@ -1,93 +1,143 @@
-"""Every image decoded once, before the first training step, into a PixelStore."""
+"""Every image decoded once, on all cores, before the first training step."""
 
 import dataclasses
+import errno
+import logging
 import os
+import sqlite3
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from diptych.data.images import ImageSpec, decode_image, read_bytes
+from diptych.data.cache import Cache, DamagedCacheError, folder_of, is_damage, locked, open_cache, renew_cache, temporary_cache
+from diptych.data.decoding import SAMPLE, Work
+from diptych.data.images import ImageFacts, ImageSpec
 from diptych.data.manifest import Manifest
+from diptych.data.store import PixelStore
 from diptych.errors import DataError
-from diptych.storage import sha256
+
+log = logging.getLogger(__name__)
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+COLUMNS = {"sha256": "str", "problem": "str", "bytes": "int64"} | {
+    "format": "str", "width": "int64", "height": "int64", "mode": "str", "orientation": "int64", "exif": "bool",
+    "camera": "str", "quantization": "float64", "progressive": "bool",
+}  # fmt: skip
+PIECE = 10_000
 
 
-class PixelStore:
-    """Decoded images, uint8 (N, size, size, 3) RGB, in a file that no name leads to.
+def prepare(
+    paths: Sequence[Path], spec: ImageSpec, cache: Path | None, *, progress: bool = True
+) -> tuple[PixelStore, pd.DataFrame]:
+    """Decode images on all cores, but for those that the cache holds.
 
-    The file is unlinked as soon as it is open, so that nothing of it stays behind, however the process ends. The
-    operating system keeps as much of it in memory as there is room for.
-    """
-
-    def __init__(self, count: int, spec: ImageSpec) -> None:
-        """Reserve the room.
-
-        Args:
-            count: number of images.
-            spec: their size.
-
-        Raises:
-            DataError: the temporary folder has no room for them.
-        """
-        self.spec = spec
-        shape = (count, spec.size, spec.size, 3)
-        with tempfile.TemporaryFile(prefix="diptych-") as file:
-            try:
-                reserve(file.fileno(), max(1, int(np.prod(shape))))
-            except OSError as error:
-                raise DataError(
-                    f"no room for the decoded images: {np.prod(shape) / 2**30:.1f} GiB in {tempfile.gettempdir()}: "
-                    f"{error.strerror}. Free some, or name another folder in the environment variable TMPDIR."
-                ) from error
-            self.images: NDArray[np.uint8] = np.memmap(file, np.uint8, "r+", shape=shape) if count else np.empty(shape, np.uint8)
-
-
-def reserve(descriptor: int, size: int) -> None:
-    """Give a file its size and its blocks, so that a full disk shows here and not as a crash in a later write."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.truncate(descriptor, size)
-
-
-def prepare(paths: Sequence[Path], spec: ImageSpec, *, progress: bool = True) -> tuple[PixelStore, pd.DataFrame]:
-    """Decode images on all cores.
+    An image is known by its content, so that a renamed or copied file costs a look and no decoding; a file whose size and
+    times are as they were is not even read. Killed at any moment, the next call goes on where this one was.
 
     Args:
         paths: the files.
         spec: how they become pixels.
+        cache: the folder that keeps the pixels; None to keep them until the store is let go.
         progress: draw a progress bar where standard error is a terminal.
 
     Returns:
         The store, in the order of `paths`, and a table of as many rows: `sha256` of the file's bytes ("" where it
-        could not be read) and `problem` ("" where all is well; else a reason, and the image is black).
+        could not be read), `problem` ("" where all is well; else a reason, and the image is black), `bytes`, and the
+        columns of ImageFacts.
+
+    Raises:
+        DataError: the cache cannot be written, or has no room.
     """
-    store = PixelStore(len(paths), spec)
+    if cache is None:
+        with explained(Path(tempfile.gettempdir()), "in the environment variable TMPDIR"), temporary_cache(spec) as opened:
+            return complete(opened, paths, progress)
+    with explained(cache, "with --cache; what is done so far is kept"):
+        folder = folder_of(cache, spec)
+        unchanged = reuse(folder, paths, spec)
+        if unchanged is not None:
+            return unchanged
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            return add_missing(folder, paths, spec, progress)
 
-    def decode(row: int) -> tuple[str, str]:
-        digest = ""
-        try:
-            content = read_bytes(paths[row])
-            digest = sha256(content)
-            store.images[row] = decode_image(content, spec)
-        except DataError as error:
-            return digest, str(error)
-        return digest, ""
 
-    pool = ThreadPoolExecutor(os.cpu_count())
+@contextmanager
+def explained(folder: Path, elsewhere: str) -> Iterator[None]:
+    """Turn an error of the operating system or of SQLite into one that says how to mend it."""
     try:
-        rows = pool.map(decode, range(len(paths)))
-        bar = tqdm(rows, "reading images", len(paths), unit=" images", leave=False, disable=None if progress else True)
-        return store, pd.DataFrame(list(bar), columns=["sha256", "problem"])
-    finally:
-        # After Ctrl-C, what has not begun is dropped.
-        pool.shutdown(cancel_futures=True)
+        yield
+    except (OSError, sqlite3.Error) as error:
+        full = getattr(error, "errno", None) in NO_ROOM or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        reason = getattr(error, "strerror", None) or str(error)
+        mend = f"{'Free some room, or name' if full else 'Name'} another folder {elsewhere}."
+        raise DataError(f"the prepared images cannot be kept in {folder}: {reason}. {mend}") from error
+
+
+def reuse(folder: Path, paths: Sequence[Path], spec: ImageSpec) -> tuple[PixelStore, pd.DataFrame] | None:
+    """Return all images from the cache, without a lock; None where something is to be done first."""
+    try:
+        opened = open_cache(folder, spec)
+        if opened is None:
+            return None
+        with opened:
+            slots = np.full(len(paths), -1, np.int64)
+            for row, path in enumerate(paths):
+                slots[row] = opened.find(path)
+                if slots[row] < 0:
+                    return None
+            with suppress(OSError):
+                os.utime(opened.index)  # When it was used last.
+            return describe(opened, slots, {})
+    except (OSError, sqlite3.Error, DamagedCacheError):
+        return None
+
+
+def add_missing(folder: Path, paths: Sequence[Path], spec: ImageSpec, progress: bool) -> tuple[PixelStore, pd.DataFrame]:
+    """Complete the cache of a spec; where it is damaged, begin a new one."""
+    opened = open_cache(folder, spec, write=True) or renew_cache(folder, spec)
+    try:
+        with opened:
+            return complete(opened, paths, progress)
+    except (DamagedCacheError, sqlite3.Error) as error:
+        if not is_damage(error):
+            raise
+        log.info("%s is damaged (%s); its images are prepared anew", folder, error)
+    with renew_cache(folder, spec) as opened:
+        return complete(opened, paths, progress)
+
+
+def complete(cache: Cache, paths: Sequence[Path], progress: bool) -> tuple[PixelStore, pd.DataFrame]:
+    cache.start_writing()
+    slots = np.full(len(paths), -1, np.int64)
+    if cache.next_slot:
+        slots[:] = np.fromiter(map(cache.find, paths), np.int64, len(paths))
+    missing = np.flatnonzero(slots < 0)
+    # A sample from all over the list goes first: it tells how long the rest will take.
+    sample = missing[:: max(1, len(missing) // SAMPLE)][:SAMPLE]
+    work = Work(cache, paths, slots, np.concatenate([sample, np.setdiff1d(missing, sample)]))
+    if len(missing):
+        work.run(progress)
+    return describe(cache, slots, work.unread)
+
+
+def describe(cache: Cache, slots: NDArray[np.int64], unread: dict[int, tuple[str, int]]) -> tuple[PixelStore, pd.DataFrame]:
+    """Return the store and the table of `prepare`, made piece by piece: as Python objects a row takes a kilobyte."""
+    unknown = tuple(vars(ImageFacts()).values())
+    pieces = [pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)]
+    for start in range(0, len(slots), PIECE):
+        rows = [
+            cache.row(int(slot)) if slot >= 0 else (b"", *unread[start + place], *unknown)
+            for place, slot in enumerate(slots[start : start + PIECE])
+        ]
+        piece = pd.DataFrame([(row[0].hex(), *row[1:]) for row in rows], columns=list(COLUMNS))
+        pieces.append(piece.astype(COLUMNS))
+    outcome = pd.concat(pieces, ignore_index=True)
+    return PixelStore(cache.pixels, np.where(outcome["problem"] == "", slots, -1), cache.spec), outcome
 
 
 def set_aside(manifest: Manifest, outcome: pd.DataFrame, max_unreadable: float, strict: bool) -> tuple[Manifest, pd.DataFrame]:

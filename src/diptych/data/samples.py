@@ -15,19 +15,21 @@ C. Camus, C. J. Brabec: A Benchmark for Visual Identification of Defective Solar
 EU PVSEC 2018. Licence of the images: CC BY-NC-SA 4.0 (no commercial use).
 """
 
+CELLS_PER_MODULE = 60
 
-def write_elpv(folder: Path, split: Path | None = None) -> pd.DataFrame:
+
+def write_elpv(folder: Path) -> pd.DataFrame:
     """Write the 2,624 solar cells of the package elpv-dataset: functional 0, defective 1 (probability above 0.5).
 
     Args:
         folder: what to make; it must not exist yet. It appears at once when it is complete.
-        split: a table with the columns image_name and split to take over, or None.
 
     Returns:
-        The images written: image_name, target, type (mono or poly), defect_probability (0, 1/3, 2/3 or 1), split.
+        The images written: image_name, target, type (mono or poly), defect_probability (0, 1/3, 2/3 or 1),
+        pseudo_module.
 
     Raises:
-        ConfigError: the package is missing, `folder` exists, or the split does not name every image.
+        ConfigError: the package is missing, or `folder` exists.
     """
     package = find_spec("elpv_dataset")
     if package is None or package.origin is None:
@@ -39,10 +41,7 @@ def write_elpv(folder: Path, split: Path | None = None) -> pd.DataFrame:
     cells = pd.read_csv(source / "labels.csv", sep=r"\s+", names=names)
     cells.insert(0, "image_name", cells["file"].map(lambda file: Path(file).name))
     cells.insert(1, "target", (cells["defect_probability"] > 0.5).astype(int))
-    if split is not None:
-        cells["split"] = cells["image_name"].map(read_split(split))
-        if cells["split"].isna().any():
-            raise ConfigError(f"{split}: no split for {cells['image_name'][cells['split'].isna()].iloc[0]}.")
+    cells["pseudo_module"] = pseudo_modules(cells["type"])
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as aside:
         whole = Path(aside) / folder.name
@@ -57,8 +56,16 @@ def write_elpv(folder: Path, split: Path | None = None) -> pd.DataFrame:
     return cells.drop(columns="file")
 
 
-def read_split(path: Path) -> "pd.Series[str]":
-    try:
-        return pd.read_csv(path, index_col="image_name")["split"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"{path}: expected a table with the columns image_name and split: {error}") from error
+def pseudo_modules(types: "pd.Series[str]") -> "pd.Series[str]":
+    """Guess which cells were photographed as one module: which one a cell is from was not published, but the rows are in order.
+
+    Each run of rows of one type is cut into equal pieces of about 60 cells, as many as a module has. That gives 44
+    pieces, 18 of mono and 26 of polycrystalline cells, which are just the published numbers of modules.
+    """
+    runs = (types != types.shift()).cumsum()
+    place = types.groupby(runs).cumcount()
+    length = types.groupby(runs).transform("size")
+    pieces = (length / CELLS_PER_MODULE).round().clip(lower=1)
+    module = (place * pieces // length).astype(int)
+    number = pd.Series(list(zip(runs, module, strict=True))).rank(method="dense")
+    return number.astype(int).map("m{:02d}".format)

@@ -1,55 +1,216 @@
-"""Train, validation and test: stratified, seeded, each class in each part."""
+"""Train, validation and test: by a hash of the content or the group, so that copies stay together and old images stay put."""
+
+import hashlib
+import logging
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from diptych.data.manifest import SPLITS, Manifest
+from diptych.data.manifest import SPLIT_SYNONYMS, SPLITS, Manifest
+from diptych.data.tables import read_table
+from diptych.data.twins import connect
 from diptych.errors import DataError
-from diptych.rng import generator
+
+log = logging.getLogger(__name__)
 
 
-def assign_splits(manifest: Manifest, validation_share: float, test_share: float, seed: int) -> pd.Series:
-    """Say for each image of a Manifest which part it belongs to.
+def group_names(manifest: Manifest, group_column: str) -> pd.Series:
+    """Return the group of each image, "" for one that has none.
 
-    A column `split` of the tables is obeyed. Else each class is shuffled and cut by itself.
+    Raises:
+        DataError: the column was asked for by name, and the tables lack it.
+    """
+    if group_column in manifest.table:
+        return manifest.table[group_column].str.strip()
+    if group_column != "group":
+        further = [str(column) for column in manifest.table if column not in ("path", "image_name", "target", "sha256")]
+        raise DataError(f"{manifest.root}: no column {group_column} to group by; the tables have {', '.join(further) or 'none'}.")
+    return pd.Series("", index=manifest.table.index)
+
+
+def find_units(manifest: Manifest, near_twins: NDArray[np.int64], groups: pd.Series) -> pd.Series:
+    """Number the units: sets of images that must stay in one part, for they are copies, or of one group.
+
+    Args:
+        manifest: the images, with a column `sha256`; its index is the row in the PixelStore.
+        near_twins: (P, 2) pairs of rows.
+        groups: the name of each image's group, "" for none.
+
+    Returns:
+        The number of the unit of each image.
+    """
+    rows = manifest.table.index.to_numpy()
+    places = pd.Series(np.arange(len(rows)), index=rows)
+    pairs = [np.searchsorted(rows, near_twins)]
+    for names in (manifest.table["sha256"], groups):
+        members = places[names != ""]
+        first = members.groupby(names[names != ""]).transform("first")
+        pairs.append(np.column_stack([first.to_numpy(), members.to_numpy()]))
+    return pd.Series(connect(len(rows), np.concatenate(pairs)), index=rows)
+
+
+def unit_hashes(manifest: Manifest, units: pd.Series, groups: pd.Series, outcome: pd.DataFrame, seed: int) -> pd.Series:
+    """Draw a number from 0 to 1 for each unit: a hash of the seed and of the unit's group, or else of its main image.
+
+    The main image of near twins is the one with the most pixels, then the most bytes: copies that come later are mostly
+    smaller, so that they follow it. Of several groups in one unit, the one with the smallest hash counts.
+    """
+    facts = pd.DataFrame({"unit": units, "sha256": manifest.table["sha256"], "group": groups})
+    facts["area"] = (outcome["width"] * outcome["height"]).loc[facts.index]
+    facts["bytes"] = outcome["bytes"].loc[facts.index]
+    main = facts.sort_values(["area", "bytes", "sha256"], ascending=[False, False, True]).groupby("unit").first()
+    hashes = main["sha256"].map(lambda digest: hash_to_unit(seed, f"content {digest}"))
+    grouped = facts[facts["group"] != ""]
+    by_group = pd.Series([hash_to_unit(seed, f"group {name}") for name in grouped["group"]], index=grouped.index, dtype=float)
+    return by_group.groupby(grouped["unit"]).min().reindex(hashes.index).fillna(hashes)
+
+
+def hash_to_unit(seed: int, key: str) -> float:
+    """Return a number in [0, 1) that depends on the seed and the key alone, evenly spread."""
+    digest = hashlib.blake2b(f"{seed} {key}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def assign_splits(
+    manifest: Manifest, units: pd.Series, hashes: pd.Series, given: pd.Series, validation_share: float, test_share: float
+) -> pd.Series:
+    """Say for each image which part it belongs to.
+
+    What is given stays. A unit of which a part is given follows it. Any other unit goes by its hash alone: the test
+    below `test_share`, validation below `test_share + validation_share`, training above. So the shares of a class hold
+    on the average, and no image moves when others come. Only where a class would be missing in a part is the unit
+    moved there whose hash is nearest, and this is said.
+
+    A part that is given nowhere, although others are, is drawn from the training images in the same way.
 
     Args:
         manifest: the images, unreadable ones taken out.
-        validation_share: share of each class for validation, at least one image.
-        test_share: share of each class for the test, at least one image.
-        seed: of the shuffling.
+        units: the unit of each image (`find_units`).
+        hashes: the hash of each unit, [0, 1).
+        given: one of "train", "validation", "test" for each image, or "" to draw it.
+        validation_share: share of the images for validation.
+        test_share: share of the images for the test.
 
     Returns:
-        One of "train", "validation", "test" for each row of the Manifest.
+        One of "train", "validation", "test" for each row of the Manifest, or "" for an image that is not given and is a
+        copy of given ones in more than one part: it can be in none.
 
     Raises:
-        DataError: a part would lack images, or the training part would lack a class.
+        DataError: a class has too few images, or a part would lack images.
     """
-    if "split" in manifest.table:
-        splits = manifest.table["split"]
-        check_given_splits(manifest, splits)
-        return splits
-    splits = pd.Series("train", index=manifest.table.index)
-    for target, name in enumerate(manifest.class_names):
-        rows = manifest.table.index[manifest.table["target"] == target].to_numpy()
-        if len(rows) < len(SPLITS):
-            raise DataError(
-                f"class {name} has {len(rows)} readable images in {manifest.root}; a split into train, validation and test needs "
-                f"at least {len(SPLITS)}. Add images, or write your own column split into the tables."
+    parts = given.astype(object)
+    named = parts[parts != ""].groupby(units).unique()
+    missing = [part for part in SPLITS if part not in set(given)] if len(named) else []
+    if missing and "train" not in missing and not (parts == "").any():
+        # Units with a copy in the test are left where they are.
+        redrawn = named.index[[list(found) == ["train"] for found in named]]
+        parts[units.isin(redrawn)] = ""
+        named = named.drop(redrawn)
+        log.info("No image is given for %s: drawn from the training images.", " and ".join(missing))
+    free = (parts == "") & ~units.isin(named.index)
+    drawn = [part_of(value, validation_share, test_share, missing) for value in units.map(hashes)]
+    alone = named[named.map(len) == 1].map(lambda found: found[0])
+    joins = (parts == "") & units.isin(alone.index)
+    parts[free] = pd.Series(drawn, index=parts.index, dtype=object)[free]
+    parts[joins] = units[joins].map(alone)
+    fill_empty(manifest, units, hashes, parts, free)
+    check_parts(manifest, parts)
+    return parts
+
+
+def part_of(value: float, validation_share: float, test_share: float, missing: list[str]) -> str:
+    """Turn a hash into a part; where only some parts are missing, the others are not drawn."""
+    if value < test_share:
+        return "test" if not missing or "test" in missing else "train"
+    if value < test_share + validation_share:
+        return "validation" if not missing or "validation" in missing else "train"
+    return "train"
+
+
+def fill_empty(manifest: Manifest, units: pd.Series, hashes: pd.Series, parts: pd.Series, free: pd.Series) -> None:
+    """Where a class is missing in a part, move the unit there whose hash is nearest, out of the part that has most."""
+    if not free.any():
+        return
+    targets = manifest.table["target"]
+    counts = pd.crosstab(targets, parts).reindex(columns=list(SPLITS), fill_value=0)
+    for target in counts.index[(counts == 0).any(axis=1)]:
+        for part in SPLITS:
+            own = targets == target
+            if (own & (parts == part)).any():
+                continue
+            held = {other: units[own & (parts == other)].nunique() for other in SPLITS}
+            donor = max(held, key=lambda other: held[other])
+            candidates = units[own & free & (parts == donor)].unique()
+            if held[donor] < 2 or len(candidates) == 0:
+                continue
+            order = hashes[candidates].sort_values(ascending=part != "train")
+            chosen = units == order.index[0]
+            parts[chosen] = part
+            log.info(
+                "By its hash, class %s had no image for %s: %s was moved there. With more images this may change.",
+                manifest.class_names[target],
+                part,
+                ", ".join(manifest.table["path"][chosen][:3]),
             )
-        shuffled = generator(seed, "split", index=target).permutation(rows)
-        validation = min(max(1, round(len(rows) * validation_share)), len(rows) - 2)
-        test = min(max(1, round(len(rows) * test_share)), len(rows) - validation - 1)
-        splits[shuffled[:validation]] = "validation"
-        splits[shuffled[validation : validation + test]] = "test"
-    return splits
 
 
-def check_given_splits(manifest: Manifest, splits: "pd.Series[str]") -> None:
-    for part in SPLITS:
-        if not (splits == part).any():
-            raise DataError(f"the column split of {manifest.root} has no readable image for {part}; write {part} in some rows.")
-    trained = np.unique(manifest.table["target"][splits == "train"])
+def check_parts(manifest: Manifest, parts: pd.Series) -> None:
+    targets = manifest.table["target"]
     for target, name in enumerate(manifest.class_names):
-        if target not in trained:
-            raise DataError(f"the column split of {manifest.root} gives class {name} no readable image for training.")
+        if not ((targets == target) & (parts == "train")).any():
+            raise DataError(
+                f"class {name} has {(targets == target).sum()} readable images in {manifest.root}, and none of them is left for "
+                "training: a split needs at least 3 images of a class that are not copies of each other or of one group. Add "
+                "images, or write a column split into the tables."
+            )
+    for part in SPLITS:
+        if not (parts == part).any():
+            raise DataError(f"{manifest.root}: no image for {part}. Add images, or write {part} in some rows of a column split.")
+
+
+def read_given(manifest: Manifest, file: Path | None) -> pd.Series:
+    """Return the part that is given for each image, by the file or else by the tables; "" where none is.
+
+    Args:
+        manifest: the images.
+        file: a table with the columns `path` or `image_name`, and `split`; None for the column `split` of the Manifest.
+
+    Raises:
+        DataError: the file cannot be read, lacks a column, contradicts itself, or names none of the images.
+    """
+    if file is None:
+        return manifest.table["split"] if "split" in manifest.table else pd.Series("", index=manifest.table.index)
+    table = read_table(file)
+    key = "path" if "path" in table else "image_name"
+    if key not in table or "split" not in table:
+        raise DataError(f"{file}: expected the columns path (or image_name) and split; it has {', '.join(table.columns)}.")
+    wanted = table["split"].str.strip().str.lower().replace(SPLIT_SYNONYMS)
+    for row in table.index[~wanted.isin([*SPLITS, ""])]:
+        raise DataError(f"{file}, row {row}: {table['split'][row]!r} is not a split; write train, validation or test.")
+    for row in table.index[table[key].duplicated()]:
+        raise DataError(f"{file}, row {row}: {table[key][row]!r} is listed twice; delete one of the rows.")
+    for row in manifest.table.index[manifest.table[key].duplicated()] if key == "image_name" else []:
+        raise DataError(f"{file}: two images are named {manifest.table[key][row]!r}; the file needs a column path.")
+    given = manifest.table[key].map(wanted.set_axis(table[key])).fillna("")
+    if (given == "").all():
+        raise DataError(
+            f"{file}: its column {key} names none of the images in {manifest.root}, such as {manifest.table[key].iloc[0]}."
+        )
+    unknown = int((~table[key].isin(manifest.table[key])).sum())
+    log.info("split taken from %s: %d images, %d drawn anew, %d of its rows not in the data", file, *counts(given), unknown)
+    return given
+
+
+def counts(given: pd.Series) -> tuple[int, int]:
+    return int((given != "").sum()), int((given == "").sum())
+
+
+def find_leaks(table: pd.DataFrame, parts: pd.Series, keys: pd.Series) -> list[tuple[str, ...]]:
+    """List the images of each key ("" is none) that stands in more than one part, as paths, one per part."""
+    known = (keys != "") & (parts != "")
+    spread = parts[known].groupby(keys[known]).nunique()
+    leaking = known & keys.isin(spread.index[spread > 1])
+    firsts = pd.DataFrame({"path": table["path"], "part": parts, "key": keys})[leaking].drop_duplicates(["key", "part"])
+    return [tuple(found) for _, found in firsts.groupby("key", sort=False)["path"]]

@@ -1,7 +1,8 @@
 """Plots of a run as PNG files, in colours that colour-blind readers tell apart, each line with its own style."""
 
 import io
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,25 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from sklearn.metrics import RocCurveDisplay
+from sklearn.metrics import roc_curve
 
 from diptych.config import Config
 from diptych.errors import CheckpointError
-from diptych.evaluation.metrics import read_metrics
+from diptych.evaluation.metrics import probability_column, read_metrics, shorten
 from diptych.presets import read_toml
-from diptych.storage import RunDir, write_atomically
+from diptych.storage import RunDir, read_classes, write_atomically
 
 DOTS_PER_INCH = 150
-TRAINING, VALIDATION = sns.color_palette("colorblind")[:2]
+COLOURS = sns.color_palette("colorblind")
+TRAINING, VALIDATION = COLOURS[:2]
+STYLES = ("-", "--", "-.", (0, (3, 1, 1, 1, 1, 1)))
+
+# Up to how many classes there is room for numbers in the confusion matrix, for names beside it, and for a ROC curve each;
+# else the worst few.
+ANNOTATED_CLASSES = 20
+NAMED_CLASSES = 50
+ROC_CLASSES = 8
+WORST_CLASSES = 5
 
 
 def plot(run: RunDir) -> list[Path]:
@@ -42,10 +52,9 @@ def plot(run: RunDir) -> list[Path]:
     files = [plot_accuracy(run, history, best_by), plot_loss(run, history, best_by), plot_learning_rate(run, history)]
     figures = read_metrics(run)
     if figures is not None:
-        predictions = pd.read_csv(run.predictions)
         files.append(plot_confusion_matrix(run, figures))
         if figures["roc_auc"] is not None:
-            files.append(plot_roc(run, predictions, figures["roc_auc"]))
+            files.append(plot_roc(run, figures))
     return files
 
 
@@ -62,7 +71,10 @@ def read_history(run: RunDir) -> pd.DataFrame:
 @contextmanager
 def figure(path: Path, title: str, x: str, y: str, size: tuple[float, float] = (7, 4.5)) -> Iterator[Axes]:
     """Open a figure to draw in; it is written to `path` at the end."""
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
+    # The user's names are shown as they are: a $ begins no formula, and a letter that the font lacks is a box.
+    plain = plt.rc_context({"text.parse_math": False})
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"), plain, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         drawing, axes = plt.subplots(figsize=size, layout="constrained")
         try:
             yield axes
@@ -118,39 +130,77 @@ def plot_learning_rate(run: RunDir, history: pd.DataFrame) -> Path:
 
 
 def plot_confusion_matrix(run: RunDir, figures: dict[str, Any]) -> Path:
-    """Draw counts, and below each its share of the row, which also gives the shade."""
+    """Draw counts, and below each its share of the row, which also gives the shade; of many classes the shades alone."""
     path = run.plots / "confusion_matrix.png"
+    names = [shorten(name) for name in read_classes(run)]
     counts = np.array(figures["confusion_matrix"])
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    labels = [[f"{n}\n{share:.1%}" for n, share in zip(row, part, strict=True)] for row, part in zip(counts, shares, strict=True)]
+    labels = [
+        [f"{n}\n{share:.1%}" if n else "0" for n, share in zip(row, part, strict=True)]
+        for row, part in zip(counts, shares, strict=True)
+    ]
+    annotated = len(names) <= ANNOTATED_CLASSES
     low, high = figures["test_accuracy_interval"]
     title = f"Test: accuracy {figures['test_accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%})"
-    with figure(path, title, "predicted class", "true class", (6, 4.8)) as axes:
+    every = -(-len(names) // NAMED_CLASSES)
+    width = min(13.0, max(6.0, 2.4 + 0.66 * len(names)))
+    with figure(path, title, "predicted class", "true class", (width, 0.8 * width)) as axes:
         sns.heatmap(
-            shares,
-            annot=labels,
+            pd.DataFrame(shares, names, names),
+            annot=labels if annotated else None,
+            annot_kws={"fontsize": 12 if len(names) <= 3 else 8},
             fmt="",
             cmap="Blues",
             vmin=0,
             vmax=1,
+            xticklabels=every,
+            yticklabels=every,
             ax=axes,
             cbar_kws={"label": "share of the true class"},
         )
     return path
 
 
-def plot_roc(run: RunDir, predictions: pd.DataFrame, roc_auc: float) -> Path:
+def plot_roc(run: RunDir, figures: dict[str, Any]) -> Path:
+    """Draw the ROC curve of class 1; of K > 2 classes, of each against all others and their mean.
+
+    Of many classes only those with the smallest areas are drawn, and the mean of all.
+    """
     path = run.plots / "roc.png"
-    title = f"Test: ROC curve, area {roc_auc:.3f}"
-    with figure(path, title, "false positive rate (1 - specificity)", "true positive rate (recall)", (5.6, 5.4)) as axes:
-        RocCurveDisplay.from_predictions(
-            predictions["target"],
-            predictions["predicted_probability"],
-            ax=axes,
-            name="test images",
-            curve_kwargs={"color": TRAINING},
-        )
+    predictions, class_names = pd.read_csv(run.predictions), read_classes(run)
+    of_two = len(class_names) == 2
+    what = (
+        f"ROC curve of class {shorten(class_names[1])}, area" if of_two else "ROC curves of one class against the rest, mean area"
+    )
+    title = f"Test: {what} {figures['roc_auc']:.3f}"
+    size = (5.6, 5.4) if of_two else (7.2, 7.0)
+    with figure(path, title, "false positive rate (1 - specificity)", "true positive rate (recall)", size) as axes:
+        if of_two:
+            false_rate, true_rate, _ = roc_curve(predictions["target"] == 1, predictions["predicted_probability"])
+            axes.plot(false_rate, true_rate, color=TRAINING, label="test images")
+        else:
+            draw_roc_per_class(axes, predictions, class_names, figures)
         axes.plot([0, 1], [0, 1], ":", color="grey", label="chance")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-        axes.legend(loc="lower right")
+        axes.legend(loc="lower right", fontsize="small")
     return path
+
+
+def draw_roc_per_class(axes: Axes, predictions: pd.DataFrame, class_names: Sequence[str], figures: dict[str, Any]) -> None:
+    areas = {target: row["roc_auc"] for target, row in enumerate(figures["per_class"]) if row["roc_auc"] is not None}
+    drawn = list(areas) if len(areas) <= ROC_CLASSES else sorted(areas, key=lambda target: areas[target])[:WORST_CLASSES]
+    grid = np.linspace(0, 1, 501)
+    mean = np.zeros(len(grid))
+    curves = {}
+    for target in areas:
+        probabilities = predictions[probability_column(class_names[target])]
+        curve = roc_curve(predictions["target"] == target, probabilities)[:2]
+        mean += np.interp(grid, *curve) / len(areas)
+        if target in drawn:
+            curves[target] = curve
+    label = f"{figures['roc_auc']:.3f}  mean of {len(areas)} classes{', and the worst:' if len(drawn) < len(areas) else ''}"
+    axes.plot([0, *grid], [0, *mean], color="black", linewidth=2.5, label=label)
+    for place, target in enumerate(drawn):
+        # The area first, since Matplotlib leaves out labels that begin with an underscore.
+        label = f"{areas[target]:.3f}  {shorten(class_names[target])}"
+        axes.plot(*curves[target], linestyle=STYLES[place % len(STYLES)], color=COLOURS[place], label=label)

@@ -1,4 +1,4 @@
-"""Predictions: one row an image, with the probability of class 1."""
+"""Predictions: one row an image, with its class and the probabilities."""
 
 import logging
 from collections.abc import Sequence
@@ -11,9 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diptych.data.images import SUFFIXES, ImageSpec
+from diptych.data.loader import Images
 from diptych.data.prepare import prepare
 from diptych.errors import CheckpointError, DataError
-from diptych.storage import RunDir, write_table
+from diptych.evaluation.metrics import predict_targets, probability_column
+from diptych.storage import TWO_CLASSES, RunDir, write_table
 from diptych.training.checkpoint import load_run_network
 from diptych.training.fit import OrderedBatches
 
@@ -23,8 +25,8 @@ BATCH_SIZE = 32
 THRESHOLD = 0.5
 
 
-def predict_probabilities(network: keras.Model, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the probability of class 1 for some rows of the images; a batch of them at a time is in memory.
+def predict_probabilities(network: keras.Model, images: Images, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the probabilities of some rows of the images; a batch of them at a time is in memory.
 
     Args:
         network: the dual model.
@@ -32,23 +34,45 @@ def predict_probabilities(network: keras.Model, images: NDArray[np.uint8], rows:
         rows: (M,), which images.
 
     Returns:
-        float32 (M,), [0, 1].
+        float32, [0, 1]: of two classes (M,), the probability of class 1; of K > 2 classes (M, K).
 
     Raises:
         CheckpointError: the weights are broken, so that the network predicts NaN.
     """
-    if len(rows) == 0:
-        return np.zeros(0, np.float32)
-    batches = OrderedBatches(images, np.zeros(len(images), np.int64), rows, BATCH_SIZE)
-    probabilities: NDArray[np.float32] = np.asarray(network.predict(batches, verbose=0))
+    units = network.output.shape[-1]
+    probabilities = np.zeros((0, units), np.float32)
+    if len(rows) > 0:
+        batches = OrderedBatches(images, np.zeros(len(images), np.int64), rows, BATCH_SIZE, max(2, units))
+        probabilities = np.asarray(network.predict(batches, verbose=0))
     if not np.isfinite(probabilities).all():
         raise CheckpointError("the network predicts NaN: its training diverged. Train anew with a lower --learning-rate.")
-    return probabilities[:, 0]
+    return probabilities[:, 0] if units == 1 else probabilities
 
 
-def with_predictions(table: pd.DataFrame, probabilities: NDArray[np.float32]) -> pd.DataFrame:
-    """Add the columns `predicted_target` (0 or 1) and `predicted_probability` (of class 1) to a table."""
-    return table.assign(predicted_target=(probabilities >= THRESHOLD).astype(int), predicted_probability=probabilities)
+def with_predictions(
+    table: pd.DataFrame, probabilities: NDArray[np.float32], class_names: Sequence[str] = TWO_CLASSES
+) -> pd.DataFrame:
+    """Add the predictions to a table.
+
+    Args:
+        table: M rows.
+        probabilities: of two classes (M,), that of class 1; of K > 2 (M, K).
+        class_names: the K names.
+
+    Returns:
+        The table with the columns `predicted_target` (an index into the names), `predicted_class` (its name) and
+        `predicted_probability`: of class 1 where there are two classes, else of the predicted class, and then also
+        `probability_NAME` for each class.
+    """
+    targets = predict_targets(probabilities, THRESHOLD)
+    predicted = {
+        "predicted_target": targets,
+        "predicted_class": np.array(class_names, object)[targets],
+        "predicted_probability": probabilities if probabilities.ndim == 1 else probabilities.max(axis=1),
+    }
+    if probabilities.ndim == 2:
+        predicted |= {probability_column(name): probabilities[:, target] for target, name in enumerate(class_names)}
+    return pd.concat([table.drop(columns=predicted, errors="ignore"), pd.DataFrame(predicted, index=table.index)], axis=1)
 
 
 def predict(run: RunDir, paths: Sequence[Path], output: Path | None = None) -> tuple[pd.DataFrame, Path]:
@@ -60,21 +84,21 @@ def predict(run: RunDir, paths: Sequence[Path], output: Path | None = None) -> t
         output: where to write the table; None for a new file in the run.
 
     Returns:
-        The table `path`, `predicted_target`, `predicted_probability`, `problem` (a reason where the file cannot be read;
-        then the prediction is empty), and where it was written.
+        The table `path`, the columns of `with_predictions`, `problem` (a reason where the file cannot be read; then the
+        prediction is empty), and where it was written.
 
     Raises:
         DataError: a path does not exist, or a folder holds no image.
         CheckpointError: the run has no checkpoint.
     """
     files = find_images(paths)
-    network, config = load_run_network(run)
-    store, outcome = prepare(files, ImageSpec(config.data.image_size, config.data.resize))
+    network, config, class_names = load_run_network(run)
+    store, outcome = prepare(files, ImageSpec(config.data.image_size, config.data.resize), None)
     readable = (outcome["problem"] == "").to_numpy()
     table = pd.DataFrame({"path": [str(file) for file in files]})
-    predicted = with_predictions(table[readable], predict_probabilities(network, store.images, np.flatnonzero(readable)))
-    table = table.join(predicted[["predicted_target", "predicted_probability"]].astype({"predicted_target": "Int64"}))
-    table["problem"] = outcome["problem"]
+    probabilities = predict_probabilities(network, store, np.flatnonzero(readable))
+    predicted = with_predictions(table[readable], probabilities, class_names).astype({"predicted_target": "Int64"})
+    table = pd.concat([table, predicted.drop(columns="path"), outcome["problem"]], axis=1)
     place = output or run.root / "predictions" / f"{datetime.now():%Y%m%d-%H%M%S-%f}.csv"
     write_table(place, table)
     return table, place

@@ -10,20 +10,24 @@ import pandas as pd
 from diptych.data.images import ImageSpec
 from diptych.data.prepare import prepare
 from diptych.errors import CheckpointError, DataError
-from diptych.evaluation.metrics import compute_metrics
+from diptych.evaluation.metrics import compute_metrics, shorten
 from diptych.evaluation.predictions import THRESHOLD, predict_probabilities, with_predictions
 from diptych.storage import FORMAT_VERSION, RunDir, write_json, write_table
 from diptych.training.checkpoint import load_run_network
 
 log = logging.getLogger(__name__)
 
+# A table of more lines does not fit on a screen beside the other figures.
+SHOWN_CLASSES = 15
 
-def evaluate(run: RunDir, data: Path | None = None) -> dict[str, Any]:
+
+def evaluate(run: RunDir, data: Path | None = None, cache: Path | None = None) -> dict[str, Any]:
     """Test the best checkpoint of a run on the images that its split keeps for the test.
 
     Args:
         run: a trained run.
-        data: the data folder, where it has moved since; None for the one that the run was trained on.
+        data: the data folder or table, where it has moved since; None for the one that the run was trained on.
+        cache: the folder that keeps the prepared images; None for the one of the training.
 
     Returns:
         The figures of `compute_metrics`, as written to evaluation/metrics.json.
@@ -32,14 +36,17 @@ def evaluate(run: RunDir, data: Path | None = None) -> dict[str, Any]:
         DataError: a test image is missing, unreadable, or not the same file as when the run was trained.
         CheckpointError: the run has no checkpoint or no split.
     """
-    network, config = load_run_network(run)
+    network, config, class_names = load_run_network(run)
     test = read_split(run)
-    root = data or config.data.data
-    store, outcome = prepare([root / path for path in test["path"]], ImageSpec(config.data.image_size, config.data.resize))
+    place = data or config.data.data
+    # The paths in a table are relative to the folder that it lies in.
+    root = place.parent if place.is_file() else place
+    spec = ImageSpec(config.data.image_size, config.data.resize)
+    store, outcome = prepare([root / path for path in test["path"]], spec, (cache or config.data.cache).expanduser())
     check_unchanged(root, test, outcome)
-    predictions = with_predictions(test, predict_probabilities(network, store.images, np.arange(len(test))))
-    figures = compute_metrics(test["target"].to_numpy(), predictions["predicted_probability"].to_numpy(np.float32), THRESHOLD)
-    write_table(run.predictions, predictions)
+    probabilities = predict_probabilities(network, store, np.arange(len(test)))
+    figures = compute_metrics(test["target"].to_numpy(), probabilities, THRESHOLD, class_names)
+    write_table(run.predictions, with_predictions(test, probabilities, class_names))
     write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})
     return figures
 
@@ -66,16 +73,39 @@ def check_unchanged(root: Path, test: pd.DataFrame, outcome: pd.DataFrame) -> No
 def describe(figures: dict[str, Any]) -> str:
     """Put the figures into lines for the screen."""
     low, high = figures["test_accuracy_interval"]
-    (true0, false1), (false0, true1) = figures["confusion_matrix"]
-    auc = "not defined (one class only)" if figures["roc_auc"] is None else f"{figures['roc_auc']:.4f}"
+    of_two = "per_class" not in figures
+    of_what = f"of class {figures['class_names'][1]}" if of_two else "mean over the classes"
     rows = {
         "test images": figures["test_images"],
         "test loss": f"{figures['test_loss']:.4f}",
         "test accuracy": f"{figures['test_accuracy']:.2%}  (95 % interval {low:.2%} to {high:.2%})",
-        "precision": f"{figures['precision']:.2%}",
-        "recall": f"{figures['recall']:.2%}",
-        "F1": f"{figures['f1']:.2%}",
-        "ROC AUC": auc,
-        "confusion matrix": f"target 0: {true0} as 0, {false1} as 1;  target 1: {false0} as 0, {true1} as 1",
+        "precision": f"{figures['precision']:.2%}  ({of_what})",
+        "recall": f"{figures['recall']:.2%}  ({of_what})",
+        "F1": f"{figures['f1']:.2%}  ({of_what})",
+        "ROC AUC": "not defined (one class only)" if figures["roc_auc"] is None else f"{figures['roc_auc']:.4f}",
     }
-    return "\n".join(f"{name + ':':18} {value}" for name, value in rows.items())
+    if of_two:
+        zero, one = figures["class_names"]
+        (true0, false1), (false0, true1) = figures["confusion_matrix"]
+        rows["confusion matrix"] = (
+            f"class {zero}: {true0} as {zero}, {false1} as {one};  class {one}: {false0} as {zero}, {true1} as {one}"
+        )
+    lines = "\n".join(f"{name + ':':18} {value}" for name, value in rows.items())
+    return lines if of_two else f"{lines}\n\n{describe_classes(figures['per_class'])}"
+
+
+def describe_classes(per_class: list[dict[str, Any]]) -> str:
+    """Lay the figures of each class out as a table in their order; of many classes, those with the lowest F1."""
+    shown, rest = per_class, ""
+    if len(per_class) > SHOWN_CLASSES:
+        tested = [row for row in per_class if row["test_images"] > 0]
+        shown = sorted(tested, key=lambda row: row["f1"])[:SHOWN_CLASSES]
+        rest = f"\n… these are the worst by F1; all {len(per_class)} classes are in metrics.json"
+    names = [shorten(row["class_name"]) for row in shown]
+    width = max(len("class"), *map(len, names))
+    lines = [f"{'class':{width}}  images  precision   recall       F1  ROC AUC"]
+    for name, row in zip(names, shown, strict=True):
+        figures = f"{row['precision']:9.2%}  {row['recall']:7.2%}  {row['f1']:7.2%}" if row["test_images"] else "not tested"
+        area = "" if row["roc_auc"] is None else f"  {row['roc_auc']:7.4f}"
+        lines.append(f"{name:{width}}  {row['test_images']:6}  {figures}{area}")
+    return "\n".join(lines) + rest

@@ -1,4 +1,4 @@
-"""The dual model: pixels in, the probability of class 1 out; every normalisation is inside."""
+"""The dual model: pixels in, probabilities out; every normalisation is inside."""
 
 import math
 from dataclasses import dataclass
@@ -11,15 +11,17 @@ from diptych.model import convnet, resnet
 from diptych.model.attention import global_attention
 
 
-def build_network(settings: ModelConfig, image_size: int | None = None) -> keras.Model:
+def build_network(settings: ModelConfig, image_size: int | None = None, classes: int = 2) -> keras.Model:
     """Build the dual model with random weights.
 
     Args:
         settings: width, attention, head.
         image_size: fixed height and width of the input, in pixels; None for any.
+        classes: number of classes K, at least 2.
 
     Returns:
-        A model from uint8 (N, H, W, 3) RGB to the probability of class 1, float32 (N, 1). Its layers "resnet50" and
+        A model from uint8 (N, H, W, 3) RGB to probabilities, float32: of class 1, (N, 1), by a sigmoid where there are two
+        classes; else of each class, (N, K), by a softmax. Its last layer is "probability", its layers "resnet50" and
         "convnet" are the branches; see `global_attention` for the names of the attention maps.
     """
     momentum = settings.batch_norm_momentum
@@ -34,7 +36,8 @@ def build_network(settings: ModelConfig, image_size: int | None = None) -> keras
     pooled = layers.GlobalAveragePooling2D(name="pool")(layers.Concatenate(name="join")(refined))
     kept = layers.Dropout(settings.dropout, name="dropout")(pooled)
     hidden = layers.Dense(settings.dense_units, activation="relu", name="dense")(kept)
-    probability = layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")(hidden)
+    units, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
+    probability = layers.Dense(units, activation=activation, dtype="float32", name="probability")(hidden)
     return keras.Model(pixels, probability, name="diptych")
 
 
@@ -57,14 +60,15 @@ class PartSummary:
     multiply_adds: int
 
 
-def summarise(settings: ModelConfig, image_size: int) -> list[PartSummary]:
+def summarise(settings: ModelConfig, image_size: int, classes: int = 2) -> list[PartSummary]:
     """Count parameters and multiply-adds of each part of the dual model, from the input on.
 
     Args:
         settings: width, attention, head.
         image_size: height and width of the input, in pixels.
+        classes: number of classes, at least 2.
     """
-    network = build_network(settings, image_size)
+    network = build_network(settings, image_size, classes)
     groups: dict[tuple[str, str], list[keras.layers.Layer]] = {}
     for branch in (resnet.NAME, convnet.NAME):
         for layer in network.get_layer(branch).layers:

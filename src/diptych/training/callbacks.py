@@ -4,6 +4,7 @@ import csv
 import logging
 import os
 import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
@@ -108,21 +109,21 @@ class History(keras.callbacks.Callback):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Keeps the last epoch, and the best.
+    """Keeps the last epoch, and the best, with the names of the classes.
 
     By accuracy that is the highest validation accuracy, and among equals the lowest validation loss; by loss the lowest
     validation loss.
     """
 
-    def __init__(self, run: RunDir, best_by: Literal["accuracy", "loss"]) -> None:
+    def __init__(self, run: RunDir, best_by: Literal["accuracy", "loss"], class_names: Sequence[str]) -> None:
         super().__init__()
-        self.run, self.best_by = run, best_by
+        self.run, self.best_by, self.class_names = run, best_by, list(class_names)
         self.best: tuple[float, float] | None = None
         self.best_epoch = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         values = {name: float(value) for name, value in (logs or {}).items()}
-        facts = {"epoch": epoch + 1, **values}
+        facts = {"epoch": epoch + 1, "class_names": self.class_names, **values}
         score = (values["val_accuracy"] if self.best_by == "accuracy" else 0.0, -values["val_loss"])
         if self.best is None or score > self.best:
             self.best, self.best_epoch = score, epoch + 1

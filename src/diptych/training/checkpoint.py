@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from diptych.errors import CheckpointError, ConfigError
 from diptych.model import resnet
 from diptych.model.network import build_network
 from diptych.presets import read_toml
-from diptych.storage import FORMAT_VERSION, RunDir, is_run, write_atomically
+from diptych.storage import FORMAT_VERSION, TWO_CLASSES, RunDir, is_run, read_classes, write_atomically
 
 log = logging.getLogger(__name__)
+
+LAST_LAYER = "probability"
 
 
 def save_checkpoint(path: Path, network: keras.Model, facts: Mapping[str, Any], optimizer: keras.Optimizer | None = None) -> None:
@@ -28,7 +30,7 @@ def save_checkpoint(path: Path, network: keras.Model, facts: Mapping[str, Any], 
     Args:
         path: the file; it is replaced only once the new one is whole.
         network: what `build_network` built.
-        facts: JSON values to keep with it, such as the epoch.
+        facts: JSON values to keep with it, such as the epoch; `class_names` are those of the network's outputs.
         optimizer: to keep its moments and its count of steps too.
 
     Raises:
@@ -52,6 +54,44 @@ def named_arrays(owner: str, variables: Iterable[keras.Variable]) -> dict[str, N
     return arrays
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file of weights holds.
+
+    Attributes:
+        path: the file.
+        facts: what was saved with the weights.
+        class_names: the classes in the order of the network's outputs.
+        arrays: the network's variables by their names "model/NUMBER/PATH", in their order.
+    """
+
+    path: Path
+    facts: dict[str, Any]
+    class_names: tuple[str, ...]
+    arrays: dict[str, NDArray[Any]]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read the network's variables from a checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of an unknown format.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint. It is written at the end of the first epoch of diptych train.")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            facts: dict[str, Any] = json.loads((file.metadata() or {})["diptych"])
+            version, class_names = facts["format_version"], tuple(facts.get("class_names", TWO_CLASSES))
+            names = sorted(name for name in file.keys() if name.startswith("model/"))  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in names}
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or not a checkpoint of Diptych: {error}") from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: checkpoint format {version}; this version reads {FORMAT_VERSION}.")
+    return Checkpoint(path, facts, class_names, arrays)
+
+
 def load_checkpoint(path: Path, network: keras.Model) -> dict[str, Any]:
     """Load the network's variables from a checkpoint.
 
@@ -65,57 +105,73 @@ def load_checkpoint(path: Path, network: keras.Model) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing, damaged, of an unknown format, or of another network.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint. It is written at the end of the first epoch of diptych train.")
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            facts: dict[str, Any] = json.loads((file.metadata() or {})["diptych"])
-            version = facts["format_version"]
-            arrays = {name: file.get_tensor(name) for name in file.keys() if name.startswith("model/")}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or not a checkpoint of Diptych: {error}") from error
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: checkpoint format {version}; this version reads {FORMAT_VERSION}.")
-    assign(network, arrays, path)
-    return facts
+    checkpoint = read_checkpoint(path)
+    assign(network, checkpoint)
+    return checkpoint.facts
 
 
-def assign(network: keras.Model, arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
-    variables = list(network.variables)
-    saved = [arrays[name] for name in sorted(arrays)]
-    if [tuple(array.shape) for array in saved] != [tuple(variable.shape) for variable in variables]:
+def assign(network: keras.Model, checkpoint: Checkpoint, *, but_last: bool = False) -> None:
+    """Give a network the variables of a checkpoint, all of them or all but those of its last layer."""
+    variables, saved = list(network.variables), dict(checkpoint.arrays)
+    if but_last:
+        variables = [variable for variable in variables if not variable.path.startswith(f"{LAST_LAYER}/")]
+        saved = {name: array for name, array in saved.items() if not name.split("/", 2)[-1].startswith(f"{LAST_LAYER}/")}
+    if [tuple(array.shape) for array in saved.values()] != [tuple(variable.shape) for variable in variables]:
         raise CheckpointError(
-            f"{path} is of another network: {len(saved)} variables, {sum(array.size for array in saved):,} values; expected "
-            f"{len(variables)} and {sum(int(np.prod(v.shape)) for v in variables):,}. Give the width, attention and dense units "
-            "that it was trained with."
+            f"{checkpoint.path} is of another network: {len(saved)} variables, {sum(array.size for array in saved.values()):,} "
+            f"values; expected {len(variables)} and {sum(int(np.prod(v.shape)) for v in variables):,}. Give the width, "
+            "attention and dense units that it was trained with."
         )
-    for variable, array in zip(variables, saved, strict=True):
+    for variable, array in zip(variables, saved.values(), strict=True):
         variable.assign(array)
 
 
-def load_run_network(run: RunDir) -> tuple[keras.Model, Config]:
+def load_run_network(run: RunDir) -> tuple[keras.Model, Config, tuple[str, ...]]:
     """Rebuild the network of a run from its config, with its best weights.
 
+    Returns:
+        The network, the run's config, and the names of the classes in the order of the network's outputs.
+
     Raises:
-        CheckpointError: the run has no best checkpoint yet, or a damaged one.
+        CheckpointError: the run has no best checkpoint yet, or a damaged one, or one for other classes than the run.
         ConfigError: its config cannot be read.
     """
     config = read_toml(run.config, Config())
-    network = build_network(config.model)
-    load_checkpoint(run.best, network)
-    return network, config
+    checkpoint = read_best(run)
+    network = build_network(config.model, classes=len(checkpoint.class_names))
+    assign(network, checkpoint)
+    return network, config, checkpoint.class_names
+
+
+def read_best(run: RunDir) -> Checkpoint:
+    class_names, checkpoint = read_classes(run), read_checkpoint(run.best)
+    if checkpoint.class_names != class_names:
+        raise CheckpointError(
+            f"{run.best} is for the {describe_classes(checkpoint.class_names)}, but {run.classes} names the "
+            f"{describe_classes(class_names)}. One of the two is of another run; bring back the one of this run."
+        )
+    return checkpoint
+
+
+def describe_classes(class_names: Sequence[str]) -> str:
+    """Name the classes in a few words: "2 classes cat, dog"."""
+    shown = [*class_names[:5], *["…"] * (len(class_names) > 5)]
+    return f"{len(class_names)} classes {', '.join(shown)}"
 
 
 def save_keras_model(run: RunDir, settings: ModelConfig) -> dict[str, Any]:
     """Write the best checkpoint as best.keras, which plain Keras loads: nothing but Keras's own layers is in it.
 
+    The file has no room for the names of the classes, which lie beside it in classes.json.
+
     Returns:
         The facts of the best checkpoint.
     """
-    network = build_network(settings)
-    facts = load_checkpoint(run.best, network)
+    checkpoint = read_best(run)
+    network = build_network(settings, classes=len(checkpoint.class_names))
+    assign(network, checkpoint)
     write_atomically(run.best_keras, network.save)
-    return facts
+    return checkpoint.facts
 
 
 @dataclass(frozen=True)
@@ -126,13 +182,16 @@ class StartWeights:
     description: str
 
 
-def start_weights(network: keras.Model, settings: ModelConfig, runs: Path) -> StartWeights:
+def start_weights(
+    network: keras.Model, settings: ModelConfig, runs: Path, class_names: Sequence[str] = TWO_CLASSES
+) -> StartWeights:
     """Give the network the weights to start from.
 
     Args:
         network: fresh from `build_network`.
         settings: `weights` is imagenet, none, auto, or the path of an official .h5 file, of a run or of a checkpoint.
         runs: the folder in which a run may be named by its name alone.
+        class_names: what the network shall tell apart. Of a run or checkpoint for other classes, the last layer is left out.
 
     Raises:
         CheckpointError: they cannot be had, or do not fit.
@@ -154,18 +213,24 @@ def start_weights(network: keras.Model, settings: ModelConfig, runs: Path) -> St
             log.debug("%s", error)
             return StartWeights(False, "none, all of them are random: the ImageNet weights cannot be had here")
         return StartWeights(True, f"imagenet, {resnet.WEIGHTS_FILE}")
-    return StartWeights(True, weights_from_path(network, Path(settings.weights), runs))
+    return StartWeights(True, weights_from_path(network, Path(settings.weights), runs, class_names))
 
 
-def weights_from_path(network: keras.Model, path: Path, runs: Path) -> str:
+def weights_from_path(network: keras.Model, path: Path, runs: Path, class_names: Sequence[str]) -> str:
     if path.suffix == ".h5" and path.is_file():
         resnet.load_resnet50_weights(network.get_layer(resnet.NAME), path)
         return str(path)
     for place in (path, runs / path):
         if is_run(place):
-            load_checkpoint(RunDir(place).best, network)
-            return f"run {place}"
+            return f"run {place}{assign_start(network, read_best(RunDir(place)), class_names)}"
     if path.suffix == ".safetensors":
-        load_checkpoint(path, network)
-        return str(path)
+        return f"{path}{assign_start(network, read_checkpoint(path), class_names)}"
     raise CheckpointError(f"weights {path}: no such file or run. Expected imagenet, none, auto, an official .h5 file, or a run.")
+
+
+def assign_start(network: keras.Model, checkpoint: Checkpoint, class_names: Sequence[str]) -> str:
+    """Give a network as much of a checkpoint as its classes allow, and say what was left out."""
+    same = checkpoint.class_names == tuple(class_names)
+    assign(network, checkpoint, but_last=not same)
+    left_out = f" but for its last layer, which is random: it was trained on the {describe_classes(checkpoint.class_names)}"
+    return "" if same else left_out

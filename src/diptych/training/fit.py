@@ -1,5 +1,6 @@
 """The part of training that needs Keras: build, fit, keep the best."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -7,51 +8,58 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.config import Config, ModelConfig
-from diptych.data.loader import BatchLoader
+from diptych.data.loader import BatchLoader, Images, class_weights, encode_labels
 from diptych.data.manifest import Manifest
-from diptych.data.prepare import PixelStore
 from diptych.model import resnet
 from diptych.model.network import build_network
-from diptych.storage import RunDir
+from diptych.storage import TWO_CLASSES, RunDir
 from diptych.training.callbacks import Checkpoints, History, KeepMemory, ProgressBar
 from diptych.training.checkpoint import StartWeights, save_keras_model, start_weights
-from diptych.training.optim import LOSSES, build_optimizer, plateau_callbacks
+from diptych.training.optim import build_accuracy, build_loss, build_optimizer, plateau_callbacks
 
 
 class OrderedBatches(keras.utils.PyDataset):
     """Images as they are and in order, with their labels, read batch by batch."""
 
-    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64], rows: NDArray[np.int64], batch_size: int) -> None:
+    def __init__(
+        self,
+        images: Images,
+        targets: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        batch_size: int,
+        classes: int,
+    ) -> None:
         super().__init__()
-        self.images, self.labels, self.rows, self.batch_size = images, labels, rows, batch_size
+        self.images, self.targets, self.rows, self.batch_size, self.classes = images, targets, rows, batch_size, classes
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
     def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         rows = self.rows[number * self.batch_size : (number + 1) * self.batch_size]
-        return self.images[rows], self.labels[rows].astype(np.float32)[:, None]
+        return self.images[rows], encode_labels(self.targets[rows], self.classes)
 
 
 def compile_network(network: keras.Model, optimizer: keras.Optimizer, loss: str = "cross-entropy") -> None:
-    """Compile for a loss of LOSSES and accuracy.
+    """Compile for a loss, "cross-entropy" or "focal", that weights of images count in, and accuracy, that they do not.
 
     Every variable is made here. With variables left to be made in the first step, TensorFlow traces the graph twice, and
     the first step takes 36 s instead of 23 s (measured: docs/experiments.md).
     """
     optimizer.build(network.trainable_variables)
-    network.compile(optimizer, loss=LOSSES[loss](), metrics=[keras.metrics.BinaryAccuracy(name="accuracy")])
+    classes = max(2, network.output.shape[-1])
+    network.compile(optimizer, loss=build_loss(loss, classes), metrics=[build_accuracy(classes)])
 
 
-def start_network(config: Config, runs: Path) -> tuple[keras.Model, StartWeights]:
+def start_network(config: Config, runs: Path, class_names: Sequence[str] = TWO_CLASSES) -> tuple[keras.Model, StartWeights]:
     """Build the network with the weights to start from, and say what they are."""
     keras.utils.set_random_seed(config.training.seed)
-    network = build_network(config.model)
-    return network, start_weights(network, config.model, runs)
+    network = build_network(config.model, classes=len(class_names))
+    return network, start_weights(network, config.model, runs, class_names)
 
 
 def fit(
-    network: keras.Model, run: RunDir, config: Config, manifest: Manifest, store: PixelStore, *, pretrained: bool = False
+    network: keras.Model, run: RunDir, config: Config, manifest: Manifest, store: Images, *, pretrained: bool = False
 ) -> None:
     """Train the network. The history, the best and the last checkpoint are in the run after each epoch.
 
@@ -59,15 +67,17 @@ def fit(
         network: with the weights to start from.
         run: the folder of the run.
         config: all settings.
-        manifest: the images with their split; its index is the row in the store.
+        manifest: the images with their split, and the classes; its index is the row in the store.
         store: the decoded images.
         pretrained: whether the weights to start from were trained before.
     """
     settings = config.training
-    labels = np.zeros(len(store.images), np.int64)
-    labels[manifest.table.index] = manifest.table["target"]
+    classes = len(manifest.class_names)
+    targets = np.zeros(len(store), np.int64)
+    targets[manifest.table.index] = manifest.table["target"]
     train, validation = (manifest.table.index[manifest.table["split"] == part].to_numpy() for part in ("train", "validation"))
-    loader = BatchLoader(store.images, labels, train, settings.batch_size, config.augment, settings.seed)
+    weights = class_weights(targets[train], classes, settings.class_weights)
+    loader = BatchLoader(store, targets, train, settings.batch_size, config.augment, settings.seed, classes, weights)
     optimizer = build_optimizer(settings, settings.epochs * loader.steps_per_epoch, pretrained)
     network.get_layer(resnet.NAME).trainable = not settings.freeze_resnet50
     compile_network(network, optimizer, settings.loss)
@@ -76,12 +86,12 @@ def fit(
         shuffle=False,
         steps_per_epoch=loader.steps_per_epoch,
         epochs=settings.epochs,
-        validation_data=OrderedBatches(store.images, labels, validation, settings.batch_size),
+        validation_data=OrderedBatches(store, targets, validation, settings.batch_size, classes),
         verbose=0,
         callbacks=[
             ProgressBar(settings.epochs, loader.steps_per_epoch, settings.batch_size),
             KeepMemory(),
-            Checkpoints(run, settings.best_by),
+            Checkpoints(run, settings.best_by, manifest.class_names),
             History(run, settings.epochs, settings.batch_size),
             *plateau_callbacks(settings),
         ],

@@ -1,6 +1,8 @@
-"""Optimizers and learning-rate schedules."""
+"""Optimizers, learning-rate schedules, and what is minimised and counted."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import keras
 
@@ -34,10 +36,33 @@ def build_optimizer(settings: TrainingConfig, steps: int, pretrained: bool = Fal
     return keras.optimizers.Adam(rate)
 
 
-LOSSES: Mapping[str, Callable[[], keras.Loss]] = {
+BINARY_LOSSES: Mapping[str, Callable[[], keras.Loss]] = {
     "cross-entropy": keras.losses.BinaryCrossentropy,
     "focal": keras.losses.BinaryFocalCrossentropy,
 }
+CATEGORICAL_LOSSES: Mapping[str, Callable[[], keras.Loss]] = {
+    "cross-entropy": keras.losses.CategoricalCrossentropy,
+    # Keras multiplies this one, and not the binary one, by 0.25 for every class alike.
+    "focal": partial(keras.losses.CategoricalFocalCrossentropy, alpha=1.0),
+}
+
+
+def build_loss(name: str, classes: int) -> keras.Loss:
+    """Build the loss "cross-entropy" or "focal" for labels as the BatchLoader gives them, soft ones too."""
+    losses = BINARY_LOSSES if classes == 2 else CATEGORICAL_LOSSES
+    return losses[name]()
+
+
+def build_accuracy(classes: int) -> keras.Metric:
+    """Build the share of images whose most probable class is that of the label; of a soft label, the one with most of it."""
+    if classes == 2:
+        return keras.metrics.MeanMetricWrapper(on_same_side, name="accuracy")
+    return keras.metrics.CategoricalAccuracy(name="accuracy")
+
+
+def on_same_side(labels: Any, probabilities: Any) -> Any:
+    """Tell of each label and probability of class 1, (N, 1), whether both are at least one half or both below it."""
+    return keras.ops.equal(labels >= 0.5, probabilities >= 0.5)
 
 
 def plateau_callbacks(settings: TrainingConfig) -> list[keras.callbacks.Callback]:

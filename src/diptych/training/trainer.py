@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from diptych.backend import describe_device, load_backend
-from diptych.config import Config
-from diptych.data.images import ImageSpec
-from diptych.data.manifest import SPLITS, Manifest, read_manifest
-from diptych.data.prepare import PixelStore, prepare, set_aside
-from diptych.data.splits import assign_splits
+from diptych.config import Config, DataConfig
+from diptych.data.findings import brief, to_json
+from diptych.data.load import LoadedData, load, split
+from diptych.data.manifest import SPLITS
+from diptych.environment import describe_environment
 from diptych.presets import to_toml
-from diptych.storage import RunDir, create_run, describe_environment, new_run, write_json, write_table, write_text
+from diptych.storage import RunDir, create_run, new_run, write_classes, write_json, write_table, write_text
 
 log = logging.getLogger(__name__)
 
@@ -39,24 +38,25 @@ def train(config: Config, runs: Path = Path("runs"), name: str = "") -> RunDir:
         KeyboardInterrupt: Ctrl-C; the checkpoints are whole.
     """
     new_run(runs, name)
-    manifest, store, problems = load_data(config)
+    data = split(load(config.data, config.training.seed), config.data)
     # TensorFlow takes seconds to load, so what is wrong with the data is said before.
     load_backend()
     from diptych.training import fit
 
-    network, weights = fit.start_network(config, runs)
+    class_names = data.manifest.class_names
+    network, weights = fit.start_network(config, runs, class_names)
     run = create_run(runs, name)
     with log_file(run):
         environment = describe_environment(config.training.seed, describe_device())
-        # The run is found and evaluated from any folder, so its config names the data by a whole path.
-        data = dataclasses.replace(config.data, data=config.data.data.resolve())
-        write_text(run.config, to_toml(dataclasses.replace(config, data=data)))
+        write_text(run.config, to_toml(dataclasses.replace(config, data=whole_paths(config.data))))
         write_json(run.environment, {**environment, "weights": weights.description})
-        write_table(run.split, manifest.table)
-        write_table(run.problems, problems)
-        log_start(run, manifest, problems, [f"weights: {weights.description}", f"device: {environment['device']}"])
+        write_classes(run, class_names)
+        write_table(run.split, data.manifest.table)
+        write_table(run.problems, data.problems)
+        write_json(run.audit, to_json(data.audit))
+        log_start(run, data, [f"weights: {weights.description}", f"device: {environment['device']}"])
         try:
-            fit.fit(network, run, config, manifest, store, pretrained=weights.pretrained)
+            fit.fit(network, run, config, data.manifest, data.store, pretrained=weights.pretrained)
         except KeyboardInterrupt:
             log.info("Stopped by Ctrl-C. %s", fit.keep_best(run, config.model))
             raise
@@ -64,34 +64,25 @@ def train(config: Config, runs: Path = Path("runs"), name: str = "") -> RunDir:
     return run
 
 
-def load_data(config: Config) -> tuple[Manifest, PixelStore, pd.DataFrame]:
-    """Read, check and decode everything, and split it.
-
-    Returns:
-        The Manifest of the readable images with the columns `split` and `sha256`, its index being the row in the
-        PixelStore; the PixelStore; and the table of what could not be read.
-    """
-    manifest = read_manifest(config.data.data)
-    paths = [manifest.root / path for path in manifest.table["path"]]
-    store, outcome = prepare(paths, ImageSpec(config.data.image_size, config.data.resize))
-    manifest, problems = set_aside(manifest, outcome, config.data.max_unreadable, config.data.strict)
-    splits = assign_splits(manifest, config.data.validation_share, config.data.test_share, config.training.seed)
-    return dataclasses.replace(manifest, table=manifest.table.assign(split=splits)), store, problems
+def whole_paths(settings: DataConfig) -> DataConfig:
+    """Name files and folders by their whole paths: a run is found, evaluated and repeated from any folder."""
+    optional = {key: value.resolve() for key in ("fixes", "split") if (value := getattr(settings, key)) is not None}
+    # A path that begins with ~ means the same from any folder, and for another user too.
+    cache = settings.cache if settings.cache.parts[:1] == ("~",) else settings.cache.resolve()
+    return dataclasses.replace(settings, data=settings.data.resolve(), cache=cache, **optional)
 
 
-def log_start(run: RunDir, manifest: Manifest, problems: pd.DataFrame, facts: list[str]) -> None:
-    counts = pd.crosstab(manifest.table["split"], manifest.table["target"]).reindex(SPLITS)
-    classes = ", ".join(
-        f"{np.sum(manifest.table['target'] == target)} of class {name}" for target, name in enumerate(manifest.class_names)
-    )
-    log.info(
-        "%d images: %s; %s",
-        len(manifest.table),
-        classes,
-        ", ".join(f"{part} {counts.loc[part].sum()}" for part in SPLITS),
-    )
-    if len(problems):
-        log.info("%d unreadable images set aside, listed in %s", len(problems), run.problems)
+def log_start(run: RunDir, data: LoadedData, facts: list[str]) -> None:
+    table, names = data.manifest.table, data.manifest.class_names
+    counts = pd.crosstab(table["split"], table["target"]).reindex(index=list(SPLITS), columns=range(len(names)), fill_value=0)
+    shown = [f"{counts[target].sum()} of class {name}" for target, name in enumerate(names)]
+    classes = ", ".join(shown if len(shown) <= 10 else [*shown[:10], f"… {len(shown)} classes in all"])
+    log.info("%s", data.manifest.layout)
+    log.info("%d images: %s; %s", len(table), classes, ", ".join(f"{part} {counts.loc[part].sum()}" for part in SPLITS))
+    for line in brief(data.audit):
+        log.info("%s", line)
+    if len(data.problems):
+        log.info("%d images set aside, listed in %s", len(data.problems), run.problems)
     for fact in facts:
         log.info("%s", fact)
     log.info("run: %s", run.root)

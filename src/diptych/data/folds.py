@@ -1,0 +1,37 @@
+"""k folds for cross-validation: stratified, with copies and groups whole."""
+
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from diptych.data.manifest import Manifest
+from diptych.errors import DataError
+
+
+def assign_folds(manifest: Manifest, units: pd.Series, hashes: pd.Series, folds: int, seed: int) -> pd.Series:
+    """Deal the images out to k folds, stratified by class, each unit whole.
+
+    The folds are as even as can be; other than a split they are dealt anew when images come.
+
+    Args:
+        manifest: the images.
+        units: the unit of each image.
+        hashes: the hash of each unit.
+        folds: how many, at least 2.
+        seed: of the shuffling.
+
+    Returns:
+        The fold of each image, 1 to `folds`.
+
+    Raises:
+        DataError: a class has fewer units than folds.
+    """
+    for target, name in enumerate(manifest.class_names):
+        found = units[manifest.table["target"] == target].nunique()
+        if found < folds:
+            raise DataError(f"class {name} has {found} images or groups that are not copies; {folds} folds need {folds}.")
+    order = units.map(hashes).sort_values(kind="stable").index
+    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    result = pd.Series(0, index=units.index)
+    for number, (_, held) in enumerate(dealer.split(order, manifest.table["target"][order], units[order])):
+        result[order[held]] = number + 1
+    return result

@@ -1,0 +1,120 @@
+"""From a data folder to prepared images with a split: the way that training, folds and preview share."""
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from diptych.config import DataConfig
+from diptych.data.audit import audit
+from diptych.data.findings import Audit
+from diptych.data.fixes import apply_fixes, count_fixes
+from diptych.data.images import ImageSpec
+from diptych.data.layouts import read_manifest
+from diptych.data.manifest import Manifest
+from diptych.data.prepare import prepare, set_aside
+from diptych.data.splits import assign_splits, find_leaks, find_units, group_names, read_given, unit_hashes
+from diptych.data.store import PixelStore
+from diptych.data.twins import connect, find_near_twins
+from diptych.errors import DataError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """The readable images of a data folder, decoded.
+
+    Attributes:
+        manifest: with a column `sha256`; its index is the row in the store.
+        store: the decoded images.
+        problems: what could not be read: `path`, `target`, `problem`.
+        audit: the cheap part of it.
+        groups: the group of each image, "" for none.
+        near_twins: (P, 2) pairs of rows.
+        units: the number of the unit of each image: what must stay in one part.
+        hashes: the hash of each unit, [0, 1).
+    """
+
+    manifest: Manifest
+    store: PixelStore
+    problems: pd.DataFrame
+    audit: Audit
+    groups: pd.Series
+    near_twins: NDArray[np.int64]
+    units: pd.Series
+    hashes: pd.Series
+
+
+def load(settings: DataConfig, seed: int) -> LoadedData:
+    """Read, correct, decode and audit a data folder.
+
+    Args:
+        settings: where the images are, and how they become pixels.
+        seed: of the split.
+
+    Raises:
+        DataError: something is wrong with the data, the cache or the corrections.
+    """
+    manifest = read_manifest(settings.data)
+    if settings.fixes is not None:
+        listed = manifest
+        manifest = apply_fixes(listed, settings.fixes, settings.group_column)
+        done = count_fixes(listed, manifest, settings.group_column)
+        log.info("corrections of %s: %s", settings.fixes, ", ".join(f"{fix} {count}" for fix, count in done.items()))
+    paths = [manifest.root / path for path in manifest.table["path"]]
+    store, outcome = prepare(paths, ImageSpec(settings.image_size, settings.resize), settings.cache.expanduser())
+    manifest, problems = set_aside(manifest, outcome, settings.max_unreadable, settings.strict)
+    rows = manifest.table.index.to_numpy()
+    twins = find_near_twins(store, rows) if settings.near_twins else np.empty((0, 2), np.int64)
+    groups = group_names(manifest, settings.group_column)
+    units = find_units(manifest, twins, groups)
+    hashes = unit_hashes(manifest, units, groups, outcome, seed)
+    found = audit(manifest, outcome, store, [], pairs=twins, thorough=False)
+    return LoadedData(manifest, store, problems, found, groups, twins, units, hashes)
+
+
+def split(loaded: LoadedData, settings: DataConfig) -> LoadedData:
+    """Give each image its part, in a column `split` of the Manifest; what can be in none joins the problems.
+
+    Raises:
+        DataError: a given split has copies or a group in more than one part, or a class or part would be empty.
+    """
+    manifest = loaded.manifest
+    given = read_given(manifest, settings.split)
+    check_leaks(loaded, given, settings.allow_leaks)
+    shares = settings.validation_share, settings.test_share
+    parts = assign_splits(manifest, loaded.units, loaded.hashes, given, *shares)
+    nowhere = parts == ""
+    problem = "a copy of images, or of the group of images, that stand in more than one part of the given split"
+    aside = manifest.table.loc[nowhere, ["path", "target"]].assign(problem=problem)
+    table = manifest.table.assign(split=parts)[~nowhere]
+    problems = pd.concat([loaded.problems, aside]) if len(aside) else loaded.problems
+    return dataclasses.replace(loaded, manifest=dataclasses.replace(manifest, table=table), problems=problems)
+
+
+def check_leaks(loaded: LoadedData, given: pd.Series, allowed: bool) -> None:
+    """Refuse a given split with copies or a group on two sides; near twins, which are a judgement, are only named."""
+    table = loaded.manifest.table
+    for what, keys in (("copies of one image", table["sha256"]), ("images of one group", loaded.groups)):
+        leaks = find_leaks(table, given, keys)
+        if leaks:
+            message = f"the given split has {what} in more than one part: {show(leaks)}. The test figures would be too good."
+            if not allowed:
+                raise DataError(f"{message} Mend the split, or drop images with --fixes, or go on with --allow-leaks.")
+            log.warning("Warning: %s", message)
+    places = np.searchsorted(table.index.to_numpy(), loaded.near_twins)
+    alike = pd.Series(connect(len(table), places), index=table.index).astype(str)
+    leaks = find_leaks(table, given, alike)
+    if leaks:
+        log.warning(
+            "Warning: the given split has near twins in more than one part: %s. Look at them: diptych check.", show(leaks)
+        )
+
+
+def show(leaks: list[tuple[str, ...]]) -> str:
+    first = "; ".join(" and ".join(paths) for paths in leaks[:3])
+    return f"{first}{f' and {len(leaks) - 3} more' if len(leaks) > 3 else ''}"

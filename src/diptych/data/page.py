@@ -1,0 +1,172 @@
+"""The audit as one HTML page for people: what was found, in pictures, and a way to write fixes.csv. It needs no network."""
+
+import base64
+import hashlib
+import io
+import shlex
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+
+from diptych.data.findings import Audit, Finding
+from diptych.data.manifest import Manifest
+from diptych.storage import write_text
+
+# So many groups of a finding, and images of a group, are shown: with ten findings the page stays at some 25 MB at worst.
+SHOWN_GROUPS = 60
+SHOWN_IMAGES = 8
+THUMBNAIL_SIZE = 112
+LEVELS = {"error": "Error", "warning": "Warning", "note": "Note"}
+VERDICTS = {
+    "error": "Mend the errors before you train.",
+    "warning": "Ready to train once you have looked at the warnings.",
+    "note": "Nothing stands against training.",
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One image of a finding.
+
+    Attributes:
+        path: as the Manifest writes it.
+        label: the name of its class, "" where it is not in the Manifest.
+        thumbnail: a data URI, "" where there are no pixels.
+        number: its place in the page's list of images that can be corrected, or -1.
+    """
+
+    path: str
+    label: str
+    thumbnail: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Images that stand together in a finding.
+
+    Attributes:
+        cards: those that are shown.
+        rest: the numbers (Card.number) of the others.
+        more: how many others there are.
+        reason: what to say of all.
+    """
+
+    cards: tuple[Card, ...]
+    rest: tuple[int, ...]
+    more: int
+    reason: str
+
+
+def write_page(path: Path, audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArray[np.uint8]]) -> None:
+    """Write the audit as one HTML file that needs no other file and no network.
+
+    Args:
+        path: the file to write.
+        audit: what was found.
+        manifest: the images that can be corrected, and their classes.
+        thumbnails: pixels by path, uint8 (S, S, 3); an image that has none here is named without a picture.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_text(path, render_page(audit, manifest, thumbnails))
+
+
+def shown_images(audit: Audit) -> set[str]:
+    """Return the paths of the images that the page shows."""
+    groups = (group for finding in audit.findings for group in finding.groups[:SHOWN_GROUPS])
+    return {path for group in groups for path in group[:SHOWN_IMAGES]}
+
+
+def render_page(audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArray[np.uint8]]) -> str:
+    targets = dict(zip(manifest.table["path"], manifest.table["target"].tolist(), strict=True))
+    mendable = [path for path in listed_paths(audit) if path in targets and fits_csv(path)]
+    numbers = {path: number for number, path in enumerate(mendable)}
+    cards = {}
+    for path in shown_images(audit):
+        label = manifest.class_names[targets[path]] if path in targets else ""
+        thumbnail = encode_uri(thumbnails[path]) if path in thumbnails else ""
+        cards[path] = Card(path, label, thumbnail, numbers.get(path, -1))
+    counts: Counter[str] = Counter(finding.level for finding in audit.findings)
+    return load_template().render(
+        audit=audit,
+        findings=[(finding, make_groups(finding, cards, numbers)) for finding in audit.findings],
+        images=[(path, targets[path]) for path in mendable],
+        classes=[name if fits_csv(name) else None for name in manifest.class_names],
+        levels=LEVELS,
+        counts=counts,
+        verdict=VERDICTS[next((level for level in LEVELS if counts[level]), "note")],
+        shortcut_level=next((finding.level for finding in audit.findings if finding.kind == "shortcut"), "none"),
+        command=f"diptych train --data {shlex.quote(audit.root)} --fixes fixes.csv",
+    )
+
+
+def load_template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=legible
+    )
+    environment.filters |= {"sha256": content_hash, "breakable": breakable}
+    return environment.from_string((resources.files("diptych.data") / "page.html").read_text(encoding="utf-8"))
+
+
+def make_groups(finding: Finding, cards: Mapping[str, Card], numbers: Mapping[str, int]) -> list[Group]:
+    groups = []
+    for group, reason in zip(finding.groups[:SHOWN_GROUPS], finding.reasons[:SHOWN_GROUPS], strict=True):
+        shown, hidden = group[:SHOWN_IMAGES], group[SHOWN_IMAGES:]
+        rest = tuple(numbers[path] for path in hidden if path in numbers)
+        groups.append(Group(tuple(cards[path] for path in shown), rest, len(hidden), reason))
+    return groups
+
+
+def listed_paths(audit: Audit) -> list[str]:
+    """Return every path of the groups that are shown, once, in the page's order."""
+    groups = (group for finding in audit.findings for group in finding.groups[:SHOWN_GROUPS])
+    return list(dict.fromkeys(path for group in groups for path in group))
+
+
+def fits_csv(text: str) -> bool:
+    """Tell whether a name comes back from a CSV as it went in: read as text, a carriage return is a new line."""
+    return "\r" not in text
+
+
+def legible(value: object) -> object:
+    """Write out what cannot be seen or encoded (control characters, bytes that are not UTF-8) as \\n, \\xff, ..."""
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return "".join(map(legible_character, value))
+
+
+def legible_character(character: str) -> str:
+    # How Python keeps a byte of a file name that is not UTF-8 (PEP 383).
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    hidden = unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}
+    return character.encode("unicode_escape").decode("ascii") if hidden else character
+
+
+def breakable(path: str) -> Markup:
+    """Return a path that may go on in a new line after each slash."""
+    return Markup("/<wbr>").join(str(legible(part)) for part in path.split("/"))
+
+
+def encode_uri(pixels: NDArray[np.uint8]) -> str:
+    image = Image.fromarray(pixels)
+    image.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def content_hash(text: str) -> Markup:
+    """Return the name by which a Content-Security-Policy allows an inline script or style."""
+    return Markup(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'")

@@ -1,0 +1,151 @@
+"""A sheet of augmented images: what the network will see, for a person."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from diptych.config import AugmentConfig, DataConfig
+from diptych.data.images import ImageSpec
+from diptych.data.layouts import read_manifest
+from diptych.data.loader import BatchLoader, Images
+from diptych.data.prepare import prepare
+from diptych.data.store import PixelStore
+from diptych.errors import DataError
+from diptych.rng import generator
+from diptych.storage import write_atomically
+
+TILE = 144
+GAP = 8
+LINE = 17
+FONT_SIZE = 13
+PAPER, INK, FAINT = "#f0f0f0", "#202020", "#606060"
+
+
+class Chosen:
+    """Images of a data set of which only these are prepared, by their rows in the whole."""
+
+    def __init__(self, store: PixelStore, rows: NDArray[np.int64]) -> None:
+        """Take the rows in rising order, as many as the store has images."""
+        self.store, self.rows = store, rows
+
+    def __len__(self) -> int:
+        return int(self.rows[-1]) + 1
+
+    def __getitem__(self, rows: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        return self.store[np.searchsorted(self.rows, rows)]
+
+
+def preview(data: DataConfig, settings: AugmentConfig, seed: int, count: int, path: Path) -> None:
+    """Choose images of a data folder, about as many of each class, and draw them as `write_preview` does.
+
+    Only these are prepared. One that cannot be read is left out.
+
+    Args:
+        data: where the images are, and how they become pixels.
+        settings: the augmentation.
+        seed: of the choice and of the augmentation.
+        count: how many images, at least 1.
+        path: the PNG file.
+
+    Raises:
+        DataError: the data folder is not as it should be, or none of the chosen images can be read.
+        OSError: the file cannot be written.
+    """
+    manifest = read_manifest(data.data)
+    targets, names = manifest.table["target"].to_numpy(np.int64), manifest.table["path"]
+    rows = choose_rows(targets, seed, count)
+    paths = [manifest.root / name for name in names[rows]]
+    store, outcome = prepare(paths, ImageSpec(data.image_size, data.resize), data.cache.expanduser())
+    readable = rows[(outcome["problem"] == "").to_numpy()]
+    if not len(readable):
+        raise DataError(f"{paths[0]}: {outcome['problem'].iloc[0]}. None of {len(paths)} images can be read; see diptych check.")
+    readable = readable[np.argsort(targets[readable], kind="stable")]
+    titles = tuple(names[readable])
+    write_preview(path, Chosen(store, rows), targets, readable, titles, manifest.class_names, settings, seed)
+
+
+def choose_rows(targets: NDArray[np.int64], seed: int, count: int) -> NDArray[np.int64]:
+    """Return up to `count` rows, drawn from the classes in turn, in rising order."""
+    order = generator(seed, "preview").permutation(len(targets))
+    turn = pd.Series(order).groupby(targets[order]).cumcount().to_numpy()
+    return np.sort(order[np.lexsort((targets[order], turn))][:count])
+
+
+def write_preview(
+    path: Path,
+    images: Images,
+    targets: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    titles: tuple[str, ...],
+    class_names: tuple[str, ...],
+    settings: AugmentConfig,
+    seed: int,
+    epochs: int = 7,
+) -> None:
+    """Write a PNG: a row for each image, first as it was prepared, then as the network sees it in each epoch.
+
+    The batches are BatchLoader's own, so with the run's seed the changes of an image are those of the training; but MixUp
+    and CutMix mix the images of the sheet with each other.
+
+    Args:
+        path: the PNG file.
+        images: uint8 (N, S, S, 3), RGB.
+        targets: (N,), the class of each image.
+        rows: which images to show, different ones.
+        titles: one for each of the rows, a file's name say.
+        class_names: the names of all classes.
+        settings: the augmentation.
+        seed: the run's seed.
+        epochs: how many epochs to show, at least 1.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    loader = BatchLoader(images, targets, rows, len(rows), settings, seed, len(class_names))
+    sheet = Image.new("RGB", (GAP + (1 + epochs) * (TILE + GAP), 2 * GAP + LINE + len(rows) * (TILE + 2 * LINE + GAP)), PAPER)
+    originals = images[rows]
+    write_line(sheet, 0, GAP, "prepared", INK)
+    for place, row in enumerate(rows.tolist()):
+        draw_tile(sheet, 0, place, originals[place], (titles[place], class_names[targets[row]]))
+    for epoch in range(epochs):
+        pixels, labels, _ = loader.batch(epoch)
+        write_line(sheet, 1 + epoch, GAP, f"epoch {epoch + 1}", INK)
+        places = {row: place for place, row in enumerate(loader.order(epoch).tolist())}
+        for place, row in enumerate(rows.tolist()):
+            lines = describe_label(labels[places[row]], class_names)
+            draw_tile(sheet, 1 + epoch, place, pixels[places[row]], lines)
+    write_atomically(path, sheet.save)
+
+
+def describe_label(label: NDArray[np.float32], class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the class, or two lines with the shares of the two mixed classes."""
+    shares = np.array([1 - label[0], label[0]]) if len(label) == 1 else label
+    percent = np.round(100 * shares).astype(int)
+    first, second = np.argsort(-shares, kind="stable")[:2]
+    if percent[second] == 0:
+        return (class_names[first],)
+    return tuple(f"{percent[number]} % {class_names[number]}" for number in (first, second))
+
+
+def draw_tile(sheet: Image.Image, column: int, place: int, pixels: NDArray[np.uint8], lines: tuple[str, ...]) -> None:
+    top = 2 * GAP + LINE + place * (TILE + 2 * LINE + GAP)
+    small = len(pixels) < TILE
+    tile = Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.NEAREST if small else Image.Resampling.BOX)
+    sheet.paste(tile, (GAP + column * (TILE + GAP), top))
+    for number, line in enumerate(lines):
+        write_line(sheet, column, top + TILE + number * LINE, line, FAINT)
+
+
+def write_line(sheet: Image.Image, column: int, top: int, text: str, colour: str) -> None:
+    """Write one line at the width of a tile; what does not fit is cut off."""
+    font = ImageFont.load_default(FONT_SIZE)
+    shown = text
+    while font.getlength(shown) > TILE:
+        text = text[:-1]
+        shown = f"{text}…"
+    strip = Image.new("RGB", (TILE, LINE), PAPER)
+    ImageDraw.Draw(strip).text((0, 1), shown, colour, font)
+    sheet.paste(strip, (GAP + column * (TILE + GAP), top))

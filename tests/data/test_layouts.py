@@ -1,0 +1,583 @@
+"""Each layout becomes the same Manifest; what is not recognised, or not safe, is named."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from making import fingerprint, make_data
+
+from diptych.data.layouts import read_manifest
+from diptych.data.manifest import Fault, Manifest
+from diptych.errors import DataError
+
+Image = tuple[str, str, str]  # its name, its class, its part of the split
+
+
+def touch(root: Path, *paths: str) -> Path:
+    """Make empty files, with their folders."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return root
+
+
+def write(path: Path, *lines: str) -> None:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def message_for(root: Path) -> str:
+    before = fingerprint(root) if root.is_dir() else {}
+    with pytest.raises(DataError) as caught:
+        read_manifest(root)
+    assert (fingerprint(root) if root.is_dir() else {}) == before
+    return str(caught.value).replace(str(root), "DATA")
+
+
+def classes_of(manifest: Manifest) -> dict[str, str]:
+    names = [manifest.class_names[target] for target in manifest.table["target"]]
+    return dict(zip(manifest.table["path"], names, strict=True))
+
+
+def found_in(root: Path) -> tuple[Manifest, list[tuple[str, str]]]:
+    faults: list[Fault] = []
+    manifest = read_manifest(root, faults)
+    return manifest, sorted((fault.kind, fault.path) for fault in faults)
+
+
+# Class folders
+
+
+def test_class_folders__files_below_are_images_of_the_class(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "dogs/b.JPG", "cats/deep/er/x.png", "cats/a.webp", "cats/notes.txt")
+    manifest = read_manifest(root)
+    assert classes_of(manifest) == {"cats/a.webp": "cats", "cats/deep/er/x.png": "cats", "dogs/b.JPG": "dogs"}
+    assert list(manifest.table.columns) == ["path", "image_name", "target"]
+    assert list(manifest.table["image_name"]) == ["a.webp", "deep/er/x.png", "b.JPG"]
+    assert manifest.table["target"].dtype == "int64"
+    assert list(manifest.table.index) == [0, 1, 2]
+    assert manifest.layout == "class folders cats, dogs"
+    assert manifest.listed == ()
+
+
+def test_class_folders__0_and_1_without_tables_are_plain_ones(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "0/a.png", "1/a.png")
+    assert classes_of(read_manifest(root)) == {"0/a.png": "0", "1/a.png": "1"}
+
+
+def test_class_folders__litter_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
+    litter = ("cats/.DS_Store", "cats/._a.png", "dogs/Thumbs.db", "__MACOSX/cats/a.png", ".cache/x.png", "dogs/.trash/x.png")
+    root = touch(tmp_path / "data", "cats/a.png", "dogs/a.png", *litter)
+    manifest, faults = found_in(root)
+    assert list(manifest.table["path"]) == ["cats/a.png", "dogs/a.png"]
+    assert faults == []
+
+
+def test_class_folders__other_files_are_named_when_faults_are_asked_for(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "cats/a.png", "dogs/a.png", "cats/notes.txt", "dogs/scan.pdf", "loose.png", "README.md")
+    manifest, faults = found_in(root)
+    assert len(manifest.table) == 2
+    assert faults == [("unlisted", "cats/notes.txt"), ("unlisted", "dogs/scan.pdf"), ("unlisted", "loose.png")]
+    assert manifest.layout == "class folders cats, dogs; not read: images in no class folder: 1"
+
+
+def test_class_folders__folder_without_images_is_no_class_and_is_named(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a/x.png", "b/x.png", "docs/text.md")
+    manifest = read_manifest(root)
+    assert manifest.class_names == ("a", "b")
+    assert manifest.layout.endswith("not read: folder docs (no image in it)")
+
+
+def test_class_folders__runs_of_diptych_are_no_class(tmp_path: Path) -> None:
+    """The data folder is the current one unless it is named, and runs are made in the current one."""
+    run = "runs/20260101-000000"
+    root = touch(tmp_path, "a/x.png", "b/x.png", f"{run}/config.toml", f"{run}/environment.json", f"{run}/plots/roc.png")
+    assert read_manifest(root).class_names == ("a", "b")
+
+
+def test_class_folders__order_is_natural(tmp_path: Path) -> None:
+    names = ("10", "9", "2", "b 1", "B 02", "a", "é", "z")
+    root = touch(tmp_path / "data", *(f"{name}/x.png" for name in names))
+    assert read_manifest(root).class_names == ("2", "9", "10", "a", "b 1", "B 02", "z", "é")
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (("Cats/a.png", "cats/a.png"), "the classes 'Cats' and 'cats' differ only in case or blanks"),
+        (("cats /a.png", "cats/a.png"), "the classes 'cats' and 'cats ' differ only in case or blanks"),
+        (("train/Cats/a.png", "train/x/a.png", "val/cats/a.png", "val/x/a.png"), "the classes 'Cats' and 'cats' differ only"),
+        (("only/a.png",), "no layout is recognised; found: folder only/ (with images), images in no folder: 0."),
+        (("wrapped/cats/a.png", "wrapped/dogs/a.png"), "name it: --data DATA/wrapped"),
+        (("a.png", "b.png"), "found: images in no folder: 2. Expected class folders (cats/, dogs/, ...); train/"),
+        (("a/readme.md", "b/x.txt"), "found: folder a/ (without images), folder b/ (without images), images in no folder: 0"),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="names that differ only in case")
+def test_class_folders__mistake_is_named(tmp_path: Path, paths: Sequence[str], expected: str) -> None:
+    assert expected in message_for(touch(tmp_path / "data", *paths))
+
+
+def test_class_folders__name_that_macos_took_apart_is_the_same_class(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "train/cafe\u0301/a.png", "train/tea/a.png", "val/caf\u00e9/a.png", "val/tea/a.png")
+    manifest = read_manifest(root)
+    assert manifest.class_names == ("caf\u00e9", "tea")
+    assert all((root / path).is_file() for path in manifest.table["path"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are always Unicode")
+@pytest.mark.parametrize("name", [b"cats/\xff\xfe.png", b"caf\xe9/a.png"], ids=["file", "folder"])
+def test_class_folders__name_that_is_not_utf8(tmp_path: Path, name: bytes) -> None:
+    root = touch(tmp_path / "data", "cats/a.png", "dogs/a.png")
+    path = os.fsdecode(name)
+    touch(root, path)
+    message = message_for(root)
+    assert f"{path!r} is a name that is not UTF-8; rename it in DATA" in message
+    assert message.isascii()
+    manifest, faults = found_in(root)
+    assert list(manifest.table["path"]) == ["cats/a.png", "dogs/a.png"]
+    assert faults == [("bad-name", name.decode("utf-8", "backslashreplace").replace("\\x", "\\udc"))]
+    assert manifest.layout.encode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are always Unicode")
+def test_read_manifest__data_folder_whose_own_name_is_not_utf8(tmp_path: Path) -> None:
+    root = make_data(tmp_path / os.fsdecode(b"caf\xe9"))
+    assert len(read_manifest(root).table) == 16
+    for name in ("0.csv", "1.csv"):
+        (root / name).unlink()
+    assert len(read_manifest(root, []).table) == 16
+
+
+# Links
+
+
+def test_class_folders__link_within_the_data_folder_is_a_file_like_others(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "train/a/x.png", "train/b/x.png", "val/b/x.png", "pool/y.png")
+    (root / "val" / "a").mkdir()
+    (root / "val" / "a" / "y.png").symlink_to(root / "pool" / "y.png")
+    assert "val/a/y.png" in classes_of(read_manifest(root))
+
+
+@pytest.mark.parametrize("form", ["file", "folder", "class folder"])
+def test_class_folders__link_out_of_the_data_folder(tmp_path: Path, form: str) -> None:
+    root = touch(tmp_path / "data", "a/x.png", "b/x.png", "c/x.png")
+    outside = touch(tmp_path / "outside", "secret.png")
+    link, target = {
+        "file": ("a/link.png", outside / "secret.png"),
+        "folder": ("a/link", outside),
+        "class folder": ("link", outside),
+    }[form]
+    (root / link).symlink_to(target)
+    assert f"'{link}' is a link that leaves the folder DATA/; put the file itself there" in message_for(root)
+    manifest, faults = found_in(root)
+    assert len(manifest.table) == 3
+    assert faults == [("bad-name", link)]
+
+
+def test_class_folders__link_to_an_image_of_another_class(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a/x.png", "b/y.png")
+    (root / "b" / "link.png").symlink_to(root / "a" / "x.png")
+    assert "'b/link.png' is a link to a file that is read already" in message_for(root)
+    assert found_in(root)[1] == [("listed-twice", "b/link.png")]
+
+
+def test_class_folders__linked_folder_does_not_read_files_twice(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a/x.png", "b/y.png")
+    (root / "b" / "again").symlink_to(root / "a", target_is_directory=True)
+    assert found_in(root)[1] == [("listed-twice", "b/again/x.png")]
+
+
+def test_class_folders__links_in_a_circle_end(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a/x.png", "b/y.png")
+    (root / "a" / "self").symlink_to(root / "a", target_is_directory=True)
+    (root / "b" / "all").symlink_to(root, target_is_directory=True)
+    (root / "b" / "loop.png").symlink_to(root / "b" / "loop.png")
+    (root / "b" / "nowhere.png").symlink_to(root / "b" / "gone.png")
+    manifest, faults = found_in(root)
+    assert list(manifest.table["path"]) == ["a/x.png", "b/y.png"]
+    assert faults == [("missing", "b/all"), ("missing", "b/loop.png"), ("missing", "b/nowhere.png")]
+    assert "is a link that leads nowhere" in message_for(root)
+
+
+# Parts
+
+
+def test_parts__give_the_split_and_classes_are_those_of_all_parts(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "Train/10/a.png", "Train/9/a.png", "Train/x/a.png", "valid/x/b.png", "TEST/10/c.png")
+    manifest = read_manifest(root)
+    assert manifest.class_names == ("9", "10", "x")
+    assert dict(zip(manifest.table["path"], manifest.table["split"], strict=True)) == {
+        "TEST/10/c.png": "test",
+        "Train/9/a.png": "train",
+        "Train/10/a.png": "train",
+        "Train/x/a.png": "train",
+        "valid/x/b.png": "validation",
+    }
+    assert classes_of(manifest)["TEST/10/c.png"] == "10"
+    assert manifest.layout == "TEST/, Train/, valid/ with class folders 9, 10, x"
+
+
+def test_parts__class_without_a_training_image(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "train/a/x.png", "train/b/x.png", "test/a/x.png", "test/new/x.png")
+    assert "DATA: the class new has no image in train/" in message_for(root)
+
+
+@pytest.mark.parametrize("path", ["test/photo.png", "test/readme.md"])
+def test_parts__without_class_folders_are_not_taken_for_classes(tmp_path: Path, path: str) -> None:
+    root = touch(tmp_path / "data", "train/a/x.png", "train/b/x.png", path)
+    assert "train/ and val/ or test/ shall hold class folders with images; test/ holds none; train/ holds a, b." in message_for(
+        root
+    )
+
+
+def test_parts__other_folders_and_loose_images_are_named(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "train/a/x.png", "train/b/x.png", "test/a/x.png", "test/loose.png", "extra/z.png")
+    manifest, faults = found_in(root)
+    assert faults == [("unlisted", "test/loose.png")]
+    assert manifest.layout == "test/, train/ with class folders a, b; not read: images in no class folder: 1, folder extra"
+
+
+# Tables
+
+
+@pytest.mark.parametrize("path", ["path", "image_path", "image_name", "FileName", "file_name", "file", " image ", "filepath"])
+@pytest.mark.parametrize("label", ["target", "Label", "class", "class_name", "category"])
+def test_table__names_of_its_columns(tmp_path: Path, path: str, label: str) -> None:
+    root = touch(tmp_path / "data", "images/a.png", "images/b.png")
+    write(root / "all.csv", f"group,{label},{path}", "p1, cat ,images/b.png", "p2,dog,./images//a.png")
+    for given_root in (root, root / "all.csv"):
+        manifest = read_manifest(given_root)
+        assert manifest.root == root
+        assert manifest.class_names == ("cat", "dog")
+        assert manifest.table.to_dict("list") == {
+            "path": ["images/b.png", "images/a.png"],
+            "image_name": ["images/b.png", "./images//a.png"],
+            "target": [0, 1],
+            "group": ["p1", "p2"],
+        }
+        assert manifest.listed == (f"{root / 'all.csv'}, row 2", f"{root / 'all.csv'}, row 3")
+        assert manifest.layout == "table all.csv"
+
+
+def test_table__path_written_on_windows(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "images/a.png", "images/b.png")
+    write(root / "all.csv", "path,label", "images\\a.png,x", ".\\images\\b.png,y")
+    assert list(read_manifest(root).table["path"]) == ["images/a.png", "images/b.png"]
+
+
+def test_table__parquet(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a.png", "b.png", "c.png")
+    frame = pd.DataFrame({"file_name": ["a.png", "b.png", "c.png"], "label": [2, 10, 2], "site": ["x", None, "y"]})
+    frame.to_parquet(root / "all.parquet")
+    manifest = read_manifest(root / "all.parquet")
+    assert manifest.class_names == ("2", "10")
+    assert list(manifest.table["site"]) == ["x", "", "y"]
+    assert manifest.listed[0].endswith("all.parquet, row 1")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (("3.0", "12.0", "3"), ("3", "12")),
+        (("1.0", "1.5", "2"), ("1.0", "1.5", "2")),
+        (("-1", "0", "1.00"), ("0", "1", "-1")),
+        (("v1.0", "v2.0", "v1.0"), ("v1.0", "v2.0")),
+        (("cafe\u0301", "caf\u00e9", "tea"), ("caf\u00e9", "tea")),
+    ],
+)
+def test_table__labels_are_names(tmp_path: Path, labels: Sequence[str], names: tuple[str, ...]) -> None:
+    root = touch(tmp_path / "data", "0.png", "1.png", "2.png")
+    write(root / "all.csv", "path,label", *(f"{number}.png,{label}" for number, label in enumerate(labels)))
+    assert read_manifest(root).class_names == names
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (("path,x",), "all.csv: no column for the class of each image; it has path, x. Name it target, label"),
+        (("x,label",), "all.csv: no column for the path of each image; it has x, label. Name it path, image_path"),
+        (("path,filename,label", "a.png,a.png,x"), "all.csv: the columns path and filename could each be the path of each image"),
+        (("path,label,target", "a.png,x,y"), "all.csv: the columns label and target could each be the class of each image"),
+        (("path,label,split,Split", "a.png,x,,"), "all.csv: the columns split and Split could each be the part of each image"),
+        (("path,label,sha256", "a.png,x,y"), "all.csv: the column sha256 is one that Diptych writes itself"),
+        (("path,label",), "all.csv: no rows"),
+        (("path,label", "a.png,x", "b.png,"), "all.csv, row 3: class '' is empty; write its name"),
+        (("path,label", "a.png,x", " ,y"), "all.csv, row 3: path ' ' is empty"),
+        (("path,label", "a.png,x", "no.png,y"), "all.csv, row 3: 'no.png' is listed but is not in DATA/"),
+        (("path,label", "a.png,x", "./a.png,y"), "all.csv, row 3: './a.png' is listed twice"),
+        (("path,label", "a.png,x", "../data/b.png,y"), "all.csv, row 3: '../data/b.png' leaves the folder DATA/"),
+        (("path,label", "a.png,x", "/etc/hostname,y"), "'/etc/hostname' leaves the folder DATA/"),
+        (("path,label", "a.png,x", "b.png,x"), "DATA: 1 class: 'x'; expected 2 to 1,000. It was read as table all.csv."),
+        (("path,label", "a.png,x", "b.png,X"), "DATA: the classes 'X' and 'x' differ only in case or blanks"),
+        (("path,label,split", "a.png,x,train", "b.png,y,some"), "row 3: 'some' is not a split; write train, validation or test"),
+    ],
+)
+def test_table__mistake_is_named(tmp_path: Path, lines: Sequence[str], expected: str) -> None:
+    root = touch(tmp_path / "data", "a.png", "b.png")
+    write(root / "all.csv", *lines)
+    with pytest.raises(DataError) as caught:
+        read_manifest(root / "all.csv")
+    assert expected in str(caught.value).replace(str(root), "DATA")
+
+
+def test_table__of_more_than_a_thousand_classes_is_probably_of_the_wrong_column(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", *(f"{number}.png" for number in range(1001)))
+    write(root / "all.csv", "path,label", *(f"{number}.png,name {number}" for number in range(1001)))
+    assert "1,001 classes: 'name 0', 'name 1', 'name 2', 'name 3', 'name 4', …; expected 2 to 1,000" in message_for(root)
+    write(root / "all.csv", "path,label", *(f"{number}.png,name {number}" for number in range(1000)))
+    assert read_manifest(root).class_names[-1] == "name 999"
+
+
+def test_table__split_is_read_leniently_whatever_its_column_is_written_like(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a.png", "b.png", "c.png")
+    write(root / "all.csv", "path,label,Split", "a.png,x,TRAIN", "b.png,y, val", "c.png,y,Test")
+    assert list(read_manifest(root).table["split"]) == ["train", "validation", "test"]
+
+
+def test_table__link_out_of_the_data_folder(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a.png")
+    (root / "b.png").symlink_to(touch(tmp_path / "outside", "secret.png") / "secret.png")
+    write(root / "all.csv", "path,label", "a.png,x", "b.png,y")
+    assert "all.csv, row 3: 'b.png' is a link that leaves the folder DATA/" in message_for(root)
+
+
+def test_tables__are_joined_in_natural_order(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a.png", "b.png", "c.png")
+    write(root / "part10.csv", "path,label", "a.png,x")
+    write(root / "part9.csv", "filename;class;site", "b.png;y;north")
+    pd.DataFrame({"image": ["c.png"], "category": ["x"]}).to_parquet(root / "part11.parquet")
+    manifest = read_manifest(root)
+    assert classes_of(manifest) == {"b.png": "y", "a.png": "x", "c.png": "x"}
+    assert list(manifest.table["path"]) == ["b.png", "a.png", "c.png"]
+    assert list(manifest.table["site"]) == ["north", "", ""]
+    assert manifest.layout == "tables part9.csv, part10.csv, part11.parquet"
+
+
+def test_tables__image_listed_in_two_of_them(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a.png", "b.png")
+    write(root / "one.csv", "path,label", "a.png,x", "b.png,y")
+    write(root / "two.csv", "path,label", "b.png,y")
+    assert "DATA/two.csv, row 2: 'b.png' is listed twice" in message_for(root)
+
+
+def test_tables__names_give_the_split(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "train/a.png", "train/b.png", "test/c.png")
+    write(root / "Train.csv", "path,label", "train/a.png,x", "train/b.png,y")
+    write(root / "test.csv", "path,label", "test/c.png,x")
+    assert list(read_manifest(root).table["split"]) == ["test", "train", "train"]
+    (root / "test.csv").unlink()
+    assert "split" not in read_manifest(root).table
+
+
+def test_tables__split_of_some_alone(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a.png", "b.png")
+    write(root / "train.csv", "path,label", "a.png,x")
+    write(root / "more.csv", "path,label", "b.png,y")
+    assert "DATA: only train.csv has a column split, or a name that gives it" in message_for(root)
+
+
+def test_tables__of_any_class_folders(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "cats/a.png", "dogs/a.png", "emus/a.png", "other/a.png")
+    for name in ("cats", "dogs", "emus"):
+        write(root / ("" if name == "cats" else name) / f"{name}.csv", "image_name,target", f"a.png,{name}")
+    manifest = read_manifest(root)
+    assert classes_of(manifest) == {"cats/a.png": "cats", "dogs/a.png": "dogs", "emus/a.png": "emus"}
+    assert manifest.layout == "class folders cats, dogs, emus, with a table for each; not read: folder other"
+    write(root / "cats.csv", "image_name,target", "a.png,dogs")
+    assert "cats.csv, row 2: target 'dogs' disagrees with the folder cats/" in message_for(root)
+
+
+def test_mixed__tables_are_taken_before_class_folders(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "cats/a.png", "dogs/a.png")
+    write(root / "labels.csv", "path,label", "cats/a.png,tame", "dogs/a.png,wild")
+    manifest = read_manifest(root)
+    assert classes_of(manifest) == {"cats/a.png": "tame", "dogs/a.png": "wild"}
+    assert manifest.layout == "table labels.csv; the classes come from there, not from the folders cats, dogs"
+
+
+def test_mixed__tables_without_the_columns_are_not_read(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "cats/a.png", "dogs/a.png")
+    write(root / "notes.csv", "name,weight", "a,1")
+    (root / "old.csv").write_bytes("größe\n".encode("utf-16"))
+    write(root / "fixes.csv", "path,label", "cats/a.png,dogs")
+    manifest = read_manifest(root)
+    assert manifest.class_names == ("cats", "dogs")
+    assert manifest.layout == (
+        "class folders cats, dogs; not read: table notes.csv (no columns for path and class), "
+        "table old.csv (no columns for path and class)"
+    )
+
+
+def test_read_manifest__file_that_is_no_table(tmp_path: Path) -> None:
+    touch(tmp_path, "photo.png")
+    with pytest.raises(DataError, match=r"photo.png: not a table by its name; expected .csv or .parquet"):
+        read_manifest(tmp_path / "photo.png")
+
+
+def test_read_manifest__sole_table_that_is_not_utf8(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a.png")
+    (root / "all.csv").write_bytes("path,label\na.png,x\n".encode("utf-16"))
+    assert "DATA/all.csv: not UTF-8 text" in message_for(root)
+
+
+def test_read_manifest__says_which_columns_the_tables_have(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "images/a.png")
+    write(root / "all.csv", "id,diagnosis", "a,x")
+    assert "found: folder images/ (with images), table all.csv (columns id, diagnosis), images in no folder: 0" in message_for(
+        root
+    )
+
+
+# Faults
+
+
+def test_faults__of_a_table(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "i/a.png", "i/b.png", "i/c.png", "i/d.png", "i/e.png", "i/new.png", "i/note.txt", "j/f.png")
+    rows = ["i/a.png,x,train", "i/gone.png,y,train", "i/a.png,y,test", "../i/a.png,x,test", ",x,test"]
+    write(root / "all.csv", "path,label,split", *rows, "i/b.png,,test", "i/c.png,y,sometimes", "i/d.png,y,val")
+    faults: list[Fault] = []
+    manifest = read_manifest(root, faults)
+    assert classes_of(manifest) == {"i/a.png": "x", "i/d.png": "y"}
+    assert list(manifest.table["split"]) == ["train", "validation"]
+    assert list(manifest.table.index) == [0, 1]
+    assert manifest.listed == (f"{root / 'all.csv'}, row 2", f"{root / 'all.csv'}, row 9")
+    assert [(fault.kind, fault.path) for fault in faults if fault.path not in ("", ".")] == [
+        ("bad-name", "../i/a.png"),
+        ("missing", "i/gone.png"),
+        ("listed-twice", "i/a.png"),
+        ("unlisted", "i/e.png"),
+        ("unlisted", "i/new.png"),
+        ("bad-target", "i/b.png"),
+        ("bad-split", "i/c.png"),
+    ]
+    assert (
+        faults[2].message
+        == f"{root / 'all.csv'}, row 3: 'i/gone.png' is listed but is not in {root}/; add the file, or delete the row."
+    )
+
+
+def test_faults__of_class_tables(data: Path) -> None:
+    touch(data, "0/sub/deep.png")
+    rows = ["00.png,0", "01.png,1", "02.png,cat", "x.png,0", "00.png,0", "../1/00.png,0"]
+    write(data / "0.csv", "image_name,target", *rows)
+    manifest, faults = found_in(data)
+    assert list(manifest.table["path"]) == ["0/00.png"] + [f"1/{number:02d}.png" for number in range(8)]
+    unlisted = [("unlisted", f"0/{number:02d}.png") for number in range(3, 8)]
+    expected = [("bad-target", "0/01.png"), ("bad-target", "0/02.png"), ("missing", "0/x.png"), ("listed-twice", "0/00.png")]
+    assert faults == sorted([*expected, ("bad-name", "0/../1/00.png"), *unlisted])
+
+
+def test_faults__class_whose_rows_are_all_wrong_stays_a_class(data: Path) -> None:
+    write(data / "0.csv", "image_name,target", "x.png,0", "y.png,0")
+    manifest, _ = found_in(data)
+    assert manifest.class_names == ("0", "1")
+    assert set(manifest.table["target"]) == {1}
+
+
+def test_faults__without_a_right_row_there_is_an_error(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a.png")
+    write(root / "all.csv", "path,label", "x.png,1", "y.png,2")
+    with pytest.raises(DataError, match=r"no image is left of those listed.*row 2: 'x.png' is listed but is not in"):
+        read_manifest(root, [])
+
+
+def test_faults__of_sound_data_are_none(data: Path) -> None:
+    manifest, faults = found_in(data)
+    assert faults == []
+    pd.testing.assert_frame_equal(manifest.table, read_manifest(data).table)
+
+
+# The same for all layouts
+
+NAMES = st.sampled_from(["2", "10", "9a", "Zebra", "emu", "naïve", "a b", "x,y", "0.5", "日本"])
+PARTS = ("train", "val", "test")
+
+
+@st.composite
+def data_sets(draw: st.DrawFn) -> list[Image]:
+    """Images of 2 to 4 classes, each of which has one for training; each part has one."""
+    names = draw(st.lists(NAMES, min_size=2, max_size=4, unique=True))
+    further = draw(st.lists(st.tuples(st.sampled_from(names), st.sampled_from(PARTS)), max_size=6))
+    both = [*((name, "train") for name in names), (names[0], "val"), (names[-1], "test"), *further]
+    return [(f"{number}.png", name, part) for number, (name, part) in enumerate(draw(st.permutations(both)))]
+
+
+def write_folder_tables(root: Path, images: list[Image]) -> None:
+    for name in {name for _, name, _ in images}:
+        rows = [(image, name, part) for image, other, part in images if other == name]
+        touch(root, *(f"{name}/{image}" for image, _, _ in rows))
+        pd.DataFrame(rows, columns=["image_name", "target", "split"]).to_csv(root / f"{name}.csv", index=False)
+
+
+def write_parts(root: Path, images: list[Image]) -> None:
+    touch(root, *(f"{part}/{name}/{image}" for image, name, part in images))
+
+
+def write_class_folders(root: Path, images: list[Image]) -> None:
+    touch(root, *(f"{name}/{image}" for image, name, _ in images))
+
+
+def write_one_table(root: Path, images: list[Image]) -> None:
+    touch(root, *(f"pool/{image}" for image, _, _ in images))
+    rows = [(f"pool/{image}", name, part) for image, name, part in images]
+    pd.DataFrame(rows, columns=["filename", "class", "split"]).to_parquet(root / "all.parquet")
+
+
+def write_tables(root: Path, images: list[Image]) -> None:
+    touch(root, *(image for image, _, _ in images))
+    for part in PARTS:
+        rows = [(image, name) for image, name, other in images if other == part]
+        pd.DataFrame(rows, columns=["path", "label"]).to_csv(root / f"{part}.csv", index=False, sep=";")
+
+
+WRITERS = (write_folder_tables, write_parts, write_class_folders, write_one_table, write_tables)
+
+
+@settings(max_examples=25)
+@given(data_sets())
+def test_layouts__all_give_the_same_classes_and_splits(images: list[Image]) -> None:
+    full = {"train": "train", "val": "validation", "test": "test"}
+    with tempfile.TemporaryDirectory() as folder:
+        found = {}
+        for write_layout in WRITERS:
+            root = Path(folder) / write_layout.__name__
+            root.mkdir()
+            write_layout(root, images)
+            manifest = read_manifest(root)
+            table = manifest.table.assign(name=[manifest.class_names[target] for target in manifest.table["target"]])
+            assert all((root / path).is_file() for path in table["path"])
+            splits = table["split"] if "split" in table else ["none"] * len(table)
+            found[write_layout] = {
+                (Path(path).name, name, split) for path, name, split in zip(table["path"], table["name"], splits, strict=True)
+            }
+            assert len(table) == len(images)
+            assert manifest.class_names == read_manifest(root, []).class_names
+            found["names", manifest.class_names] = set()
+    expected = {(image, name, full[part]) for image, name, part in images}
+    for write_layout in WRITERS:
+        wanted = {(image, name, "none") for image, name, _ in expected} if write_layout is write_class_folders else expected
+        assert found[write_layout] == wanted, write_layout
+    assert sum(isinstance(key, tuple) for key in found) == 1  # One order of the classes.
+
+
+@settings(max_examples=25)
+@given(data_sets(), st.data())
+def test_layouts__order_of_classes_is_independent_of_the_files_and_of_what_a_part_lacks(
+    images: list[Image], data: st.DataObject
+) -> None:
+    fewer = [image for image in images if image[2] == "train" or data.draw(st.booleans())]
+    fewer += [image for image in images if image[2] == "test" and image not in fewer][:1]
+    with tempfile.TemporaryDirectory() as folder:
+        orders = set()
+        for number, some in enumerate((images, data.draw(st.permutations(images)), fewer)):
+            for write_layout in (write_parts, write_one_table):
+                root = Path(folder) / f"{write_layout.__name__}{number}"
+                write_layout(root, list(some))
+                orders.add(read_manifest(root).class_names)
+    assert len(orders) == 1
