@@ -31,7 +31,7 @@ def make_photographs(folder: Path, count: int) -> list[Path]:
     for path in paths:
         coarse = Image.fromarray(generator.integers(0, 256, (15, 20, 3), np.uint8)).resize((4000, 3000), Image.Resampling.BICUBIC)
         grain = np.roll(noise, generator.integers(0, 3000, 2), (0, 1))
-        Image.fromarray(np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8)).save(path, quality=92)
+        Image.fromarray(np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8)).save(path, quality=90)
     return paths
 
 

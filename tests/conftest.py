@@ -1,5 +1,6 @@
 """Fixtures that several test files share; the builders behind them are in making.py."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,15 @@ from making import make_data
 # A busy machine is not a failure, and a run of the tests gives the same result twice.
 settings.register_profile("diptych", deadline=None, derandomize=True)
 settings.load_profile("diptych")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home folder of the tests' own, for what is kept between runs lies in it."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture

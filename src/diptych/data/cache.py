@@ -31,6 +31,7 @@ FORMAT_VERSION = 1
 FILE_NAME = re.compile(r"pixels-[0-9a-f]+\.u8|index-[0-9a-f]+\.sqlite(-journal)?")
 # The columns of an ImageFacts follow those of the image itself.
 SCHEMA = """
+BEGIN;
 CREATE TABLE IF NOT EXISTS images (
     slot INTEGER PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, problem TEXT NOT NULL, bytes INTEGER NOT NULL,
     format TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, mode TEXT NOT NULL, orientation INTEGER NOT NULL,
@@ -40,6 +41,7 @@ CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL, inode INTEGER NOT NULL,
     sha256 BLOB NOT NULL
 ) WITHOUT ROWID;
+COMMIT;
 """
 
 
@@ -78,8 +80,7 @@ class Cache:
         Raises:
             DamagedCacheError: the file of pixels is shorter than the index says.
         """
-        with self.connection:
-            self.connection.executescript(SCHEMA)
+        self.connection.executescript(SCHEMA)
         last = self.connection.execute("SELECT slot FROM images WHERE problem = '' ORDER BY slot DESC LIMIT 1").fetchone()
         top = self.connection.execute("SELECT max(slot) FROM images").fetchone()[0]
         self.next_slot = 0 if top is None else top + 1
@@ -120,10 +121,15 @@ class Cache:
             written = os.pwrite(self.pixels, content, offset)
             content, offset = content[written:], offset + written
 
+    def sync(self) -> None:
+        """See to it that the pixels are on the disk."""
+        if self.index:
+            getattr(os, "fdatasync", os.fsync)(self.pixels)
+
     def commit(self, images: list[tuple[Any, ...]], files: list[tuple[Any, ...]]) -> None:
         """Make sure of what was written: first the pixels, then the rows of both tables."""
-        if self.index and images:
-            getattr(os, "fdatasync", os.fsync)(self.pixels)
+        if images:
+            self.sync()
         with self.lock, self.connection:
             self.connection.executemany(f"INSERT INTO images VALUES ({', '.join('?' * 13)})", images)
             self.connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", files)

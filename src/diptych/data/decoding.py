@@ -24,7 +24,7 @@ from diptych.errors import DataError
 
 log = logging.getLogger(__name__)
 
-COMMIT_SECONDS, COMMIT_IMAGES = 2.0, 1000
+POLL_SECONDS, COMMIT_SECONDS, COMMIT_IMAGES = 0.25, 2.0, 1000
 SAMPLE, SAMPLE_SECONDS = 32, 2.0
 # A file changed this shortly before it was looked at may change again within the same tick of the file system's clock.
 SETTLED_NS = 2 * 10**9
@@ -74,7 +74,7 @@ class Work:
         announced = False
         running = set(threads)
         while running:
-            finished, running = wait(threads, 0.1, FIRST_EXCEPTION)
+            finished, running = wait(threads, POLL_SECONDS, FIRST_EXCEPTION)
             for thread in finished:
                 thread.result()
             bar.update(self.done - bar.n)
@@ -82,6 +82,8 @@ class Work:
             if not announced and self.done and (self.done >= SAMPLE or now - began > SAMPLE_SECONDS):
                 self.announce(len(threads), (now - began) / self.done)
                 announced = True
+            # Bit by bit, beside the work: all at its end, the disk would be waited for.
+            self.cache.sync()
             if running and (now - committed > COMMIT_SECONDS or len(self.images) >= COMMIT_IMAGES):
                 self.commit()
                 committed = time.monotonic()

@@ -85,8 +85,8 @@ def describe(audit: Audit, *, colour: bool = False) -> str:
 def brief(audit: Audit) -> list[str]:
     """Return the few lines that a training says of its data: a line for each error and warning."""
     found = [finding for finding in audit.findings if finding.level != "note"]
-    lines = [f"{finding.level}: {finding.title}" for finding in found]
-    return [*lines, "For more: diptych check"] if lines else []
+    lines = [f"data check, {finding.level}: {finding.title}" for finding in found]
+    return [*lines, "Look at them: diptych check"] if lines else []
 
 
 def to_json(audit: Audit) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def check_leaks(loaded: LoadedData, given: pd.Series, allowed: bool) -> None:
     leaks = find_leaks(table, given, alike)
     if leaks:
         log.warning(
-            "Warning: the given split has near twins in more than one part: %s. Look at them: diptych check.", show(leaks)
+            "Warning: the given split has near twins in more than one part: %s.", show(leaks)
         )
 
 

@@ -59,9 +59,6 @@ class Prints(NamedTuple):
     tint: Floats
     digest: NDArray[np.void]
 
-    def at(self, rows: Rows) -> "Prints":
-        return Prints(self.waves[rows], self.contrast[rows], self.tint[rows], self.digest[rows])
-
 
 class Statistics(NamedTuple):
     """What the images of a data set have in common, the same in all eight orientations."""
@@ -98,7 +95,7 @@ def find_near_twins(images: Any, rows: Rows, *, progress: bool = True) -> Rows:
     chosen = first[prints.contrast[first] >= FLAT]
     statistics = take_statistics(prints.waves[chosen[:SAMPLE]].astype(np.float32)) if len(chosen) > 1 else None
     while statistics:
-        near = chosen[search(prints.at(chosen), statistics, progress)]
+        near = search(prints, chosen, statistics, progress)
         pairs = np.concatenate([pairs, near])
         groups = connect(len(rows), near)
         if np.bincount(groups).max() <= NEIGHBOURS:
@@ -118,7 +115,7 @@ def connect(count: int, pairs: Rows) -> Rows:
     Returns:
         int64 (count,): each row's group, from 0, in the order of their first rows; a row in no pair is a group of its own.
     """
-    graph = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
@@ -134,8 +131,14 @@ def in_threads(work: Callable[..., Any], parts: list[Any], title: str, progress:
 
 def take_prints(images: Any, rows: Rows, progress: bool) -> Prints:
     parts = in_threads(lambda block: take_block(images[block]), blocks_of(rows), "near twins: reading", progress)
-    waves, contrast, tint, digest = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Prints(waves, contrast, tint, digest)
+    count = len(rows)
+    waves, contrast = np.empty((count, BAND, BAND), np.float16), np.empty(count, np.float32)
+    tint, digest = np.empty((count, 2), np.float32), np.empty(count, "V32")
+    whole = Prints(waves, contrast, tint, digest)
+    for number, part in enumerate(parts):
+        for all_of_them, some in zip(whole, part, strict=True):
+            all_of_them[number * BLOCK : (number + 1) * BLOCK] = some
+    return whole
 
 
 def take_block(images: NDArray[np.uint8]) -> Prints:
@@ -172,36 +175,41 @@ def whiten(scatter: Floats, noise: float) -> Floats:
     return np.asarray((vectors / np.sqrt(values.clip(0) + noise**2)) @ vectors.T, np.float32)
 
 
-def search(prints: Prints, statistics: Statistics, progress: bool) -> Rows:
-    pairs, turns = find_candidates(prints, statistics.crop_whitening, progress)
+def search(prints: Prints, chosen: Rows, statistics: Statistics, progress: bool) -> Rows:
+    """Return the pairs (P, 2) of the chosen rows that are near twins."""
+    pairs, turns = find_candidates(prints, chosen, statistics.crop_whitening, progress)
     return pairs[confirm(prints.waves, pairs, turns, statistics, progress)]
 
 
-def find_candidates(prints: Prints, whitening: Floats, progress: bool) -> tuple[Rows, Rows]:
-    """Return pairs (P, 2) and the orientation (P,) in which the second image is to be laid on the first."""
-    count = len(prints.waves)
+def find_candidates(prints: Prints, chosen: Rows, whitening: Floats, progress: bool) -> tuple[Rows, Rows]:
+    """Return pairs (P, 2) of rows and the orientation (P,) in which the second image is to be laid on the first."""
+    count = len(chosen)
     codes = np.zeros((count, COARSE, COARSE), np.float32)
-    codes[:, LOW] = prints.waves[:, :COARSE, :COARSE][:, LOW].astype(np.float32) @ whitening
-    codebook = NearestNeighbors(n_neighbors=min(NEIGHBOURS + 1, count), algorithm="brute").fit(codes[:, LOW])
-    near = np.full((count, NEIGHBOURS), np.inf)
+    codes[:, LOW] = prints.waves[:, :COARSE, :COARSE][chosen][:, LOW].astype(np.float32) @ whitening
+    index = NearestNeighbors(n_neighbors=min(NEIGHBOURS + 1, count), algorithm="brute").fit(codes[:, LOW])
+    near = np.full((count, NEIGHBOURS), np.inf, np.float32)
     found = np.zeros((2, count, NEIGHBOURS), np.int64)
     for orientation in tqdm(range(ORIENTATIONS), "near twins: comparing", leave=False, disable=None if progress else True):
-        distances, others = codebook.kneighbors(turn(codes, orientation)[:, LOW])
+        distances, others = index.kneighbors(turn(codes, orientation)[:, LOW])
         distances[others == np.arange(count)[:, None]] = np.inf
         near = np.concatenate([near, distances], 1)
         found = np.concatenate([found, np.stack([others, np.full_like(others, orientation)])], 2)
         best = np.argsort(near, 1, kind="stable")[:, :NEIGHBOURS]
-        near = np.take_along_axis(near, best, 1)
-        found = np.take_along_axis(found, best[None], 2)
+        near, found = np.take_along_axis(near, best, 1), np.take_along_axis(found, best[None], 2)
     second, rank = np.nonzero(near**2 < REACH * LOW.sum())
-    first, orientation = found[:, second, rank]
-    swapped = first > second
-    turns = np.where(swapped, np.take(INVERSE, orientation), orientation)
+    first, turns = found[:, second, rank]
+    first, second = chosen[first], chosen[second]
+    turns = np.where(first > second, np.take(INVERSE, turns), turns)
     pairs = np.unique(np.stack([np.minimum(first, second), np.maximum(first, second), turns], 1), axis=0)
-    ratio = prints.contrast[pairs[:, 0]] / prints.contrast[pairs[:, 1]]
-    tints = np.abs(prints.tint[pairs[:, 0]] - prints.tint[pairs[:, 1]]).max(1)
-    alike = (np.maximum(ratio, 1 / ratio) < CONTRAST) & (tints < TINT)
-    return pairs[alike, :2], pairs[alike, 2]
+    pairs = pairs[similar(prints, pairs[:, 0], pairs[:, 1])]
+    return pairs[:, :2], pairs[:, 2]
+
+
+def similar(prints: Prints, first: Rows, second: Rows) -> NDArray[np.bool_]:
+    """Tell whether contrast and colour of pairs are near enough."""
+    ratio = prints.contrast[first] / prints.contrast[second]
+    tints = np.abs(prints.tint[first] - prints.tint[second]).max(1)
+    return np.asarray((np.maximum(ratio, 1 / ratio) < CONTRAST) & (tints < TINT))
 
 
 def confirm(waves: NDArray[np.float16], pairs: Rows, turns: Rows, statistics: Statistics, progress: bool) -> NDArray[np.bool_]:

@@ -1,0 +1,94 @@
+"""`diptych check`, `cache` and `preview`, as a user calls them: a table, files, an exit code, and nothing else touched."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from making import encode, fingerprint, make_data
+from PIL import Image
+
+from diptych.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def check(*arguments: object) -> int:
+    return main(["check", *map(str, arguments), "--image-size", "32", "--cache", "cache"])
+
+
+def write_noise(root: Path, count: int = 12) -> Path:
+    """Two classes that nothing but their pixels' order tells apart: noise, and the same values sorted by rows."""
+    for name in ("mixed", "sorted"):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            image = np.random.default_rng((number, name == "mixed")).integers(0, 256, (40, 40), np.uint8)
+            shown = np.sort(image, axis=1) if name == "sorted" else image
+            (root / name / f"{number}.bmp").write_bytes(encode(shown, "BMP"))
+    return root
+
+
+def test_check__sound_data_is_exit_code_0(folder, capsys):
+    assert check(write_noise(folder / "data")) == 0
+    assert "24 images in 2 classes, 24 readable" in capsys.readouterr().out
+    report = json.loads((folder / "check" / "check.json").read_text())
+    assert (report["format_version"], report["images"], report["readable"]) == (1, 24, 24)
+    assert report["classes"] == [["mixed", 12], ["sorted", 12]]
+    assert not any(finding["level"] == "error" for finding in report["findings"])
+
+
+def test_check__errors_are_exit_code_1_and_all_of_them_are_said(folder, capsys):
+    data = make_data(folder / "data")
+    (data / "0" / "00.png").write_bytes((data / "0" / "00.png").read_bytes()[:-40])
+    (data / "1" / "01.png").unlink()
+    (data / "1" / "02.png").write_bytes((data / "0" / "02.png").read_bytes())
+    (data / "1" / "new.png").write_bytes((data / "1" / "03.png").read_bytes())
+    before = fingerprint(data)
+    assert check("data") == 1
+    report = json.loads((folder / "check" / "check.json").read_text())
+    found = {finding["kind"]: finding for finding in report["findings"]}
+    assert found["unreadable"]["groups"] == [["0/00.png"]]
+    assert found["missing"]["groups"] == [["1/01.png"]]
+    assert sorted(found["exact-twins-labels"]["groups"][0]) == ["0/02.png", "1/02.png"]
+    assert found["unlisted"]["groups"] == [["1/new.png"]]
+    shown = capsys.readouterr().out
+    assert all(finding["title"] in shown for finding in report["findings"])
+    page = (folder / "check" / "check.html").read_text(encoding="utf-8")
+    assert "0/00.png" in page
+    assert fingerprint(data) == before
+
+
+def test_check__a_folder_that_is_no_data_is_exit_code_2(folder, capsys):
+    (folder / "empty").mkdir()
+    assert check("empty") == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not (folder / "check").exists()
+
+
+def test_cache__is_shown_and_cleared(folder, capsys):
+    check(write_noise(folder / "data"))
+    capsys.readouterr()
+    assert main(["cache", "--cache", "cache"]) == 0
+    assert "24 images" in capsys.readouterr().out
+    assert main(["cache", "--cache", "cache", "--clear"]) == 0
+    assert "freed" in capsys.readouterr().out
+    assert main(["cache", "--cache", "cache"]) == 0
+    assert "images" not in capsys.readouterr().out
+
+
+def test_preview__writes_a_sheet(folder):
+    write_noise(folder / "data")
+    arguments = ["preview", "data", "--augment", "strong", "--count", "3", "--image-size", "32", "--cache", "cache"]
+    assert main(arguments) == 0
+    with Image.open(folder / "preview.png") as sheet:
+        assert np.asarray(sheet).std() > 10
+
+
+def test_preview__no_images_is_said(folder, capsys):
+    write_noise(folder / "data")
+    assert main(["preview", "data", "--count", "0"]) == 2
+    assert "--count" in capsys.readouterr().err
