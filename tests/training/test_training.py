@@ -141,7 +141,7 @@ def test_problems__lists_the_unreadable_image(trained):
     problems = pd.read_csv(trained.run.problems)
     assert list(problems["path"]) == [running.UNREADABLE]
     assert problems["problem"].str.len().min() > 10
-    assert "1 unreadable image" in trained.process.stdout
+    assert "1 image set aside, listed in" in trained.process.stdout
 
 
 def test_training__learns(trained):

@@ -160,7 +160,7 @@ def twins(manifest: Manifest, readable: pd.DataFrame, pairs: NDArray[np.int64], 
         torn = [group for group in groups if differ(readable["target"][group])]
         whole = [group for group in groups if not differ(readable["target"][group])]
         wrong: Level = "error" if kind == "exact" else "warning"
-        advice = "One of the labels is wrong: relabel or drop."
+        advice = "If they show the same thing, one of the labels is wrong: relabel or drop."
         found += together(f"{kind}-twins-labels", wrong, f"{what} with different labels", advice, readable, torn, names)
         advice = "They stay in one part of the split; drop what is not needed."
         found += together(f"{kind}-twins", "warning", what, advice, readable, whole, names)

@@ -91,7 +91,7 @@ def find_shortcut(features: Mapping[str, pd.DataFrame], targets: NDArray[np.int6
     folds = list(dealer.split(rows, labels, pd.factorize(groups.to_numpy()[rows])[0]))
     tables = {name: table.to_numpy()[rows] for name, table in features.items()}
     alone = {name: mean_auc(out_of_fold(SINGLE, table, labels, folds), labels) for name, table in tables.items()}
-    ranked = tuple(sorted(alone.items(), key=lambda pair: (-pair[1], pair[0])))
+    ranked = tuple(sorted(alone.items(), key=lambda pair: -pair[1]))
     scores = out_of_fold(ALL, np.hstack(list(tables.values())), labels, folds)
     auc = mean_auc(scores, labels)
     return Shortcut(auc, interval_of(auc, np.bincount(labels)), ranked[0][0], ranked[0][1], ranked)

@@ -82,7 +82,7 @@ def log_start(run: RunDir, data: LoadedData, facts: list[str]) -> None:
     for line in brief(data.audit):
         log.info("%s", line)
     if len(data.problems):
-        log.info("%d images set aside, listed in %s", len(data.problems), run.problems)
+        log.info("%d image%s set aside, listed in %s", len(data.problems), "s"[: len(data.problems) > 1], run.problems)
     for fact in facts:
         log.info("%s", fact)
     log.info("run: %s", run.root)
