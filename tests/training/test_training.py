@@ -200,13 +200,13 @@ def test_ctrl_c__while_the_images_are_read_makes_no_run(tmp_path):
     import termios
 
     data = tmp_path / "data"
-    content = encode(np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8))
+    # Small files that take long to decode; what follows a PNG's end makes each of them another one.
+    content = encode(np.zeros((2000, 2000, 3), np.uint8))
     for target in (0, 1):
         (data / str(target)).mkdir(parents=True)
-        rows = [{"image_name": f"{number}.png", "target": target} for number in range(300)]
-        (data / str(target) / "0.png").write_bytes(content)
-        for row in rows[1:]:
-            os.link(data / str(target) / "0.png", data / str(target) / row["image_name"])
+        rows = [{"image_name": f"{number}.png", "target": target} for number in range(150)]
+        for row in rows:
+            (data / str(target) / row["image_name"]).write_bytes(content + f"{target} {row['image_name']}".encode())
         write_table(data / f"{target}.csv", rows)
     screen, terminal = pty.openpty()
     # Of a terminal without columns, tqdm leaves out the bar.
@@ -217,7 +217,7 @@ def test_ctrl_c__while_the_images_are_read_makes_no_run(tmp_path):
         nonlocal seen
         if select.select([screen], [], [], 0.1)[0]:
             seen += os.read(screen, 4096)
-        return b"reading images" in seen and seen.count(b" images/s") > 3
+        return b"preparing" in seen and seen.count(b" images/s") > 3
 
     with running.start("train", "--data", data, *running.SETTINGS, folder=tmp_path, stderr=terminal) as child:
         running.press_when(child, reading, timeout=60)
