@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from diptych.data.findings import LEVELS, Audit, Finding, Level
 from diptych.data.manifest import Fault, Manifest
 from diptych.data.quality import faults_of_quality, measure
-from diptych.data.shortcuts import Shortcut, find_shortcut, shortcut_features
+from diptych.data.shortcuts import COLOURS, Shortcut, find_shortcut, shortcut_features
 from diptych.data.store import PixelStore
 from diptych.data.twins import connect, find_near_twins
 
@@ -27,7 +27,8 @@ MOST_PIXELS = 50_000_000
 LARGEST_ASPECT = 4.0
 FEW_IMAGES = 20
 NOTED_IMBALANCE, WARNED_IMBALANCE = 3, 10
-# Lower ends of the interval of the ROC AUC. Mean colour may be content (night and day), so that alone it is no error.
+# Lower ends of the interval of the ROC AUC. Colours may be content (night and day): an error needs a feature of the file that
+# gives as much away alone.
 CHEATING, SUSPICIOUS = 0.9, 0.7
 FAULTS: dict[str, tuple[Level, str, str]] = {
     "missing": ("error", "listed but not there", "Add the files, or delete their rows."),
@@ -113,7 +114,7 @@ def listing_faults(faults: Sequence[Fault]) -> list[Finding]:
 
 def odd_files(readable: pd.DataFrame) -> list[Finding]:
     suffixes = readable["path"].map(lambda path: PurePosixPath(path).suffix.lower())
-    wrong = readable[
+    wrong = readable.loc[
         [suffix not in ENDINGS.get(form, (suffix,)) for suffix, form in zip(suffixes, readable["format"], strict=True)]
     ]
     sides = readable[["width", "height"]]
@@ -140,8 +141,12 @@ def imbalance(manifest: Manifest, readable: pd.DataFrame) -> list[Finding]:
     counts = np.bincount(readable["target"], minlength=len(manifest.class_names))
     named = sorted(zip(counts.tolist(), manifest.class_names, strict=True))
     (least, rare), (most, common) = named[0], named[-1]
-    found = [Finding("few-images", "warning", f"class {name} has {count_of(count)}", "More images help more than anything else.")
-             for count, name in named[:10] if count < FEW_IMAGES]  # fmt: skip
+    few = [f"{name} ({count})" for count, name in named if count < FEW_IMAGES]
+    found = []
+    if few:
+        shown = ", ".join(few[:10]) + (", …" if len(few) > 10 else "")
+        title = f"{len(few)} class{'es' if len(few) > 1 else ''} with fewer than {FEW_IMAGES} images: {shown}"
+        found.append(Finding("few-images", "warning", title, "More images help more than anything else."))
     if most > NOTED_IMBALANCE * max(1, least):
         level: Level = "warning" if most > WARNED_IMBALANCE * max(1, least) else "note"
         title = f"class {common} has {most / max(1, least):.0f} times as many images as class {rare}"
@@ -214,10 +219,9 @@ def quality(readable: pd.DataFrame, measured: pd.DataFrame) -> list[Finding]:
 def cheating(shortcut: Shortcut | None) -> list[Finding]:
     if shortcut is None or shortcut.interval[0] < SUSPICIOUS:
         return []
-    level: Level = "error" if shortcut.interval[0] >= CHEATING and shortcut.feature != "mean colour" else "warning"
-    title = (
-        f"the classes can be told apart without the content: ROC AUC {shortcut.roc_auc:.2f}, most of all by {shortcut.feature} "
-        f"({shortcut.feature_roc_auc:.2f} alone)"
-    )
+    files = [(name, auc) for name, auc in shortcut.features if name not in COLOURS and auc >= CHEATING]
+    level: Level = "error" if files and shortcut.interval[0] >= CHEATING else "warning"
+    name, alone = files[0] if level == "error" else (shortcut.feature, shortcut.feature_roc_auc)
+    title = f"the classes can be told apart without the content: ROC AUC {shortcut.roc_auc:.2f}, {name} alone {alone:.2f}"
     advice = "A network will learn this instead: record, crop and save both classes in the same way."
     return [Finding("shortcut", level, title, advice)]

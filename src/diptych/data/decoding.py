@@ -24,7 +24,7 @@ from diptych.errors import DataError
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS, COMMIT_SECONDS, COMMIT_IMAGES = 0.25, 2.0, 1000
+POLL_SECONDS, COMMIT_SECONDS, COMMIT_IMAGES = 0.5, 2.0, 1000
 SAMPLE, SAMPLE_SECONDS = 32, 2.0
 # A file changed this shortly before it was looked at may change again within the same tick of the file system's clock.
 SETTLED_NS = 2 * 10**9
@@ -55,7 +55,7 @@ class Work:
     def run(self, progress: bool) -> None:
         """Do all of it, with a commit every few seconds."""
         workers = min(os.cpu_count() or 1, self.count)
-        bar = tqdm(total=self.count, desc="preparing", unit=" images", leave=False, disable=None if progress else True)
+        bar = tqdm(total=self.count, desc="reading images", unit=" images", leave=False, disable=None if progress else True)
         try:
             with bar, ThreadPoolExecutor(workers) as pool:
                 threads = [pool.submit(self.take) for _ in range(workers)]
@@ -133,6 +133,7 @@ class Work:
         slot, fresh = self.cache.claim(digest)
         image = self.decode(slot, digest, content) if fresh else None
         settled = now - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED_NS
+        file = (key_of(path), *identity(status), digest)
         with self.lock:
             self.slots[row] = slot
             self.done += 1
@@ -140,7 +141,7 @@ class Work:
                 self.fresh += 1
                 self.images.append(image)
             if settled:
-                self.files.append((key_of(path), *identity(status), digest))
+                self.files.append(file)
 
     def decode(self, slot: int, digest: bytes, content: bytes) -> tuple[Any, ...]:
         """Decode an image into its slot, and return its row of the index."""

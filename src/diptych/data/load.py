@@ -110,9 +110,7 @@ def check_leaks(loaded: LoadedData, given: pd.Series, allowed: bool) -> None:
     alike = pd.Series(connect(len(table), places), index=table.index).astype(str)
     leaks = find_leaks(table, given, alike)
     if leaks:
-        log.warning(
-            "Warning: the given split has near twins in more than one part: %s.", show(leaks)
-        )
+        log.warning("Warning: the given split has near twins in more than one part: %s.", show(leaks))
 
 
 def show(leaks: list[tuple[str, ...]]) -> str:

@@ -128,8 +128,8 @@ def complete(cache: Cache, paths: Sequence[Path], progress: bool) -> tuple[Pixel
 def describe(cache: Cache, slots: NDArray[np.int64], unread: dict[int, tuple[str, int]]) -> tuple[PixelStore, pd.DataFrame]:
     """Return the store and the table of `prepare`, made piece by piece: as Python objects a row takes a kilobyte."""
     unknown = tuple(vars(ImageFacts()).values())
-    pieces = [pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)]
-    for start in range(0, len(slots), PIECE):
+    pieces = []
+    for start in range(0, max(1, len(slots)), PIECE):
         rows = [
             cache.row(int(slot)) if slot >= 0 else (b"", *unread[start + place], *unknown)
             for place, slot in enumerate(slots[start : start + PIECE])

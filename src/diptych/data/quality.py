@@ -32,13 +32,15 @@ def measure(images: PixelStore | NDArray[np.uint8], rows: NDArray[np.int64]) -> 
     blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
     bar = tqdm(blocks, "looking at images", unit=" blocks", leave=False, disable=None)
     measured = [measure_block(images[block]) for block in bar]
-    return pd.concat(measured, ignore_index=True).set_axis(rows) if measured else measure_block(np.zeros((0, 8, 8, 3), np.uint8))
+    if not measured:
+        return measure_block(np.zeros((1, 8, 8, 3), np.uint8)).iloc[:0]
+    return pd.concat(measured, ignore_index=True).set_axis(rows)
 
 
 def measure_block(images: NDArray[np.uint8]) -> pd.DataFrame:
     grey = images.mean(axis=3, dtype=np.float32)
     flat = grey.reshape(len(grey), -1)
-    low, high = np.percentile(flat, [1, 99], axis=1) if len(flat) else np.zeros((2, 0))
+    low, high = np.percentile(flat, [1, 99], axis=1)
     variance = flat.var(axis=1)
     centre = grey[:, 1:-1, 1:-1]
     laplacian = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] - 4 * centre

@@ -26,6 +26,7 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
+from diptych.data.store import PixelStore
 from diptych.data.waves import BAND, INVERSE, ORIENTATIONS, Floats, align, crop, differ, take_waves, turn
 from diptych.rng import generator
 
@@ -36,7 +37,7 @@ COARSE = 8  # frequencies by which candidates are found
 DETAIL = 28  # frequencies by which they are compared: beyond, a crop's own pixels differ
 NEIGHBOURS = 8  # candidates an image
 REACH = 4.0  # mean squared whitened coefficient between candidates; 1 is a usual crop, 2.3 one of 10 % off one side
-LIKENESS = 0.95  # correlation of what is not common to all images, from which on two are twins
+LIKENESS = 0.96  # correlation of what is not common to all images, from which on two are twins
 SAME = 0.002  # or, share of the variance that their difference is at most
 FLAT = 4.0  # grey levels of standard deviation; a flatter image has only exact twins
 CONTRAST = 1.67  # largest ratio between the contrasts of twins
@@ -44,7 +45,7 @@ TINT = 20.0  # largest difference in mean colour, in levels of red or blue again
 MAX_CROP = 0.1
 SAMPLE = 2048  # images from which the data set's statistics come
 SCALE = 20.0  # standard deviation to which all images are brought
-NOISE = 0.06  # standard deviation of a coefficient from encoding alone
+NOISE = 0.25  # standard deviation of a coefficient from encoding alone, generously
 BLOCK = 64
 LOW = np.add.outer(np.arange(COARSE), np.arange(COARSE)) <= COARSE
 FINE = np.add.outer(np.arange(BAND) ** 2, np.arange(BAND) ** 2) <= DETAIL**2
@@ -68,7 +69,7 @@ class Statistics(NamedTuple):
     whitening: Floats
 
 
-def find_near_twins(images: Any, rows: Rows, *, progress: bool = True) -> Rows:
+def find_near_twins(images: PixelStore | NDArray[np.uint8], rows: Rows, *, progress: bool = True) -> Rows:
     """Find the pairs of images that are copies of each other.
 
     Copies may be re-encoded, resized, cropped by up to about a tenth of a side, mirrored, quarter-turned, or a little brighter
@@ -93,15 +94,10 @@ def find_near_twins(images: Any, rows: Rows, *, progress: bool = True) -> Rows:
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
     # In the order of their hashes: the same whatever the order of the rows.
     chosen = first[prints.contrast[first] >= FLAT]
-    statistics = take_statistics(prints.waves[chosen[:SAMPLE]].astype(np.float32)) if len(chosen) > 1 else None
-    while statistics:
-        near = search(prints, chosen, statistics, progress)
-        pairs = np.concatenate([pairs, near])
-        groups = connect(len(rows), near)
-        if np.bincount(groups).max() <= NEIGHBOURS:
-            break
-        # In a large group all neighbours may be copies of one kind: one for all looks for copies of another kind.
-        chosen = chosen[np.sort(np.unique(groups[chosen], return_index=True)[1])]
+    if len(chosen) > 1:
+        # Among few images, threads would only wait for each other.
+        with threadpool_limits(1 if len(chosen) < SAMPLE else None):
+            pairs = np.concatenate([pairs, *compare_all(prints, chosen, progress)])
     return np.unique(np.sort(rows[pairs], axis=1), axis=0)
 
 
@@ -129,16 +125,15 @@ def in_threads(work: Callable[..., Any], parts: list[Any], title: str, progress:
         yield from tqdm(pool.map(work, parts), title, len(parts), leave=False, disable=None if progress else True)
 
 
-def take_prints(images: Any, rows: Rows, progress: bool) -> Prints:
+def take_prints(images: PixelStore | NDArray[np.uint8], rows: Rows, progress: bool) -> Prints:
     parts = in_threads(lambda block: take_block(images[block]), blocks_of(rows), "near twins: reading", progress)
     count = len(rows)
     waves, contrast = np.empty((count, BAND, BAND), np.float16), np.empty(count, np.float32)
     tint, digest = np.empty((count, 2), np.float32), np.empty(count, "V32")
-    whole = Prints(waves, contrast, tint, digest)
     for number, part in enumerate(parts):
-        for all_of_them, some in zip(whole, part, strict=True):
-            all_of_them[number * BLOCK : (number + 1) * BLOCK] = some
-    return whole
+        place = slice(number * BLOCK, (number + 1) * BLOCK)
+        waves[place], contrast[place], tint[place], digest[place] = part
+    return Prints(waves, contrast, tint, digest)
 
 
 def take_block(images: NDArray[np.uint8]) -> Prints:
@@ -154,38 +149,48 @@ def take_statistics(sample: Floats) -> Statistics:
     sides = generator(0, "near twins").uniform(0, MAX_CROP, (len(cropped), 4)).astype(np.float32)
     moved = crop(cropped, sides)[:, :COARSE, :COARSE] - cropped[:, :COARSE, :COARSE]
     mean = np.mean([turn(sample.mean(0), orientation) for orientation in range(ORIENTATIONS)], 0)
-    spread = covariance(sample - mean, FINE)
     # As few images as dimensions say little of how coefficients go together.
-    trust = np.float32(len(sample) / (len(sample) + len(spread)))
-    spread = trust * spread + (1 - trust) * np.diag(np.diag(spread))
-    return Statistics(whiten(covariance(moved, LOW), 0.1), mean, whiten(spread, NOISE))
+    trust = len(sample) / (len(sample) + FINE.sum())
+    return Statistics(whitening(moved, LOW, 0.1, 1), mean, whitening(sample - mean, FINE, NOISE, trust))
 
 
-def covariance(waves: Floats, mask: NDArray[np.bool_]) -> Floats:
-    total = np.zeros((mask.sum(), mask.sum()), np.float32)
-    for orientation in range(ORIENTATIONS):
-        vectors = turn(waves, orientation)[:, mask]
-        total += vectors.T @ vectors
-    return np.asarray(total / (ORIENTATIONS * len(waves)), np.float32)
+def whitening(waves: Floats, mask: NDArray[np.bool_], noise: float, trust: float) -> Floats:
+    """Return the symmetric root of the inverse of the covariance over all orientations: it commutes with turns.
+
+    Mirroring changes the sign of odd frequencies, so that odd and even ones do not covary.
+    """
+    across, down = np.nonzero(mask)
+    parts = across % 2 * 2 + down % 2
+    root = np.zeros((len(parts), len(parts)), np.float32)
+    for part in range(4):
+        own = np.flatnonzero(parts == part)
+        vectors = np.concatenate([waves[:, mask][:, own], waves.swapaxes(1, 2)[:, mask][:, own]])
+        scatter = vectors.T @ vectors / np.float32(len(vectors))
+        scatter = trust * scatter + (1 - trust) * np.diag(np.diag(scatter))
+        values, basis = np.linalg.eigh(scatter)
+        root[np.ix_(own, own)] = basis / np.sqrt(values.clip(0) + noise**2) @ basis.T
+    return root
 
 
-def whiten(scatter: Floats, noise: float) -> Floats:
-    """The symmetric root of the inverse: it goes with turns, as the covariance over all orientations does."""
-    values, vectors = np.linalg.eigh(scatter)
-    return np.asarray((vectors / np.sqrt(values.clip(0) + noise**2)) @ vectors.T, np.float32)
+def compare_all(prints: Prints, chosen: Rows, progress: bool) -> Iterator[Rows]:
+    """Yield pairs (P, 2) of the chosen rows that are near twins."""
+    statistics = take_statistics(prints.waves[chosen[:SAMPLE]].astype(np.float32))
+    while True:
+        pairs, turns = find_candidates(prints, chosen, statistics.crop_whitening, progress)
+        near = pairs[confirm(prints.waves, pairs, turns, statistics, progress)]
+        yield near
+        groups = connect(len(prints.waves), near)
+        if np.bincount(groups).max() <= NEIGHBOURS:
+            return
+        # In a large group all neighbours may be copies of one kind: one for all looks for copies of another kind.
+        chosen = chosen[np.sort(np.unique(groups[chosen], return_index=True)[1])]
 
 
-def search(prints: Prints, chosen: Rows, statistics: Statistics, progress: bool) -> Rows:
-    """Return the pairs (P, 2) of the chosen rows that are near twins."""
-    pairs, turns = find_candidates(prints, chosen, statistics.crop_whitening, progress)
-    return pairs[confirm(prints.waves, pairs, turns, statistics, progress)]
-
-
-def find_candidates(prints: Prints, chosen: Rows, whitening: Floats, progress: bool) -> tuple[Rows, Rows]:
+def find_candidates(prints: Prints, chosen: Rows, to_codes: Floats, progress: bool) -> tuple[Rows, Rows]:
     """Return pairs (P, 2) of rows and the orientation (P,) in which the second image is to be laid on the first."""
     count = len(chosen)
     codes = np.zeros((count, COARSE, COARSE), np.float32)
-    codes[:, LOW] = prints.waves[:, :COARSE, :COARSE][chosen][:, LOW].astype(np.float32) @ whitening
+    codes[:, LOW] = prints.waves[:, :COARSE, :COARSE][chosen][:, LOW].astype(np.float32) @ to_codes
     index = NearestNeighbors(n_neighbors=min(NEIGHBOURS + 1, count), algorithm="brute").fit(codes[:, LOW])
     near = np.full((count, NEIGHBOURS), np.inf, np.float32)
     found = np.zeros((2, count, NEIGHBOURS), np.int64)
