@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--photographs", type=int, default=100, help="number of 12-megapixel JPEGs")
-    parser.add_argument("--cells", type=int, default=2000, help="number of 300 x 300 PNGs")
+    parser.add_argument("--cells", type=int, default=4000, help="number of 300 x 300 PNGs")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds; one more goes before")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

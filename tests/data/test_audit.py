@@ -44,7 +44,7 @@ def write_folders(root: Path, counts: Mapping[str, int] | None = None) -> Path:
     return root
 
 
-def run(root: Path, **options: bool) -> Audit:
+def run(root: Path, **options: object) -> Audit:
     faults: list[Fault] = []
     manifest = read_manifest(root, faults)
     store, outcome = prepare([manifest.root / path for path in manifest.table["path"]], ImageSpec(32), None, progress=False)
@@ -156,6 +156,19 @@ def test_audit__a_group_on_two_sides_of_a_given_split(tmp_path):
     assert finding.groups == (("0/03.png", "0/04.png", "1/03.png", "1/04.png"),)
 
 
+def test_audit__the_group_column_may_have_another_name(root):
+    lines = ["path,label,split,patient"]
+    for path in sorted(root.rglob("*.bmp")):
+        number = int(path.stem)
+        name = path.relative_to(root.parent).as_posix()
+        lines.append(f"{name},{path.parent.name},{'train' if number < 12 else 'test'},{'P' if number in (0, 20) else ''}")
+    table = root.parent / "images.csv"
+    table.write_text("\n".join(lines), encoding="utf-8")
+    members = (("data/a/000.bmp", "data/a/020.bmp", "data/b/000.bmp", "data/b/020.bmp"),)
+    assert found(run(table, group_column="patient"))["group-leak"].groups == members
+    assert run(table).findings == ()
+
+
 def test_audit__rows_that_are_left_out(tmp_path):
     root = make_data(tmp_path / "data", count=9, size=SIZE)
     rows = [{"image_name": f"{number:02d}.png", "target": 0} for number in range(7)]
@@ -190,19 +203,19 @@ def test_audit__a_small_class_is_named(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("level", ["error", "warning"])
-def test_audit__classes_that_are_told_apart_without_their_content(root, level):
+@pytest.mark.parametrize("by", ["file", "colour"])
+def test_audit__classes_that_are_told_apart_without_their_content(root, by):
     for path in (root / "b").iterdir():
         image = Image.open(path)
-        content = encode(image, "PNG") if level == "error" else encode(image.point(lambda value: value // 2), "BMP")
+        content = encode(image, "PNG") if by == "file" else encode(image.point(lambda value: value // 2), "BMP")
         path.unlink()
-        path.with_suffix(".png" if level == "error" else ".bmp").write_bytes(content)
+        path.with_suffix(".png" if by == "file" else ".bmp").write_bytes(content)
     result = run(root)
     finding = found(result)["shortcut"]
     assert result.shortcut is not None
     assert result.shortcut.roc_auc > 0.97
-    assert finding.level == level
-    names = ("file", "bytes", "colour mode") if level == "error" else ("colour",)
+    assert finding.level == "error"
+    names = ("file", "bytes", "colour mode") if by == "file" else ("colour",)
     assert any(name in finding.title for name in names)
     assert f"{result.shortcut.roc_auc:.2f}" in finding.title
     assert "No sign of it" not in describe(result)
@@ -243,6 +256,13 @@ def test_audit__every_image_unreadable(tmp_path):
     result = run(root)
     assert (result.images, result.readable) == (6, 0)
     assert len(found(result)["unreadable"].groups) == 6
+
+
+def test_to_json__names_that_are_not_utf8_can_be_written(root):
+    (root / "a" / "\udcff.bmp").write_bytes((root / "a" / "003.bmp").read_bytes())
+    content = to_json(run(root))
+    assert json.dumps(content, ensure_ascii=False).encode("utf-8")
+    assert any("a/\\udcff.bmp" in group for finding in content["findings"] for group in finding["groups"])
 
 
 SHORTCUT = Shortcut(0.6, (0.55, 0.65), "width", 0.6, (("width", 0.6),))

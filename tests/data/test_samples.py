@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from diptych.data.layouts import read_manifest
 from making import fingerprint
 
+from diptych.data.layouts import read_manifest
 from diptych.data.samples import LICENCE, write_elpv
 from diptych.errors import ConfigError
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from diptych.data.findings import LEVELS, Audit, Finding, Level
 from diptych.data.manifest import Fault, Manifest
 from diptych.data.quality import faults_of_quality, measure
-from diptych.data.shortcuts import COLOURS, Shortcut, find_shortcut, shortcut_features
+from diptych.data.shortcuts import MEAN_COLOUR, Shortcut, find_shortcut, shortcut_features
 from diptych.data.store import PixelStore
 from diptych.data.twins import connect, find_near_twins
 
@@ -27,8 +27,7 @@ MOST_PIXELS = 50_000_000
 LARGEST_ASPECT = 4.0
 FEW_IMAGES = 20
 NOTED_IMBALANCE, WARNED_IMBALANCE = 3, 10
-# Lower ends of the interval of the ROC AUC. Colours may be content (night and day): an error needs a feature of the file that
-# gives as much away alone.
+# Lower ends of the interval of the ROC AUC.
 CHEATING, SUSPICIOUS = 0.9, 0.7
 FAULTS: dict[str, tuple[Level, str, str]] = {
     "missing": ("error", "listed but not there", "Add the files, or delete their rows."),
@@ -219,9 +218,11 @@ def quality(readable: pd.DataFrame, measured: pd.DataFrame) -> list[Finding]:
 def cheating(shortcut: Shortcut | None) -> list[Finding]:
     if shortcut is None or shortcut.interval[0] < SUSPICIOUS:
         return []
-    files = [(name, auc) for name, auc in shortcut.features if name not in COLOURS and auc >= CHEATING]
-    level: Level = "error" if files and shortcut.interval[0] >= CHEATING else "warning"
-    name, alone = files[0] if level == "error" else (shortcut.feature, shortcut.feature_roc_auc)
+    level: Level = "error" if shortcut.interval[0] >= CHEATING else "warning"
+    files = [(name, auc) for name, auc in shortcut.features if name != MEAN_COLOUR and auc >= CHEATING]
+    name, alone = files[0] if files else (shortcut.feature, shortcut.feature_roc_auc)
     title = f"the classes can be told apart without the content: ROC AUC {shortcut.roc_auc:.2f}, {name} alone {alone:.2f}"
     advice = "A network will learn this instead: record, crop and save both classes in the same way."
+    if name == MEAN_COLOUR:
+        advice += " Where colour is what the classes are about, all is well."
     return [Finding("shortcut", level, title, advice)]

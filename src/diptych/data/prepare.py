@@ -85,10 +85,10 @@ def reuse(folder: Path, paths: Sequence[Path], spec: ImageSpec) -> tuple[PixelSt
         if opened is None:
             return None
         with opened:
-            slots = np.full(len(paths), -1, np.int64)
-            for row, path in enumerate(paths):
-                slots[row] = opened.find(path)
-                if slots[row] < 0:
+            slots = np.empty(len(paths), np.int64)
+            for start in range(0, len(paths), PIECE):
+                slots[start : start + PIECE] = opened.find(paths[start : start + PIECE])
+                if slots[start : start + PIECE].min() < 0:
                     return None
             with suppress(OSError):
                 os.utime(opened.index)  # When it was used last.
@@ -114,8 +114,8 @@ def add_missing(folder: Path, paths: Sequence[Path], spec: ImageSpec, progress: 
 def complete(cache: Cache, paths: Sequence[Path], progress: bool) -> tuple[PixelStore, pd.DataFrame]:
     cache.start_writing()
     slots = np.full(len(paths), -1, np.int64)
-    if cache.next_slot:
-        slots[:] = np.fromiter(map(cache.find, paths), np.int64, len(paths))
+    for start in range(0, len(paths) if cache.next_slot else 0, PIECE):
+        slots[start : start + PIECE] = cache.find(paths[start : start + PIECE])
     missing = np.flatnonzero(slots < 0)
     # A sample from all over the list goes first: it tells how long the rest will take.
     sample = missing[:: max(1, len(missing) // SAMPLE)][:SAMPLE]
@@ -130,10 +130,8 @@ def describe(cache: Cache, slots: NDArray[np.int64], unread: dict[int, tuple[str
     unknown = tuple(vars(ImageFacts()).values())
     pieces = []
     for start in range(0, max(1, len(slots)), PIECE):
-        rows = [
-            cache.row(int(slot)) if slot >= 0 else (b"", *unread[start + place], *unknown)
-            for place, slot in enumerate(slots[start : start + PIECE])
-        ]
+        found = cache.rows(slots[start : start + PIECE].tolist())
+        rows = [row or (b"", *unread[start + place], *unknown) for place, row in enumerate(found)]
         piece = pd.DataFrame([(row[0].hex(), *row[1:]) for row in rows], columns=list(COLUMNS))
         pieces.append(piece.astype(COLUMNS))
     outcome = pd.concat(pieces, ignore_index=True)

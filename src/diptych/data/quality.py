@@ -1,5 +1,8 @@
 """Brightness, contrast, sharpness and colours of prepared images, for the audit."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -30,8 +33,9 @@ def measure(images: PixelStore | NDArray[np.uint8], rows: NDArray[np.int64]) -> 
         pixels (`border_red`, …) and in all (`mean_red`, …).
     """
     blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
-    bar = tqdm(blocks, "looking at images", unit=" blocks", leave=False, disable=None)
-    measured = [measure_block(images[block]) for block in bar]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = pool.map(lambda block: measure_block(images[block]), blocks)
+        measured = list(tqdm(done, "looking at images", len(blocks), unit=" blocks", leave=False, disable=None))
     if not measured:
         return measure_block(np.zeros((1, 8, 8, 3), np.uint8)).iloc[:0]
     return pd.concat(measured, ignore_index=True).set_axis(rows)

@@ -19,8 +19,8 @@ LEAST_IMAGES = 10
 MOST_IMAGES = 5_000
 MOST_CLASSES = 20
 FOLDS = 5
-# What may well be content, as night and day: nothing to be sure of.
-COLOURS = ("border colour", "mean colour")
+# It may be content, as night and day.
+MEAN_COLOUR = "mean colour"
 
 
 @dataclass(frozen=True)
