@@ -346,3 +346,18 @@ def test_without_a_cache__nothing_is_left_behind(folder: Path, tmp_path: Path, k
     code, output = finish(child)
     assert code == (-signal.SIGKILL if kill else 0), output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_decoder__images_are_prepared_anew(folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    first, _ = prepare(sorted(folder.iterdir()), SPEC, cache)
+    (index,) = folder_of(cache, SPEC).glob("index-*.sqlite")
+    connection = sqlite3.connect(index)
+    with connection:
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    second, _ = prepare(sorted(folder.iterdir()), SPEC, cache)
+    assert not index.exists()
+    assert len(list(folder_of(cache, SPEC).glob("index-*.sqlite"))) == 1
+    rows = np.arange(len(first))
+    assert np.array_equal(first[rows], second[rows])

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import PIL
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
@@ -29,9 +30,12 @@ log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 FILE_NAME = re.compile(r"pixels-[0-9a-f]+\.u8|index-[0-9a-f]+\.sqlite(-journal)?")
+# Another version of the decoder may make other pixels: these are then prepared anew.
+DECODER = int("".join(f"{int(part):03d}" for part in re.findall(r"\d+", PIL.__version__)[:3]))
 # The columns of an ImageFacts follow those of the image itself.
-SCHEMA = """
+SCHEMA = f"""
 BEGIN;
+PRAGMA user_version = {DECODER};
 CREATE TABLE IF NOT EXISTS images (
     slot INTEGER PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, problem TEXT NOT NULL, bytes INTEGER NOT NULL,
     format TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, mode TEXT NOT NULL, orientation INTEGER NOT NULL,
@@ -194,12 +198,15 @@ def temporary_cache(spec: ImageSpec) -> Cache:
 
 
 def open_cache(folder: Path, spec: ImageSpec, write: bool = False) -> Cache | None:
-    """Open the pair in the folder of a spec; None where there is none."""
+    """Open the pair in the folder of a spec; None where there is none that this version of the decoder made."""
     for index in sorted(folder.glob("index-*.sqlite"), reverse=True):
         flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
         with suppress(FileNotFoundError):
             pixels = os.open(index.with_name(index.name.replace("index", "pixels")).with_suffix(".u8"), flags, 0o666)
-            return Cache(index, pixels, spec)
+            cache = Cache(index, pixels, spec)
+            if cache.connection.execute("PRAGMA user_version").fetchone()[0] == DECODER:
+                return cache
+            cache.__exit__()
     return None
 
 

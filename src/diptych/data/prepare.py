@@ -99,9 +99,8 @@ def reuse(folder: Path, paths: Sequence[Path], spec: ImageSpec) -> tuple[PixelSt
 
 def add_missing(folder: Path, paths: Sequence[Path], spec: ImageSpec, progress: bool) -> tuple[PixelStore, pd.DataFrame]:
     """Complete the cache of a spec; where it is damaged, begin a new one."""
-    opened = open_cache(folder, spec, write=True) or renew_cache(folder, spec)
     try:
-        with opened:
+        with open_cache(folder, spec, write=True) or renew_cache(folder, spec) as opened:
             return complete(opened, paths, progress)
     except (DamagedCacheError, sqlite3.Error) as error:
         if not is_damage(error):
