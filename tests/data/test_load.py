@@ -124,6 +124,13 @@ def given_split(data: Path, **moved: str) -> Path:
     return file
 
 
+@pytest.mark.parametrize("wrong", [{"split": Path("gone.csv")}, {"group_column": "patient"}, {"fixes": Path("gone.csv")}])
+def test_load__what_is_wrong_is_said_before_any_image_is_read(data, wrong):
+    with pytest.raises(DataError, match=r"gone\.csv|patient"):
+        loaded(data, **wrong)
+    assert not (data.parent / "cache").exists()
+
+
 def test_given_split__is_taken_over_and_new_images_join_their_copies(data):
     file = given_split(data)
     parts = pd.read_csv(file).set_index("path")["split"].to_dict()

@@ -34,6 +34,7 @@ class LoadedData:
         problems: what could not be read: `path`, `target`, `problem`.
         audit: the cheap part of it.
         groups: the group of each image, "" for none.
+        given: the part that is given for each image, "" for none.
         near_twins: (P, 2) pairs of rows.
         units: the number of the unit of each image: what must stay in one part.
         hashes: the hash of each unit, [0, 1).
@@ -44,6 +45,7 @@ class LoadedData:
     problems: pd.DataFrame
     audit: Audit
     groups: pd.Series
+    given: pd.Series
     near_twins: NDArray[np.int64]
     units: pd.Series
     hashes: pd.Series
@@ -65,16 +67,18 @@ def load(settings: DataConfig, seed: int) -> LoadedData:
         manifest = apply_fixes(listed, settings.fixes, settings.group_column)
         done = count_fixes(listed, manifest, settings.group_column)
         log.info("corrections of %s: %s", settings.fixes, ", ".join(f"{fix} {count}" for fix, count in done.items()))
+    # What can be wrong with these is said before the long work.
+    groups, given = group_names(manifest, settings.group_column), read_given(manifest, settings.split)
     paths = [manifest.root / path for path in manifest.table["path"]]
     store, outcome = prepare(paths, ImageSpec(settings.image_size, settings.resize), settings.cache.expanduser())
     manifest, problems = set_aside(manifest, outcome, settings.max_unreadable, settings.strict)
     rows = manifest.table.index.to_numpy()
     twins = find_near_twins(store, rows) if settings.near_twins else np.empty((0, 2), np.int64)
-    groups = group_names(manifest, settings.group_column)
+    groups, given = groups[rows], given[rows]
     units = find_units(manifest, twins, groups)
     hashes = unit_hashes(manifest, units, groups, outcome, seed)
-    found = audit(manifest, outcome, store, [], pairs=twins, thorough=False)
-    return LoadedData(manifest, store, problems, found, groups, twins, units, hashes)
+    found = audit(manifest, outcome, store, [], pairs=twins, group_column=settings.group_column, thorough=False)
+    return LoadedData(manifest, store, problems, found, groups, given, twins, units, hashes)
 
 
 def split(loaded: LoadedData, settings: DataConfig) -> LoadedData:
@@ -84,10 +88,9 @@ def split(loaded: LoadedData, settings: DataConfig) -> LoadedData:
         DataError: a given split has copies or a group in more than one part, or a class or part would be empty.
     """
     manifest = loaded.manifest
-    given = read_given(manifest, settings.split)
-    check_leaks(loaded, given, settings.allow_leaks)
+    check_leaks(loaded, settings.allow_leaks)
     shares = settings.validation_share, settings.test_share
-    parts = assign_splits(manifest, loaded.units, loaded.hashes, given, *shares)
+    parts = assign_splits(manifest, loaded.units, loaded.hashes, loaded.given, *shares)
     nowhere = parts == ""
     problem = "a copy of images, or of the group of images, that stand in more than one part of the given split"
     aside = manifest.table.loc[nowhere, ["path", "target"]].assign(problem=problem)
@@ -96,11 +99,11 @@ def split(loaded: LoadedData, settings: DataConfig) -> LoadedData:
     return dataclasses.replace(loaded, manifest=dataclasses.replace(manifest, table=table), problems=problems)
 
 
-def check_leaks(loaded: LoadedData, given: pd.Series, allowed: bool) -> None:
+def check_leaks(loaded: LoadedData, allowed: bool) -> None:
     """Refuse a given split with copies or a group on two sides; near twins, which are a judgement, are only named."""
     table = loaded.manifest.table
     for what, keys in (("copies of one image", table["sha256"]), ("images of one group", loaded.groups)):
-        leaks = find_leaks(table, given, keys)
+        leaks = find_leaks(table, loaded.given, keys)
         if leaks:
             message = f"the given split has {what} in more than one part: {show(leaks)}. The test figures would be too good."
             if not allowed:
@@ -108,7 +111,7 @@ def check_leaks(loaded: LoadedData, given: pd.Series, allowed: bool) -> None:
             log.warning("Warning: %s", message)
     places = np.searchsorted(table.index.to_numpy(), loaded.near_twins)
     alike = pd.Series(connect(len(table), places), index=table.index).astype(str)
-    leaks = find_leaks(table, given, alike)
+    leaks = find_leaks(table, loaded.given, alike)
     if leaks:
         log.warning("Warning: the given split has near twins in more than one part: %s.", show(leaks))
 
