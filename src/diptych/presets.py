@@ -21,7 +21,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "augment": {"rotation": 0.0, "zoom": 0.0, "shift": 0.0, "contrast": 0.2},
         "model": {"batch_norm_momentum": 0.9},
         "training": {
-            "epochs": 7,
+            "epochs": 8,
             "optimizer": "adamw",
             "learning_rate": 1e-3,
             "pretrained_factor": 0.1,
