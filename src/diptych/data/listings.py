@@ -9,7 +9,6 @@ import pandas as pd
 
 from diptych.data.folders import Found, list_folder, name_some
 from diptych.data.manifest import (
-    CLASS_NAMES,
     OWN_COLUMNS,
     SPLIT_SYNONYMS,
     SPLITS,
@@ -24,6 +23,7 @@ from diptych.data.manifest import (
 )
 from diptych.data.tables import TABLE_SUFFIXES, read_header, read_table
 from diptych.errors import DataError
+from diptych.storage import TWO_CLASSES
 
 # Any case will do.
 PATH_COLUMNS = ("path", "image_path", "image_name", "filename", "file_name", "file", "image", "filepath")
@@ -32,12 +32,12 @@ LABEL_COLUMNS = ("target", "label", "class", "class_name", "category")
 
 def find_paired(root: Path, folders: Sequence[str]) -> tuple[str, ...]:
     """Return the class folders that have a table of the same name, if that is the layout; of 0 and 1, one may be missing."""
-    named = {folder: tables_of(root, folder) for folder in (*folders, *CLASS_NAMES) if not part_of(folder)}
+    named = {folder: tables_of(root, folder) for folder in (*folders, *TWO_CLASSES) if not part_of(folder)}
     paired = tuple(folder for folder in folders if named.get(folder))
     if sum({"image_name", "target"} <= set(read_header(named[folder][0])) for folder in paired) >= 2:
         return paired
-    two = any(name in folders for name in CLASS_NAMES) and any(named[name] for name in CLASS_NAMES)
-    return CLASS_NAMES if two else ()
+    two = any(name in folders for name in TWO_CLASSES) and any(named[name] for name in TWO_CLASSES)
+    return TWO_CLASSES if two else ()
 
 
 def tables_of(root: Path, name: str) -> list[Path]:

@@ -13,8 +13,8 @@ import pandas as pd
 
 from diptych.data.images import SUFFIXES
 from diptych.errors import DataError
+from diptych.storage import TWO_CLASSES
 
-CLASS_NAMES = ("0", "1")
 MAX_CLASSES = 1000
 SPLITS = ("train", "validation", "test")
 SPLIT_SYNONYMS = {"val": "validation", "valid": "validation"}
@@ -43,7 +43,7 @@ class Manifest:
 
     root: Path
     table: pd.DataFrame
-    class_names: tuple[str, ...] = CLASS_NAMES
+    class_names: tuple[str, ...] = TWO_CLASSES
     listed: tuple[str, ...] = ()
     layout: str = ""
 
