@@ -11,12 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diptych.cli import parse
-from diptych.commands import Preview, Train
-from diptych.config import AugmentConfig, Config, DataConfig, ModelConfig, TrainingConfig
+from diptych.commands.data import Preview
+from diptych.commands.training import Train
+from diptych.config import AugmentConfig, ComputeConfig, Config, DataConfig, ModelConfig, TrainingConfig
 from diptych.errors import ConfigError
 from diptych.presets import LEVELS, PRESETS, augmentation, override, read_toml, to_toml, with_preset
 
-SECTIONS = {"data": DataConfig, "augment": AugmentConfig, "model": ModelConfig, "training": TrainingConfig}
+SECTIONS = {
+    "data": DataConfig,
+    "augment": AugmentConfig,
+    "model": ModelConfig,
+    "training": TrainingConfig,
+    "compute": ComputeConfig,
+}
 
 
 def read(text: str, folder: Path, base: Config | None = None) -> Config:

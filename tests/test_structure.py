@@ -15,12 +15,14 @@ data.cache data.store data.decoding data.prepare data.waves data.twins data.shor
 data.findings data.audit data.page data.check
 data.splits data.folds data.load data.augment data.loader data.preview data.samples
 model.resnet model.convnet model.attention model.network
-training.optim training.state training.checkpoint training.callbacks training.fit training.trainer training.folds
+training.recipes training.optim training.averaging training.batches training.checkpoint training.weights
+training.state training.snapshots training.rules training.estimate training.callbacks training.fit training.trainer
+training.folds training.verify training.find_lr training.tune
 evaluation.metrics evaluation.predictions evaluation.calibration evaluation.saliency evaluation.plots evaluation.report
 evaluation.folds
 serving.artifact serving.export serving.predictor serving.app
 scaleout
-commands cli
+commands.data commands.training commands.testing cli
 """.split()  # noqa: SIM905
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 250

@@ -10,7 +10,9 @@ from typing import Annotated, get_args
 import tyro
 from tyro.conf import OmitArgPrefixes, subcommand
 
-from diptych.commands import Cache, Check, Evaluate, Plot, Predict, Preview, Samples, Summary, Train
+from diptych.commands.data import Cache, Check, Preview, Samples
+from diptych.commands.testing import Evaluate, Plot, Predict, Summary
+from diptych.commands.training import Train
 from diptych.config import Augmentation, Config
 from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, DiptychError
 from diptych.presets import PRESETS, augmentation, override, read_toml, with_preset

@@ -10,6 +10,9 @@ Resize = Literal["stretch", "letterbox", "crop"]
 Attention = Literal["identity", "published", "none"]
 Augmentation = Literal["none", "light", "standard", "strong"]
 ClassWeights = Literal["none", "balanced", "sqrt"]
+Recipe = Literal["classic", "fine-tune", "scratch", "auto"]
+Backend = Literal["auto", "tensorflow", "jax", "torch"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def require(section: object, key: str, fits: bool, expected: str) -> None:
@@ -113,6 +116,8 @@ class ModelConfig:
     official .h5 file or to a run."""
     width: float = 1.0
     """Factor on the number of filters of every layer; small values make a tiny network of the same structure."""
+    branches: Literal["both", "resnet50", "convnet"] = "both"
+    """Both branches, or one of them alone, to see what each is worth."""
     attention: Attention = "identity"
     """Global attention on each branch: starting as the identity, as published for CABNet, or none."""
     dense_units: int = 256
@@ -133,6 +138,9 @@ class ModelConfig:
 class TrainingConfig:
     """How the model is trained."""
 
+    recipe: Recipe = "classic"
+    """What the keys below begin with: classic; fine-tune, for pretrained weights; scratch, for random ones; or auto, which
+    chooses between the two by the weights and the number of images."""
     epochs: int = 70
     """Passes over the training images."""
     batch_size: int = 32
@@ -142,8 +150,18 @@ class TrainingConfig:
     2017), which favours hard images."""
     class_weights: ClassWeights = "none"
     """Weight of each image by its class: none, balanced (each class counts the same), or sqrt (half the way)."""
+    label_smoothing: float = 0.0
+    """Share of each label that is spread over all classes (Szegedy et al., CVPR 2016)."""
     freeze_resnet50: bool = False
     """Leave the ResNet50 branch as it is loaded, its batch normalisation too; without it, all layers are trained."""
+    head_epochs: int = 0
+    """Epochs at the beginning in which only the layers without pretrained weights learn."""
+    freeze_batch_norm: Literal["never", "small", "always"] = "never"
+    """Keep the ResNet50 branch's batch normalisation as it is loaded: never, with fewer than 1,000 training images, or always."""
+    depth_factor: float = 1.0
+    """What the learning rate is multiplied by from each stage of a pretrained ResNet50 to the one below it."""
+    start_size: float = 1.0
+    """Share of image_size that the first epochs are trained at; the size then grows, and the last quarter of them has it all."""
     best_by: Literal["accuracy", "loss"] = "accuracy"
     """What the best checkpoint is best by: the highest validation accuracy, or the lowest validation loss."""
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -153,7 +171,13 @@ class TrainingConfig:
     pretrained_factor: float = 1.0
     """What the learning rate is multiplied by where the training starts from pretrained weights."""
     weight_decay: float = 0.01
-    """Weight decay of AdamW."""
+    """Weight decay of AdamW; biases and batch normalisation have none."""
+    gradient_clip: float = 0.0
+    """Largest norm of the gradient of all weights together; 0 for no limit."""
+    accumulate: int = 1
+    """Batches whose gradients are averaged into one update."""
+    ema: float = 0.0
+    """Momentum of the moving average of the weights, which is then what is validated and kept; 0 for none."""
     schedule: Literal["plateau", "one-cycle", "constant"] = "plateau"
     """Lower the rate when the validation loss stands still, or warm up and anneal over the whole run, or neither."""
     plateau_factor: float = 0.5
@@ -164,6 +188,10 @@ class TrainingConfig:
     """The plateau schedule does not go below this rate."""
     warmup_share: float = 0.25
     """Share of the one-cycle run in which the rate rises."""
+    early_stopping: int = 0
+    """Epochs without a better validation loss after which the training ends; 0 for never."""
+    checkpoint_minutes: float = 5.0
+    """A checkpoint to go on from is written at the end of each epoch, and at least this often."""
     seed: int = 0
     """Seed of the split, the weights, the order of the images, the augmentation and the dropout."""
 
@@ -177,7 +205,30 @@ class TrainingConfig:
         require(self, "plateau_patience", self.plateau_patience >= 1, "at least 1")
         require(self, "min_learning_rate", 0 <= self.min_learning_rate <= self.learning_rate, "0 up to the learning rate")
         require(self, "warmup_share", 0 < self.warmup_share < 1, "a share between 0 and 1")
+        for key in ("label_smoothing", "ema"):
+            require(self, key, 0 <= getattr(self, key) < 1, "0 to below 1")
+        for key in ("head_epochs", "early_stopping"):
+            require(self, key, getattr(self, key) >= 0, "0 or more epochs")
+        require(self, "depth_factor", 0 < self.depth_factor <= 1, "a factor above 0 and up to 1")
+        require(self, "start_size", 0 < self.start_size <= 1, "a share above 0 and up to 1")
+        require(self, "gradient_clip", self.gradient_clip >= 0, "a norm above 0, or 0 for no limit")
+        require(self, "accumulate", self.accumulate >= 1, "at least 1 batch")
+        require(self, "checkpoint_minutes", 0 < self.checkpoint_minutes <= 1440, "above 0 and up to 1440 minutes")
         require(self, "seed", 0 <= self.seed < 2**31, "0 to 2147483647")
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """What computes, and how exactly."""
+
+    backend: Backend = "auto"
+    """What Keras computes with; auto: TensorFlow on a processor, JAX on a graphics card where it is installed for one."""
+    precision: Precision = "auto"
+    """Numbers of the training: float32, or bfloat16 with weights in float32; auto: bfloat16 on a graphics card only."""
+    devices: Literal["one", "all"] = "one"
+    """Train on one graphics card, or on all of this machine, each with its part of every batch."""
+    deterministic: bool = False
+    """Turn on what the backend has for bit-for-bit the same result in every run; slower on a graphics card."""
 
 
 @dataclass(frozen=True)
@@ -188,3 +239,4 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)

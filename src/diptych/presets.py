@@ -1,4 +1,4 @@
-"""Where settings come from besides flags: presets and TOML files, both as keys of the classes in config."""
+"""Where settings come from besides flags: recipes, presets and TOML files, all as keys of the classes in config."""
 
 import dataclasses
 import difflib
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from diptych.config import Augmentation, AugmentConfig, Config
+from diptych.config import Augmentation, AugmentConfig, Config, Recipe
 from diptych.errors import ConfigError
 
 Preset = Literal["none", "quick"]
@@ -26,6 +26,45 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "learning_rate": 1e-3,
             "pretrained_factor": 0.1,
             "schedule": "one-cycle",
+        },
+    },
+}
+
+# What --recipe begins with; why each number is what it is: docs/recipes.md.
+RECIPES: Mapping[Recipe, Mapping[str, Mapping[str, Any]]] = {
+    "classic": {},
+    "fine-tune": {
+        "training": {
+            "recipe": "fine-tune",
+            "epochs": 30,
+            "head_epochs": 3,
+            "optimizer": "adamw",
+            "learning_rate": 1e-3,
+            "depth_factor": 0.3,
+            "freeze_batch_norm": "small",
+            "weight_decay": 0.02,
+            "schedule": "one-cycle",
+            "warmup_share": 0.1,
+            "label_smoothing": 0.05,
+            "gradient_clip": 1.0,
+            "ema": 0.99,
+            "best_by": "loss",
+        },
+    },
+    "scratch": {
+        "augment": {"augment": "strong", "colour": 0.0, "mixup": 0.0, "cutmix": 0.0},
+        "model": {"weights": "none", "batch_norm_momentum": 0.9},
+        "training": {
+            "recipe": "scratch",
+            "epochs": 150,
+            "optimizer": "adamw",
+            "learning_rate": 2e-3,
+            "weight_decay": 0.05,
+            "schedule": "one-cycle",
+            "start_size": 0.5,
+            "label_smoothing": 0.05,
+            "gradient_clip": 1.0,
+            "ema": 0.998,
         },
     },
 }
@@ -114,6 +153,11 @@ def with_preset(base: Config, preset: str) -> Config:
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset}; {nearest(preset, list(PRESETS))}")
     return override(base, PRESETS[preset], f"preset {preset}")
+
+
+def with_recipe(base: Config, recipe: Recipe) -> Config:
+    """Return `base` with the keys of a recipe set; "auto" chooses later, so it sets nothing but itself."""
+    return override(base, {"training": {"recipe": "auto"}} if recipe == "auto" else RECIPES[recipe], f"recipe {recipe}")
 
 
 def read_toml(path: Path, base: Config) -> Config:

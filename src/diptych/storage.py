@@ -14,6 +14,8 @@ import pandas as pd
 from diptych.errors import CheckpointError, ConfigError
 
 FORMAT_VERSION = 1
+# Where runs are kept, unless another folder is named.
+RUNS = Path("runs")
 # The classes of a run from before their names were written down.
 TWO_CLASSES = ("0", "1")
 

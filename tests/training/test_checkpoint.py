@@ -27,8 +27,8 @@ from diptych.training.checkpoint import (
     load_run_network,
     save_checkpoint,
     save_keras_model,
-    start_weights,
 )
+from diptych.training.weights import start_weights
 
 
 @pytest.fixture

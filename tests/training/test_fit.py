@@ -13,8 +13,9 @@ from diptych.config import Config, ModelConfig, TrainingConfig
 from diptych.data.manifest import Manifest
 from diptych.presets import augmentation, to_toml
 from diptych.storage import RunDir, create_run, write_classes, write_text
+from diptych.training.batches import OrderedBatches
 from diptych.training.checkpoint import load_checkpoint, load_run_network
-from diptych.training.fit import OrderedBatches, fit, keep_best, start_network
+from diptych.training.fit import fit, keep_best, start_network
 
 pytestmark = pytest.mark.slow
 

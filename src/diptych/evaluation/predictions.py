@@ -16,8 +16,8 @@ from diptych.data.prepare import prepare
 from diptych.errors import CheckpointError, DataError
 from diptych.evaluation.metrics import predict_targets, probability_column
 from diptych.storage import TWO_CLASSES, RunDir, write_table
+from diptych.training.batches import OrderedBatches
 from diptych.training.checkpoint import load_run_network
-from diptych.training.fit import OrderedBatches
 
 log = logging.getLogger(__name__)
 

@@ -11,29 +11,43 @@ from diptych.model import convnet, resnet
 from diptych.model.attention import global_attention
 
 
-def build_network(settings: ModelConfig, image_size: int | None = None, classes: int = 2) -> keras.Model:
+def build_network(
+    settings: ModelConfig, image_size: int | None = None, classes: int = 2, precision: str = "float32"
+) -> keras.Model:
     """Build the dual model with random weights.
 
     Args:
         settings: width, attention, head.
         image_size: fixed height and width of the input, in pixels; None for any.
         classes: number of classes K, at least 2.
+        precision: "float32", or "bfloat16" to compute the branches with that, with all weights in float32.
 
     Returns:
         A model from uint8 (N, H, W, 3) RGB to probabilities, float32: of class 1, (N, 1), by a sigmoid where there are two
         classes; else of each class, (N, K), by a softmax. Its last layer is "probability", its layers "resnet50" and
         "convnet" are the branches; see `global_attention` for the names of the attention maps.
     """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
+    try:
+        return connect(settings, image_size, classes)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def connect(settings: ModelConfig, image_size: int | None, classes: int) -> keras.Model:
     momentum = settings.batch_norm_momentum
     pixels = keras.Input((image_size, image_size, 3), dtype="uint8", name="pixels")
-    unit = layers.Rescaling(1 / 255, name="zero_to_one")(pixels)
-    deep = resnet.resnet50(settings.width, momentum, image_size)(resnet.caffe_pixels(unit))
-    light = convnet.convnet(settings.width, momentum, image_size)(unit)
-    refined = [
-        global_attention(deep, settings.attention, resnet.NAME),
-        global_attention(light, settings.attention, convnet.NAME),
-    ]
-    pooled = layers.GlobalAveragePooling2D(name="pool")(layers.Concatenate(name="join")(refined))
+    unit = layers.Rescaling(1 / 255, dtype="float32", name="zero_to_one")(pixels)
+    refined = []
+    if settings.branches in ("both", resnet.NAME):
+        deep = resnet.resnet50(settings.width, momentum, image_size)(resnet.caffe_pixels(unit))
+        refined.append(global_attention(deep, settings.attention, resnet.NAME))
+    if settings.branches in ("both", convnet.NAME):
+        light = convnet.convnet(settings.width, momentum, image_size)(unit)
+        refined.append(global_attention(light, settings.attention, convnet.NAME))
+    joined = layers.Concatenate(name="join")(refined) if len(refined) > 1 else refined[0]
+    pooled = layers.GlobalAveragePooling2D(name="pool")(joined)
     kept = layers.Dropout(settings.dropout, name="dropout")(pooled)
     hidden = layers.Dense(settings.dense_units, activation="relu", name="dense")(kept)
     units, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
@@ -70,7 +84,7 @@ def summarise(settings: ModelConfig, image_size: int, classes: int = 2) -> list[
     """
     network = build_network(settings, image_size, classes)
     groups: dict[tuple[str, str], list[keras.layers.Layer]] = {}
-    for branch in (resnet.NAME, convnet.NAME):
+    for branch in (resnet.NAME, convnet.NAME) if settings.branches == "both" else (settings.branches,):
         for layer in network.get_layer(branch).layers:
             stage = "conv1" if layer.name.startswith("pool1") else layer.name.split("_")[0]
             if not isinstance(layer, layers.InputLayer):
@@ -79,7 +93,8 @@ def summarise(settings: ModelConfig, image_size: int, classes: int = 2) -> list[
         if refinement:
             groups[branch, "attention"] = refinement
     for name in ("join", "pool", "dense", "probability"):
-        groups["head", name] = [network.get_layer(name)]
+        if name != "join" or settings.branches == "both":
+            groups["head", name] = [network.get_layer(name)]
     return [
         PartSummary(
             branch,

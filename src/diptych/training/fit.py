@@ -4,40 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
 from diptych.config import Config, ModelConfig
-from diptych.data.loader import BatchLoader, Images, class_weights, encode_labels
+from diptych.data.loader import Images
 from diptych.data.manifest import Manifest
 from diptych.model import resnet
 from diptych.model.network import build_network
 from diptych.storage import TWO_CLASSES, RunDir
+from diptych.training.batches import training_batches, validation_batches
 from diptych.training.callbacks import Checkpoints, History, KeepMemory, ProgressBar
-from diptych.training.checkpoint import StartWeights, save_keras_model, start_weights
+from diptych.training.checkpoint import save_keras_model
 from diptych.training.optim import build_accuracy, build_loss, build_optimizer, plateau_callbacks
-
-
-class OrderedBatches(keras.utils.PyDataset):
-    """Images as they are and in order, with their labels, read batch by batch."""
-
-    def __init__(
-        self,
-        images: Images,
-        targets: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        batch_size: int,
-        classes: int,
-    ) -> None:
-        super().__init__()
-        self.images, self.targets, self.rows, self.batch_size, self.classes = images, targets, rows, batch_size, classes
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
-
-    def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        rows = self.rows[number * self.batch_size : (number + 1) * self.batch_size]
-        return self.images[rows], encode_labels(self.targets[rows], self.classes)
+from diptych.training.weights import StartWeights, start_weights
 
 
 def compile_network(network: keras.Model, optimizer: keras.Optimizer, loss: str = "cross-entropy") -> None:
@@ -71,22 +49,18 @@ def fit(
         store: the decoded images.
         pretrained: whether the weights to start from were trained before.
     """
-    settings = config.training
-    classes = len(manifest.class_names)
-    targets = np.zeros(len(store), np.int64)
-    targets[manifest.table.index] = manifest.table["target"]
-    train, validation = (manifest.table.index[manifest.table["split"] == part].to_numpy() for part in ("train", "validation"))
-    weights = class_weights(targets[train], classes, settings.class_weights)
-    loader = BatchLoader(store, targets, train, settings.batch_size, config.augment, settings.seed, classes, weights)
+    settings, size = config.training, config.data.image_size
+    loader = training_batches(manifest, store, config, size)
     optimizer = build_optimizer(settings, settings.epochs * loader.steps_per_epoch, pretrained)
-    network.get_layer(resnet.NAME).trainable = not settings.freeze_resnet50
+    if config.model.branches != "convnet":
+        network.get_layer(resnet.NAME).trainable = not settings.freeze_resnet50
     compile_network(network, optimizer, settings.loss)
     network.fit(
         loader.stream(),
         shuffle=False,
         steps_per_epoch=loader.steps_per_epoch,
         epochs=settings.epochs,
-        validation_data=OrderedBatches(store, targets, validation, settings.batch_size, classes),
+        validation_data=validation_batches(manifest, store, settings.batch_size, size),
         verbose=0,
         callbacks=[
             ProgressBar(settings.epochs, loader.steps_per_epoch, settings.batch_size),

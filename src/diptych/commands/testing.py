@@ -1,0 +1,120 @@
+"""What is done with a trained run."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from diptych.backend import load_backend
+from diptych.config import DataConfig, ModelConfig, require
+from diptych.errors import EXIT_TROUBLE
+from diptych.storage import RUNS
+
+log = logging.getLogger("diptych")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Test a run on the images that its split keeps for the test."""
+
+    of: Annotated[Positional[Path | None], arg(name="run")] = None
+    """The run's folder or name; without one, the newest."""
+    data: Path | None = None
+    """The data folder, where it has moved since the training."""
+    cache: Path | None = None
+    """Folder that keeps the prepared images; without one, that of the training."""
+    runs: Path = RUNS
+    """Folder that holds the runs."""
+
+    def run(self) -> int:
+        from diptych.storage import find_run
+
+        run = find_run(self.of, self.runs)
+        if run.folds.is_file():
+            from diptych.evaluation.folds import describe_folds, evaluate_folds
+
+            log.info("\n%s\n\nwritten: %s", describe_folds(evaluate_folds(run, self.data, self.cache)), run.metrics)
+            return 0
+        load_backend()
+        from diptych.evaluation.report import describe, evaluate
+
+        figures = evaluate(run, self.data, self.cache)
+        log.info("%s\n\nwritten: %s, %s", describe(figures), run.metrics, run.predictions)
+        return 0
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Draw accuracy, loss and learning rate against the epoch, and the confusion matrix and ROC curve of the test."""
+
+    of: Annotated[Positional[Path | None], arg(name="run")] = None
+    """The run's folder or name; without one, the newest."""
+    runs: Path = RUNS
+    """Folder that holds the runs."""
+
+    def run(self) -> int:
+        from diptych.storage import find_run
+
+        run = find_run(self.of, self.runs, folds=False)
+        from diptych.evaluation.plots import plot
+
+        for file in plot(run):
+            log.info("%s", file)
+        if not run.metrics.is_file():
+            log.info("No test figures yet: run diptych evaluate, then plot again for the confusion matrix and the ROC curve.")
+        return 0
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Classify new images with a run: a table on the screen and a CSV file."""
+
+    places: Annotated[Positional[tuple[Path, ...]], arg(name="[run] path…")]
+    """The run's folder or name (without one, the newest), then image files and folders of images."""
+    output: Path | None = None
+    """Where to write the CSV file; without one, a new file in the run."""
+    runs: Path = RUNS
+    """Folder that holds the runs."""
+
+    def run(self) -> int:
+        from diptych.storage import find_run, is_run
+
+        first_is_run = bool(self.places) and (is_run(self.places[0]) or is_run(self.runs / self.places[0]))
+        run = find_run(self.places[0] if first_is_run else None, self.runs, folds=False)
+        load_backend()
+        from diptych.evaluation.predictions import predict
+
+        table, place = predict(run, self.places[1:] if first_is_run else self.places, self.output)
+        shown = table.loc[:, ~table.columns.str.startswith("probability_")].astype(object).fillna("-")
+        log.info("%s", shown.to_string(index=False, float_format="{:.4f}".format))
+        unreadable = int((table["problem"] != "").sum())
+        log.info(
+            "\nrun %s: %d images classified, %d unreadable; written: %s",
+            run.root,
+            len(table) - unreadable,
+            unreadable,
+            place,
+        )
+        return EXIT_TROUBLE if unreadable else 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Print the dual model, part by part, with shapes, parameters and multiply-adds."""
+
+    model: Annotated[ModelConfig, arg(name="")] = field(default_factory=ModelConfig)
+    image_size: int = 224
+    """Height and width of the network's input, in pixels; at least 32."""
+    classes: int = 2
+    """Number of classes."""
+
+    def run(self) -> int:
+        size = DataConfig(image_size=self.image_size).image_size
+        require(self, "classes", 2 <= self.classes <= 1000, "2 to 1000")
+        load_backend()
+        from diptych.model.network import describe_parts, summarise
+
+        log.info("%s", describe_parts(summarise(self.model, size, self.classes)))
+        return 0
