@@ -9,20 +9,22 @@ from making import REPOSITORY, run_python
 PACKAGE = REPOSITORY / "src" / "diptych"
 # A file imports only from files above it in this list.
 ORDER = """
-errors rng config presets backend storage environment
+errors rng config presets devices backend storage runs environment
 data.images data.tables data.manifest data.folders data.listings data.layouts data.fixes
 data.cache data.store data.decoding data.prepare data.waves data.twins data.shortcuts data.quality
 data.findings data.audit data.page data.check
 data.splits data.folds data.load data.augment data.loader data.preview data.samples
 model.resnet model.convnet model.attention model.network
 training.recipes training.optim training.averaging training.batches training.checkpoint training.weights
-training.state training.snapshots training.rules training.estimate training.callbacks training.fit training.trainer
-training.folds training.verify training.find_lr training.tune
-evaluation.metrics evaluation.predictions evaluation.calibration evaluation.saliency evaluation.plots evaluation.report
-evaluation.folds
+training.state training.signals training.snapshots training.resume training.rules training.estimate training.callbacks training.loop training.fit
+training.trainer
+training.folds training.verify training.rates training.find_lr training.space training.trials training.study
+training.tune
+evaluation.metrics evaluation.views evaluation.predictions evaluation.calibration evaluation.saliency evaluation.plots
+evaluation.report evaluation.folds
 serving.artifact serving.export serving.predictor serving.app
 scaleout
-commands.data commands.training commands.testing cli
+commands.data commands.training commands.search commands.testing cli
 """.split()  # noqa: SIM905
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 250
@@ -87,7 +89,7 @@ def test_imports__go_down_the_list_only(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_imports__name_no_backend(file: Path) -> None:
     tops = {imported.partition(".")[0] for imported in imports_of(file.read_text(encoding="utf-8"))}
-    assert tops.isdisjoint({"tensorflow", "jax", "torch"})
+    assert name_of(file) == "backend" or tops.isdisjoint({"tensorflow", "jax", "torch"})
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)

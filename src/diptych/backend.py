@@ -1,20 +1,91 @@
-"""Loading Keras and the backend below it, which takes seconds, and without the backend's own chatter."""
+"""Choosing the backend of Keras, loading it without its own chatter, and what each of the three does in its own way.
+
+No other file imports TensorFlow, JAX or PyTorch.
+"""
 
 import ctypes
+import dataclasses
+import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal
+
+from diptych.config import Backend, ComputeConfig
+from diptych.devices import BACKENDS, best_backend, best_precision, check_installed, graphics_cards, ram_limit, ram_peak
+from diptych.errors import ConfigError
 
 # From glibc's malloc.h.
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 
+OUT_OF_MEMORY = re.compile(
+    "RESOURCE_EXHAUSTED|out of memory|OOM when allocating|can(?:'t|not) allocate memory|not enough memory|std::bad_alloc"
+    "|ALLOC_FAILED|Insufficient memory|Failed to allocate",
+    re.IGNORECASE,
+)
 
-def load_backend() -> None:
-    """Import Keras on the backend that the environment variable KERAS_BACKEND names; TensorFlow without one."""
+
+def choose_compute(settings: ComputeConfig) -> tuple[ComputeConfig, list[str]]:
+    """Settle what is "auto" among the settings, without loading Keras.
+
+    Returns:
+        The settings with nothing left open, and a line on each choice: what, and why.
+
+    Raises:
+        ConfigError: the backend that was asked for is not installed, or Keras is loaded on another one.
+    """
+    backend, why = (settings.backend, "as asked for") if settings.backend != "auto" else choose_backend()
+    check_installed(backend, why)
+    loaded = loaded_backend()
+    if loaded not in (None, backend):
+        raise ConfigError(
+            f"backend {backend} is asked for, but this process has loaded Keras on {loaded}. Use a fresh process, or set "
+            f"KERAS_BACKEND={backend} before Keras is imported."
+        )
+    lines = [f"backend {backend}: {why}"]
+    precision = settings.precision
+    if precision == "auto":
+        precision, why = best_precision(backend, graphics_cards())
+        lines.append(f"precision {precision}: {why}")
+    return dataclasses.replace(settings, backend=backend, precision=precision), lines
+
+
+def choose_backend() -> tuple[Backend, str]:
+    loaded = loaded_backend()
+    if loaded is not None:
+        return loaded, "Keras is loaded on it already"
+    named = os.environ.get("KERAS_BACKEND", "")
+    if named:
+        for backend in BACKENDS:
+            if named == backend:
+                return backend, "KERAS_BACKEND says so"
+        raise ConfigError(f"KERAS_BACKEND is {named!r}; expected one of {', '.join(BACKENDS)}.")
+    return best_backend(graphics_cards())
+
+
+def loaded_backend() -> Backend | None:
+    """Return the backend that Keras is loaded on in this process; None where it is not loaded."""
+    if "keras" not in sys.modules:
+        return None
+    import keras
+
+    return next((backend for backend in BACKENDS if backend == keras.backend.backend()), None)
+
+
+def load_backend(name: Backend = "auto") -> None:
+    """Import Keras on a backend; "auto" chooses as `choose_compute` does.
+
+    Raises:
+        ConfigError: it is not installed, or Keras is loaded on another one.
+    """
+    os.environ["KERAS_BACKEND"] = choose_compute(ComputeConfig(backend=name))[0].backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # JAX would say that there may be a card that it is not installed for, which `choose_compute` says already.
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     if "keras" not in sys.modules:
         with quiet_stderr():
             import keras  # noqa: F401
@@ -56,8 +127,116 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**30)
 
 
-def describe_device() -> str:
-    """Say which backend computes, and on what."""
+def make_deterministic() -> None:
+    """Turn on what the loaded backend has for bit-for-bit the same result in every run.
+
+    Call it after `load_backend` and before anything is computed or a device is asked for: JAX reads XLA_FLAGS only once.
+    """
+    loaded = loaded_backend()
+    if loaded == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.experimental.enable_op_determinism()
+    elif loaded == "jax":
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+    elif loaded == "torch":
+        import torch
+
+        # cuBLAS wants to be told before its first call (PyTorch's notes on reproducibility).
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+def list_devices() -> list[str]:
+    """List what the loaded backend computes on, such as "gpu:0", "gpu:1": all graphics cards; without one, processors."""
+    if loaded_backend() == "torch":
+        import torch
+
+        return [f"gpu:{number}" for number in range(torch.cuda.device_count())] or ["cpu:0"]
+    if loaded_backend() == "tensorflow":
+        import tensorflow
+
+        found = tensorflow.config.list_logical_devices("GPU") or tensorflow.config.list_logical_devices("CPU")
+        return [device.name.removeprefix("/device:").lower() for device in found]
     import keras
 
-    return f"{keras.backend.backend()} on {', '.join(keras.distribution.list_devices()) or 'cpu'}"
+    return [name.replace("cuda", "gpu") for name in keras.distribution.list_devices()]
+
+
+def describe_device() -> str:
+    """Say which backend computes, and on what."""
+    return f"{loaded_backend()} on {', '.join(list_devices())}"
+
+
+def device_scope(devices: Literal["one", "all"]) -> AbstractContextManager[None]:
+    """Return the context to build, compile and fit in, so that each of the devices has its part of every batch.
+
+    Batch sizes must be multiples of the number of devices, `len(list_devices())`, those of the validation too.
+
+    Raises:
+        ConfigError: "all" of several graphics cards with PyTorch.
+    """
+    names = list_devices()
+    if devices == "one" or len(names) == 1:
+        return nullcontext()
+    if loaded_backend() == "torch":
+        raise ConfigError(
+            f"devices all: Keras 3.15 trains on one graphics card only with PyTorch, and there are {len(names)}. "
+            "Choose --backend jax or tensorflow, or --devices one."
+        )
+    scope: AbstractContextManager[None]
+    if loaded_backend() == "jax":
+        import keras
+
+        scope = keras.distribution.DataParallel(devices=keras.distribution.list_devices()).scope()
+    else:
+        import tensorflow
+
+        scope = tensorflow.distribute.MirroredStrategy(names).scope()
+    return scope
+
+
+def memory_limit() -> int:
+    """Return how many bytes there are to train in: of the first graphics card, or of what this process may use."""
+    if not list_devices()[0].startswith("gpu"):
+        return ram_limit()
+    loaded = loaded_backend()
+    if loaded == "jax":
+        import jax
+
+        # JAX takes three quarters of the card unless it is told otherwise.
+        return int(jax.local_devices()[0].memory_stats()["bytes_limit"])
+    if loaded == "torch":
+        import torch
+
+        return int(torch.cuda.mem_get_info(0)[1])
+    cards = graphics_cards()
+    return (cards[0].memory if cards else None) or ram_limit()
+
+
+def peak_memory() -> int:
+    """Return the most bytes that were in use at a time so far: on the first graphics card, or of this process."""
+    if not list_devices()[0].startswith("gpu"):
+        return ram_peak()
+    loaded = loaded_backend()
+    if loaded == "jax":
+        import jax
+
+        return int(jax.local_devices()[0].memory_stats()["peak_bytes_in_use"])
+    if loaded == "torch":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(0))
+    import tensorflow
+
+    return int(tensorflow.config.experimental.get_memory_info("GPU:0")["peak"])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error of any backend, or one that led to it, is for want of memory."""
+    chain: list[BaseException] = []
+    while error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__ or error
+    return any(isinstance(link, MemoryError) or OUT_OF_MEMORY.search(str(link)) is not None for link in chain)

@@ -1,29 +1,31 @@
 """The command line: from arguments to a command, and from its outcome to an exit code."""
 
 import argparse
+import dataclasses
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, cast, get_args
 
 import tyro
 from tyro.conf import OmitArgPrefixes, subcommand
 
 from diptych.commands.data import Cache, Check, Preview, Samples
+from diptych.commands.search import FindLr, Tune
 from diptych.commands.testing import Evaluate, Plot, Predict, Summary
-from diptych.commands.training import Train
-from diptych.config import Augmentation, Config
-from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, DiptychError
-from diptych.presets import PRESETS, augmentation, override, read_toml, with_preset
+from diptych.commands.training import Resume, Train
+from diptych.config import Augmentation, Config, Recipe
+from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, DiptychError, Stopped
+from diptych.presets import PRESETS, augmentation, override, read_toml, with_preset, with_recipe
 
 log = logging.getLogger("diptych")
 
-Command = Check | Preview | Train | Evaluate | Plot | Predict | Summary | Cache | Samples
+Command = Check | Preview | Train | Resume | FindLr | Tune | Evaluate | Plot | Predict | Summary | Cache | Samples
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """Turn the command line into a command; the defaults of `train` come from --config, --preset and --augment first.
+    """Turn the command line into a command.
 
     Raises:
         SystemExit: with 0 after --help, with 2 after a message about a wrong flag.
@@ -33,8 +35,23 @@ def parse(arguments: Sequence[str]) -> Command:
     early.add_argument("--preset", nargs="?", const="none", default="none", choices=None)
     early.add_argument("--config", nargs="?", type=Path)
     early.add_argument("--augment", nargs="?")
+    early.add_argument("--recipe", nargs="?")
     start, _ = early.parse_known_args(arguments)
-    settings = with_preset(Config(), start.preset) if start.preset in PRESETS else Config()
+    recipe = start.recipe or (read_toml(start.config, Config()).training.recipe if start.config else "classic")
+    command = parse_from(arguments, start, recipe if recipe in get_args(Recipe) else "classic")
+    if not isinstance(command, Train | FindLr | Tune) or command.settings.training.recipe != "auto":
+        return command
+    choices: dict[Recipe, Config] = {}
+    for choice in ("fine-tune", "scratch"):
+        settings = cast(Train | FindLr | Tune, parse_from(arguments, start, choice)).settings
+        choices[choice] = dataclasses.replace(settings, training=dataclasses.replace(settings.training, recipe=choice))
+    return dataclasses.replace(command, choices=choices)
+
+
+def parse_from(arguments: Sequence[str], start: argparse.Namespace, recipe: Recipe) -> Command:
+    """Parse with the defaults that come from a recipe, then --preset, then --config, then --augment."""
+    settings = with_recipe(Config(), recipe)
+    settings = with_preset(settings, start.preset) if start.preset in PRESETS else settings
     settings = read_toml(start.config, settings) if start.config else settings
     level = start.augment if start.augment in get_args(Augmentation) else None
     settings = override(settings, {"augment": {"augment": level}}, "--augment") if level else settings
@@ -42,6 +59,9 @@ def parse(arguments: Sequence[str]) -> Command:
         Annotated[Check, subcommand("check")]
         | Annotated[Preview, subcommand("preview", default=Preview(augment=augmentation(level or "standard")))]
         | Annotated[Train, subcommand("train", default=Train(settings))]
+        | Annotated[Resume, subcommand("resume")]
+        | Annotated[FindLr, subcommand("find-lr", default=FindLr(settings))]
+        | Annotated[Tune, subcommand("tune", default=Tune(settings))]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Plot, subcommand("plot")]
         | Annotated[Predict, subcommand("predict")]
@@ -74,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0; 1 where some images could not be read or the disk did not work; 2 for a mistake that the user
-        can mend; 130 after Ctrl-C.
+        can mend; 130 after Ctrl-C, 143 after SIGTERM.
     """
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
@@ -86,6 +106,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_TROUBLE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return stopped.exit_code if isinstance(stopped, Stopped) else EXIT_INTERRUPTED

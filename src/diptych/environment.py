@@ -2,8 +2,10 @@
 
 import os
 import platform
+import signal
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 from diptych.storage import FORMAT_VERSION
 
 RECORDED_PACKAGES = (
-    "diptych", "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "pandas", "pillow",
+    "diptych", "keras", "tensorflow", "tensorflow-cpu", "jax", "jaxlib", "torch", "ml-dtypes", "numpy", "pandas", "pillow",
     "scikit-learn", "matplotlib", "safetensors",
 )  # fmt: skip
 
@@ -70,8 +72,23 @@ def memory_gib() -> float | None:
 
 
 def run_diptych(*arguments: str | Path) -> int:
-    """Run a command of this very Diptych in a process of its own, on the same screen, and return its exit code."""
+    """Run a command of this very Diptych in a process of its own, on the same screen, and return its exit code.
+
+    Ctrl-C reaches the child by itself, SIGTERM is handed on; either way the child's end is waited for.
+    """
     package = Path(__file__).resolve().parents[1]
     found = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "diptych", *map(str, arguments)]
-    return subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": found}).returncode
+    if threading.current_thread() is not threading.main_thread():
+        return subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": found}).returncode
+    # Not in place before the child begins, which would take over SIGINT as ignored.
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": found}) as child:
+        before = {
+            signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: child.terminate()),
+        }
+        try:
+            return child.wait()
+        finally:
+            for number, action in before.items():
+                signal.signal(number, action)

@@ -3,7 +3,11 @@
 DiptychError            2
 ├── ConfigError         2   a flag, a TOML key, or a combination of them
 ├── DataError           2   the user's folders, tables and images
-└── CheckpointError     2   a run, its files, or weights to start from
+├── CheckpointError     2   a run, its files, or weights to start from
+└── TrainingError       2   a training that diverged, or that does not fit into the memory
+
+KeyboardInterrupt
+└── Stopped           130   Ctrl-C (143: SIGTERM) between two batches, after which everything was saved
 """
 
 
@@ -25,5 +29,18 @@ class CheckpointError(DiptychError):
     """A run, a checkpoint or a file of weights is missing, damaged, or of another network."""
 
 
+class TrainingError(DiptychError):
+    """The training cannot go on as it was set up; what was reached is kept."""
+
+
 EXIT_TROUBLE = 1
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class Stopped(KeyboardInterrupt):
+    """A training that was asked to stop has saved its state and left."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__()
+        self.exit_code = exit_code

@@ -40,7 +40,7 @@ RECIPES: Mapping[Recipe, Mapping[str, Mapping[str, Any]]] = {
             "head_epochs": 3,
             "optimizer": "adamw",
             "learning_rate": 1e-3,
-            "depth_factor": 0.3,
+            "depth_factor": 0.4,
             "freeze_batch_norm": "small",
             "weight_decay": 0.02,
             "schedule": "one-cycle",
@@ -156,8 +156,9 @@ def with_preset(base: Config, preset: str) -> Config:
 
 
 def with_recipe(base: Config, recipe: Recipe) -> Config:
-    """Return `base` with the keys of a recipe set; "auto" chooses later, so it sets nothing but itself."""
-    return override(base, {"training": {"recipe": "auto"}} if recipe == "auto" else RECIPES[recipe], f"recipe {recipe}")
+    """Return `base` with the keys of a recipe set; "auto" chooses later, by the weights that can be had."""
+    auto = {"model": {"weights": "auto"}, "training": {"recipe": "auto"}}
+    return override(base, auto if recipe == "auto" else RECIPES[recipe], f"recipe {recipe}")
 
 
 def read_toml(path: Path, base: Config) -> Config:

@@ -5,17 +5,14 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from diptych.errors import CheckpointError, ConfigError
+from diptych.errors import CheckpointError
 
 FORMAT_VERSION = 1
-# Where runs are kept, unless another folder is named.
-RUNS = Path("runs")
 # The classes of a run from before their names were written down.
 TWO_CLASSES = ("0", "1")
 
@@ -112,6 +109,14 @@ class RunDir:
         return self.root / "checkpoints" / "last.safetensors"
 
     @property
+    def previous(self) -> Path:
+        return self.root / "checkpoints" / "previous.safetensors"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
     def best_keras(self) -> Path:
         return self.root / "best.keras"
 
@@ -126,88 +131,6 @@ class RunDir:
     @property
     def predictions(self) -> Path:
         return self.root / "evaluation" / "predictions.csv"
-
-
-def new_run(runs: Path, name: str) -> RunDir:
-    """Name the folder of a new run, without making it.
-
-    Args:
-        runs: the folder that holds all runs.
-        name: the run's name; "" for one made of the date and time.
-
-    Raises:
-        ConfigError: a run of that name exists, or the name is not a plain folder name.
-    """
-    name = name or f"{datetime.now():%Y%m%d-%H%M%S}"
-    if Path(name).name != name or name in {".", ".."}:
-        raise ConfigError(f"run name {name!r}: expected a plain folder name, without slashes.")
-    if (runs / name).exists():
-        raise ConfigError(f"run {runs / name} exists already; choose another --name, or delete that folder.")
-    return RunDir(runs / name)
-
-
-def create_run(runs: Path, name: str) -> RunDir:
-    """Make the folder of a new run.
-
-    Raises:
-        ConfigError: as `new_run`, or nothing can be written there.
-    """
-    run = new_run(runs, name)
-    try:
-        run.root.mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(f"run {run.root} cannot be made: {error.strerror}. Choose a folder with --runs.") from error
-    return run
-
-
-def is_run(folder: Path) -> bool:
-    """Tell whether `folder` is the folder of a run."""
-    return RunDir(folder).config.is_file() and RunDir(folder).environment.is_file()
-
-
-def find_run(run: Path | None, runs: Path, *, folds: bool = True) -> RunDir:
-    """Find a run by its path or its name, or the newest one.
-
-    Args:
-        run: path of a run, or its name in `runs`; None for the run that was started last.
-        runs: the folder that holds all runs.
-        folds: whether it may be the folder of a cross-validation.
-
-    Raises:
-        CheckpointError: there is no such run, or none at all, or it is a cross-validation.
-    """
-    found = find_any_run(run, runs)
-    if found.folds.is_file() and not folds:
-        raise CheckpointError(f"{found.root} holds the runs of a cross-validation; name one of them: {found.root / 'fold-1'}.")
-    return found
-
-
-def find_any_run(run: Path | None, runs: Path) -> RunDir:
-    if run is not None:
-        for folder in (run, runs / run):
-            if is_run(folder):
-                return RunDir(folder)
-        raise CheckpointError(f"{run} is not a run: no config.toml in it, nor in {runs / run}. Runs are made by diptych train.")
-    folders = [folder for folder in runs.iterdir() if is_run(folder)] if runs.is_dir() else []
-    if not folders:
-        raise CheckpointError(f"no run in {runs}; train one first (diptych train), or name the folder with --runs.")
-    return RunDir(max(folders, key=lambda folder: (read_environment(RunDir(folder))["created"], folder.name)))
-
-
-def read_environment(run: RunDir) -> dict[str, Any]:
-    """Read environment.json of a run.
-
-    Raises:
-        CheckpointError: it is damaged, or of a format that this version does not know.
-    """
-    try:
-        environment: dict[str, Any] = json.loads(run.environment.read_text(encoding="utf-8"))
-        version, _ = environment["format_version"], environment["created"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{run.environment} is damaged: {error!r}. Delete the folder if the run is not needed.") from error
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{run.root}: run format {version}; this version of Diptych reads {FORMAT_VERSION}.")
-    return environment
 
 
 def write_classes(run: RunDir, class_names: Sequence[str]) -> None:

@@ -8,11 +8,20 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from diptych.backend import load_backend
-from diptych.config import DataConfig, ModelConfig, require
+from diptych.config import Backend, Config, DataConfig, ModelConfig, require
 from diptych.errors import EXIT_TROUBLE
-from diptych.storage import RUNS
+from diptych.runs import RUNS
+from diptych.storage import RunDir
 
 log = logging.getLogger("diptych")
+
+
+def check_plan(run: RunDir, tta: bool, test_size: int | None) -> None:
+    """Say what is wrong with the flags before Keras is loaded, which takes seconds."""
+    from diptych.evaluation.views import plan_test
+    from diptych.presets import read_toml
+
+    plan_test(read_toml(run.config, Config()), tta, test_size)
 
 
 @dataclass(frozen=True)
@@ -25,22 +34,31 @@ class Evaluate:
     """The data folder, where it has moved since the training."""
     cache: Path | None = None
     """Folder that keeps the prepared images; without one, that of the training."""
+    tta: bool = False
+    """Test-time augmentation: the mean over the flips and quarter turns that the run was trained with."""
+    test_size: int | None = None
+    """Height and width of the images for the network, in pixels, at least 32; without it, those of the training. A tenth or
+    a quarter more can be better."""
+    backend: Backend = "auto"
+    """What Keras computes with; auto: as in diptych train."""
     runs: Path = RUNS
     """Folder that holds the runs."""
 
     def run(self) -> int:
-        from diptych.storage import find_run
+        from diptych.runs import find_run
 
         run = find_run(self.of, self.runs)
         if run.folds.is_file():
             from diptych.evaluation.folds import describe_folds, evaluate_folds
 
-            log.info("\n%s\n\nwritten: %s", describe_folds(evaluate_folds(run, self.data, self.cache)), run.metrics)
+            figures = evaluate_folds(run, self.data, self.cache, tta=self.tta, test_size=self.test_size, backend=self.backend)
+            log.info("\n%s\n\nwritten: %s", describe_folds(figures), run.metrics)
             return 0
-        load_backend()
+        check_plan(run, self.tta, self.test_size)
+        load_backend(self.backend)
         from diptych.evaluation.report import describe, evaluate
 
-        figures = evaluate(run, self.data, self.cache)
+        figures = evaluate(run, self.data, self.cache, tta=self.tta, test_size=self.test_size)
         log.info("%s\n\nwritten: %s, %s", describe(figures), run.metrics, run.predictions)
         return 0
 
@@ -55,7 +73,7 @@ class Plot:
     """Folder that holds the runs."""
 
     def run(self) -> int:
-        from diptych.storage import find_run
+        from diptych.runs import find_run
 
         run = find_run(self.of, self.runs, folds=False)
         from diptych.evaluation.plots import plot
@@ -75,18 +93,27 @@ class Predict:
     """The run's folder or name (without one, the newest), then image files and folders of images."""
     output: Path | None = None
     """Where to write the CSV file; without one, a new file in the run."""
+    tta: bool = False
+    """Test-time augmentation: the mean over the flips and quarter turns that the run was trained with."""
+    test_size: int | None = None
+    """Height and width of the images for the network, in pixels, at least 32; without it, those of the training. A tenth or
+    a quarter more can be better."""
+    backend: Backend = "auto"
+    """What Keras computes with; auto: as in diptych train."""
     runs: Path = RUNS
     """Folder that holds the runs."""
 
     def run(self) -> int:
-        from diptych.storage import find_run, is_run
+        from diptych.runs import find_run, is_run
 
         first_is_run = bool(self.places) and (is_run(self.places[0]) or is_run(self.runs / self.places[0]))
         run = find_run(self.places[0] if first_is_run else None, self.runs, folds=False)
-        load_backend()
+        check_plan(run, self.tta, self.test_size)
+        load_backend(self.backend)
         from diptych.evaluation.predictions import predict
 
-        table, place = predict(run, self.places[1:] if first_is_run else self.places, self.output)
+        places = self.places[1:] if first_is_run else self.places
+        table, place = predict(run, places, self.output, tta=self.tta, test_size=self.test_size)
         shown = table.loc[:, ~table.columns.str.startswith("probability_")].astype(object).fillna("-")
         log.info("%s", shown.to_string(index=False, float_format="{:.4f}".format))
         unreadable = int((table["problem"] != "").sum())
@@ -109,11 +136,13 @@ class Summary:
     """Height and width of the network's input, in pixels; at least 32."""
     classes: int = 2
     """Number of classes."""
+    backend: Backend = "auto"
+    """What Keras computes with; auto: as in diptych train."""
 
     def run(self) -> int:
         size = DataConfig(image_size=self.image_size).image_size
         require(self, "classes", 2 <= self.classes <= 1000, "2 to 1000")
-        load_backend()
+        load_backend(self.backend)
         from diptych.model.network import describe_parts, summarise
 
         log.info("%s", describe_parts(summarise(self.model, size, self.classes)))

@@ -1,22 +1,24 @@
 """What trains."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import arg
+from tyro.conf import Positional, Suppress, arg
 
-from diptych.config import Config
+from diptych.config import Config, Recipe
 from diptych.presets import Preset
-from diptych.storage import RUNS
+from diptych.runs import RUNS
 
 log = logging.getLogger("diptych")
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train the dual model on a data folder. A flag wins over the TOML file, the file over the preset."""
+    """Train the dual model on a data folder. A flag wins over the TOML file, the file over the preset, the preset over the
+    recipe. A training that was stopped goes on by the same command."""
 
     settings: Annotated[Config, arg(name="")] = field(default_factory=Config)
     preset: Preset = "none"
@@ -29,15 +31,51 @@ class Train:
     """Name of the run; without one, the date and time."""
     folds: int | None = None
     """Cross-validate: train this many runs, each tested on the part of the images that it has not seen."""
+    verify_resume: bool = False
+    """Instead of training: kill a short training on these images and this machine, let it go on, and compare every bit with
+    one that was not killed."""
+    choices: Suppress[Mapping[Recipe, Config] | None] = None
 
     def run(self) -> int:
+        if self.verify_resume:
+            from diptych.training.verify import verify_resume
+
+            verify_resume(self.settings, self.runs)
+            return 0
         if self.folds is not None:
             from diptych.training.folds import train_folds
 
-            run = train_folds(self.settings, self.runs, self.name, self.folds)
+            run = train_folds(self.settings, self.runs, self.name, self.folds, self.choices)
         else:
             from diptych.training.trainer import train
 
-            run = train(self.settings, self.runs, self.name)
+            run = train(self.settings, self.runs, self.name, self.choices)
+        log.info("Next: diptych evaluate %s", run.root)
+        return 0
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a training that was stopped, as if it had never been; or train a finished run for more epochs."""
+
+    of: Annotated[Positional[Path | None], arg(name="run")] = None
+    """The run's folder or name; without one, the newest."""
+    epochs: int | None = None
+    """Passes over the training images in all, more than it was begun with; without it, as it was begun."""
+    runs: Path = RUNS
+    """Folder that holds the runs."""
+
+    def run(self) -> int:
+        from diptych.runs import find_run
+
+        run = find_run(self.of, self.runs)
+        if run.folds.is_file():
+            from diptych.training.folds import train_open
+
+            train_open(run)
+        else:
+            from diptych.training.trainer import resume
+
+            resume(run, self.epochs)
         log.info("Next: diptych evaluate %s", run.root)
         return 0

@@ -20,7 +20,7 @@ from diptych.data.manifest import (
     printable,
 )
 from diptych.errors import DataError
-from diptych.storage import is_run
+from diptych.runs import is_run
 
 
 class Found(NamedTuple):

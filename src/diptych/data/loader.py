@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import count
+from itertools import count, islice
 from typing import Protocol
 
 import numpy as np
@@ -92,14 +92,15 @@ class BatchLoader:
             labels, weights = mix_batch(images, labels, weights, draws, self.settings)
         return images, labels, weights
 
-    def stream(self, first_step: int = 0) -> Iterator[Batch]:
-        """Yield batches `first_step`, `first_step` + 1, ... without end; threads make the next ones ahead."""
+    def stream(self, first_step: int = 0, steps: int | None = None) -> Iterator[Batch]:
+        """Yield batches `first_step`, `first_step` + 1, ... without end, or so many steps; threads make the next ones ahead."""
         workers = max(1, (os.cpu_count() or 1) // 2)
+        wanted = iter(count(first_step) if steps is None else range(first_step, first_step + steps))
         with ThreadPoolExecutor(workers) as pool:
-            ahead = deque(pool.submit(self.batch, first_step + number) for number in range(workers + 1))
-            for step in count(first_step + workers + 1):
+            ahead = deque(pool.submit(self.batch, step) for step in islice(wanted, workers + 1))
+            while ahead:
                 yield ahead.popleft().result()
-                ahead.append(pool.submit(self.batch, step))
+                ahead.extend(pool.submit(self.batch, step) for step in islice(wanted, 1))
 
 
 def encode_labels(targets: NDArray[np.int64], classes: int) -> NDArray[np.float32]:

@@ -204,3 +204,23 @@ def draw_roc_per_class(axes: Axes, predictions: pd.DataFrame, class_names: Seque
         # The area first, since Matplotlib leaves out labels that begin with an underscore.
         label = f"{areas[target]:.3f}  {shorten(class_names[target])}"
         axes.plot(*curves[target], linestyle=STYLES[place % len(STYLES)], color=COLOURS[place], label=label)
+
+
+def plot_range_test(path: Path, table: pd.DataFrame, suggestion: float | None) -> None:
+    """Draw a learning-rate range test: the loss against the logarithm of the rate.
+
+    Args:
+        path: the PNG file.
+        table: `learning_rate`, `loss` and `smoothed_loss`, a row a step.
+        suggestion: the rate to mark, if there is one.
+    """
+    with figure(path, "Learning-rate range test", "learning rate", "loss of the training batches") as axes:
+        axes.semilogx(table["learning_rate"], table["loss"], ".", color="grey", alpha=0.6, label="each batch")
+        axes.semilogx(table["learning_rate"], table["smoothed_loss"], color=TRAINING, linewidth=2.5, label="smoothed")
+        if suggestion is not None:
+            axes.axvline(suggestion, color=VALIDATION, linestyle="--", label=f"suggested: {suggestion:.2g}")
+        # A loss that has run away would press the valley flat.
+        low, high = table["smoothed_loss"].min(), table["smoothed_loss"].iloc[0]
+        axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
+        axes.set_ylim(max(0.0, low - 0.5 * (high - low)), min(table["loss"].max(), max(high, low) * 2.5) * 1.05)
+        axes.legend()

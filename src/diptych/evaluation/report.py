@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from diptych.data.images import ImageSpec
+from diptych.config import Config
 from diptych.data.prepare import prepare
 from diptych.errors import CheckpointError, DataError
 from diptych.evaluation.metrics import compute_metrics, shorten
 from diptych.evaluation.predictions import THRESHOLD, predict_probabilities, with_predictions
+from diptych.evaluation.views import describe_test, plan_test
+from diptych.presets import read_toml
 from diptych.storage import FORMAT_VERSION, RunDir, write_json, write_table
 from diptych.training.checkpoint import load_run_network
+from diptych.training.state import read_state
 
 log = logging.getLogger(__name__)
 
@@ -21,31 +24,42 @@ log = logging.getLogger(__name__)
 SHOWN_CLASSES = 15
 
 
-def evaluate(run: RunDir, data: Path | None = None, cache: Path | None = None) -> dict[str, Any]:
+def evaluate(
+    run: RunDir, data: Path | None = None, cache: Path | None = None, *, tta: bool = False, test_size: int | None = None
+) -> dict[str, Any]:
     """Test the best checkpoint of a run on the images that its split keeps for the test.
 
     Args:
         run: a trained run.
         data: the data folder or table, where it has moved since; None for the one that the run was trained on.
         cache: the folder that keeps the prepared images; None for the one of the training.
+        tta: test-time augmentation: the mean over the flips and quarter turns that the run was trained with.
+        test_size: height and width of the images for the network, in pixels; None for those of the training.
 
     Returns:
-        The figures of `compute_metrics`, as written to evaluation/metrics.json.
+        The figures of `compute_metrics`, with `test_size` and the number of `views` of each image, as written to
+        evaluation/metrics.json.
 
     Raises:
         DataError: a test image is missing, unreadable, or not the same file as when the run was trained.
         CheckpointError: the run has no checkpoint or no split.
+        ConfigError: as `plan_test`.
     """
+    spec, views = plan_test(read_toml(run.config, Config()), tta, test_size)
     network, config, class_names = load_run_network(run)
+    state = read_state(run)
+    if state is not None and not state.finished(config.training.epochs):
+        done, best = f"{state.epoch} of {config.training.epochs} epochs", f"epoch {state.best_epoch}"
+        log.warning("The training of %s is not finished (%s); tested is the best up to now, %s.", run.root, done, best)
     test = read_split(run)
     place = data or config.data.data
     # The paths in a table are relative to the folder that it lies in.
     root = place.parent if place.is_file() else place
-    spec = ImageSpec(config.data.image_size, config.data.resize)
     store, outcome = prepare([root / path for path in test["path"]], spec, (cache or config.data.cache).expanduser())
     check_unchanged(root, test, outcome)
-    probabilities = predict_probabilities(network, store, np.arange(len(test)))
+    probabilities = predict_probabilities(network, store, np.arange(len(test)), views)
     figures = compute_metrics(test["target"].to_numpy(), probabilities, THRESHOLD, class_names)
+    figures |= {"test_size": spec.size, "views": len(views)}
     write_table(run.predictions, with_predictions(test, probabilities, class_names))
     write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})
     return figures
@@ -75,8 +89,10 @@ def describe(figures: dict[str, Any]) -> str:
     low, high = figures["test_accuracy_interval"]
     of_two = "per_class" not in figures
     of_what = f"of class {figures['class_names'][1]}" if of_two else "mean over the classes"
+    looked_at = {"tested at": describe_test(figures["test_size"], figures["views"])} if "views" in figures else {}
     rows = {
         "test images": figures["test_images"],
+        **looked_at,
         "test loss": f"{figures['test_loss']:.4f}",
         "test accuracy": f"{figures['test_accuracy']:.2%}  (95 % interval {low:.2%} to {high:.2%})",
         "precision": f"{figures['precision']:.2%}  ({of_what})",

@@ -19,6 +19,7 @@ def global_attention(features: KerasTensor, form: Attention, name: str) -> Keras
     default, departs from it in three ways: the gates go from 0 to 2 and begin at 1 (their last layer begins at zero), so
     that the block begins as the identity; the channel gate has a bottleneck of 1/16 (Hu et al., CVPR 2018), 0.5 million
     parameters instead of 8.4; and the spatial gate learns how to weigh the channels. "none" leaves the features alone.
+    Gates are computed in float32 under every precision: bfloat16 would leave a sigmoid some 100 steps between 0.5 and 1.
 
     Args:
         features: float (N, H, W, C).
@@ -45,12 +46,18 @@ def channel_gate(features: KerasTensor, form: Attention, name: str) -> KerasTens
 
 def spatial_gate(features: KerasTensor, form: Attention, name: str) -> KerasTensor:
     if form == "published":
-        return layers.Activation("sigmoid", name=f"{name}_spatial_gate")(ops.mean(features, axis=-1, keepdims=True))
+        mean = ops.mean(features, axis=-1, keepdims=True)
+        return layers.Activation("sigmoid", dtype="float32", name=f"{name}_spatial_gate")(mean)
     return gate(features, 1, form, f"{name}_spatial")
 
 
 def gate(features: KerasTensor, channels: int, form: Attention, name: str) -> KerasTensor:
-    if form == "published":
-        return layers.Conv2D(channels, 1, activation="sigmoid", name=f"{name}_gate")(features)
-    halves = layers.Conv2D(channels, 1, activation="sigmoid", kernel_initializer="zeros", name=f"{name}_excite")(features)
-    return layers.Rescaling(2.0, name=f"{name}_gate")(halves)
+    gates = layers.Conv2D(
+        channels,
+        1,
+        activation="sigmoid",
+        kernel_initializer="glorot_uniform" if form == "published" else "zeros",
+        dtype="float32",
+        name=f"{name}_gate" if form == "published" else f"{name}_excite",
+    )(features)
+    return gates if form == "published" else layers.Rescaling(2.0, dtype="float32", name=f"{name}_gate")(gates)

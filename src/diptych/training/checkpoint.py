@@ -2,6 +2,7 @@
 
 import json
 import logging
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,33 +24,39 @@ log = logging.getLogger(__name__)
 LAST_LAYER = "probability"
 
 
-def save_checkpoint(path: Path, network: keras.Model, facts: Mapping[str, Any], optimizer: keras.Optimizer | None = None) -> None:
-    """Write every variable of the network, generator states included, and the optimizer's if it is given.
+def save_checkpoint(path: Path, network: keras.Model, facts: Mapping[str, Any]) -> None:
+    """Write every variable of the network, generator states included.
 
     Args:
         path: the file; it is replaced only once the new one is whole.
         network: what `build_network` built.
         facts: JSON values to keep with it, such as the epoch; `class_names` are those of the network's outputs.
-        optimizer: to keep its moments and its count of steps too.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    arrays = named_arrays("model", network.variables)
-    if optimizer is not None:
-        arrays |= named_arrays("optimizer", optimizer.variables)
-    header = {"diptych": json.dumps({"format_version": FORMAT_VERSION, **facts})}
+    write_arrays(path, named_arrays("model", network.variables), facts)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
+    """Write arrays by their names, with JSON facts, the format version and checksums, into a safetensors file."""
+    checksums = {name: checksum(array) for name, array in arrays.items()}
+    header = {"diptych": json.dumps({"format_version": FORMAT_VERSION, **facts, "crc32": checksums})}
     try:
-        write_atomically(path, lambda partial: safetensors.numpy.save_file(arrays, partial, header))
+        write_atomically(path, lambda partial: safetensors.numpy.save_file(dict(arrays), partial, header))
     # A full disk is a SafetensorError here.
     except safetensors.SafetensorError as error:
         raise OSError(f"{path} cannot be written: {error}") from error
 
 
+def checksum(array: NDArray[Any]) -> int:
+    return zlib.crc32(array.reshape(-1).view(np.uint8).data)
+
+
 def named_arrays(owner: str, variables: Iterable[keras.Variable]) -> dict[str, NDArray[Any]]:
     arrays = {}
     for number, variable in enumerate(variables):
-        arrays[f"{owner}/{number:04d}/{variable.path}"] = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+        arrays[f"{owner}/{number:04d}/{variable.path}"] = np.asarray(keras.ops.convert_to_numpy(variable), order="C")
     return arrays
 
 
@@ -78,17 +85,32 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint. It is written at the end of the first epoch of diptych train.")
+    facts, arrays = read_arrays(path, "model")
+    return Checkpoint(path, facts, tuple(facts.get("class_names", TWO_CLASSES)), arrays)
+
+
+def read_arrays(path: Path, *owners: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Read the facts and the arrays whose names begin with one of `owners`, in the order of their numbers.
+
+    Raises:
+        CheckpointError: the file cannot be read, is damaged, or of an unknown format.
+    """
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             facts: dict[str, Any] = json.loads((file.metadata() or {})["diptych"])
-            version, class_names = facts["format_version"], tuple(facts.get("class_names", TWO_CLASSES))
-            names = sorted(name for name in file.keys() if name.startswith("model/"))  # noqa: SIM118
+            version = facts["format_version"]
+            names = sorted(name for name in file.keys() if name.split("/", 1)[0] in owners)  # noqa: SIM118
             arrays = {name: file.get_tensor(name) for name in names}
+            # Files of the first versions have no checksums.
+            checksums = facts.pop("crc32", None)
+            changed = [name for name in names if checksums is not None and checksum(arrays[name]) != checksums.get(name)]
+            if changed:
+                raise ValueError(f"{len(changed)} arrays have changed on the disk, {changed[0]} first")
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or not a checkpoint of Diptych: {error}") from error
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path}: checkpoint format {version}; this version reads {FORMAT_VERSION}.")
-    return Checkpoint(path, facts, class_names, arrays)
+    return facts, arrays
 
 
 def load_checkpoint(path: Path, network: keras.Model) -> dict[str, Any]:

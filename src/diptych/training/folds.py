@@ -2,74 +2,124 @@
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
-from diptych.config import Config
+from diptych.backend import choose_compute, load_backend
+from diptych.config import Config, Recipe
 from diptych.data.folds import assign_folds
-from diptych.data.load import load
+from diptych.data.load import LoadedData, load
 from diptych.environment import describe_environment, run_diptych
-from diptych.errors import EXIT_INTERRUPTED, ConfigError, DiptychError
-from diptych.presets import to_toml
-from diptych.storage import RunDir, create_run, new_run, write_json, write_table, write_text
-from diptych.training.trainer import whole_paths
+from diptych.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, CheckpointError, ConfigError, DiptychError, Stopped
+from diptych.presets import read_toml, to_toml
+from diptych.runs import creating_run, is_run, new_run
+from diptych.storage import RunDir, write_json, write_table, write_text
+from diptych.training.resume import changes_of_settings, is_finished, with_whole_paths
+from diptych.training.trainer import choices_of, settle_recipe
 
 log = logging.getLogger(__name__)
 
 
-def train_folds(config: Config, runs: Path, name: str, folds: int) -> RunDir:
+def train_folds(config: Config, runs: Path, name: str, folds: int, choices: Mapping[Recipe, Config] | None = None) -> RunDir:
     """Train one run on each fold's complement; within it, validation is drawn as in any training.
 
     Args:
         config: all settings; a split may not be given.
         runs: the folder in which the folder of the folds is made.
-        name: of that folder; "" for one made of the date and time.
+        name: of that folder; "" for one made of the date and time. With the name of one that was stopped, its folds go on.
         folds: how many, at least 2.
+        choices: as `train`.
 
     Returns:
         The folder of the folds: folds.csv, and the runs fold-1, fold-2, ... in it.
 
     Raises:
         DataError: something is wrong with the data; no run is made.
-        ConfigError: a split is given too, or a run of that name exists.
+        ConfigError: a split is given too, or a run of that name exists and is finished or has other settings.
         DiptychError: the training of a fold failed; the folds before it are whole.
-        KeyboardInterrupt: Ctrl-C; the folds before are whole, and so are the checkpoints of this one.
+        Stopped: Ctrl-C or SIGTERM; the folds before are whole, and this one is saved.
     """
     if folds < 2 or config.data.split is not None:
         raise ConfigError(f"--folds is {folds}: expected at least 2, and no --split beside it, since the folds are the split.")
-    new_run(runs, name)
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, weights=whole_name(config.model.weights, runs)))
-    data = load(config.data, config.training.seed)
+    compute, _ = choose_compute(config.compute)
+    config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
+    possible = choices_of(config, choices, runs)
+    run = RunDir(runs / name)
+    if not (name and is_run(run.root) and run.folds.is_file()):
+        new_run(runs, name)
+        data = load(config.data, config.training.seed)
+        if config.training.recipe == "auto":
+            load_backend(compute.backend)
+            config, reason = settle_recipe(possible, data.manifest.table.shape[0])
+            log.info("%s", reason)
+        run = lay_out(config, runs, name, folds, data)
+    else:
+        refuse_changes(run, list(possible.values()), folds)
+    return train_open(run)
+
+
+def refuse_changes(run: RunDir, wanted: list[Config], folds: int) -> None:
+    saved = read_toml(run.config, Config())
+    changes = min((changes_of_settings(saved, config) for config in wanted), key=len)
+    if all(config.training.epochs != saved.training.epochs for config in wanted):
+        changes.append(f"epochs was {saved.training.epochs}")
+    if folds != len(folds_of(run)):
+        changes.append(f"folds is {folds}, was {len(folds_of(run))}")
+    if changes:
+        raise ConfigError(f"{run.root} exists already, with other settings: {'; '.join(changes)}. Choose another --name.")
+    if not open_folds(run):
+        raise ConfigError(f"run {run.root} exists already, and all its folds are trained; choose another --name.")
+
+
+def lay_out(config: Config, runs: Path, name: str, folds: int, data: LoadedData) -> RunDir:
+    """Make the folder, with the split and the settings of each fold."""
     table = data.manifest.table.drop(columns="split", errors="ignore")
     table = table.assign(fold=assign_folds(data.manifest, data.units, data.hashes, folds, config.training.seed))
-    run = create_run(runs, name)
-    write_json(run.environment, describe_environment(config.training.seed, "a process for each fold"))
-    write_text(run.config, to_toml(dataclasses.replace(config, data=whole_paths(config.data))))
-    write_table(run.folds, table)
-    log.info(
-        "%d folds of %s images in %s", folds, " + ".join(map(str, table["fold"].value_counts(sort=False).sort_index())), run.root
-    )
-    for fold in range(1, folds + 1):
-        given = run.root / "splits" / f"fold-{fold}.csv"
-        part = (table["fold"] == fold).map({True: "test", False: "train"})
-        write_table(given, table[["path"]].assign(split=part))
-        train_fold(config, run, fold, given)
+    with creating_run(runs, name) as aside:
+        run = RunDir(runs / aside.root.name.split("-", 2)[2])
+        write_text(aside.config, to_toml(config))
+        write_table(aside.folds, table)
+        for fold in range(1, folds + 1):
+            given = Path("splits") / f"fold-{fold}.csv"
+            part = (table["fold"] == fold).map({True: "test", False: "train"})
+            write_table(aside.root / given, table[["path"]].assign(split=part))
+            own = dataclasses.replace(config, data=dataclasses.replace(config.data, split=(run.root / given).resolve()))
+            write_text(aside.root / given.with_suffix(".toml"), to_toml(own))
+        write_json(aside.environment, describe_environment(config.training.seed, "a process for each fold"))
+    sizes = " + ".join(map(str, table["fold"].value_counts(sort=False).sort_index()))
+    log.info("%d folds of %s images in %s", folds, sizes, run.root)
     return run
 
 
-def train_fold(config: Config, run: RunDir, fold: int, given: Path) -> None:
-    """Train one fold by `diptych train` in a child process, which prints to the same screen."""
-    settings = run.root / "splits" / f"fold-{fold}.toml"
-    data = dataclasses.replace(whole_paths(config.data), split=given.resolve())
-    write_text(settings, to_toml(dataclasses.replace(config, data=data)))
-    log.info("\nfold %d", fold)
-    code = run_diptych("train", "--config", settings, "--runs", run.root, "--name", f"fold-{fold}")
-    if code == EXIT_INTERRUPTED:
-        raise KeyboardInterrupt
-    if code != 0:
-        raise DiptychError(f"the training of fold {fold} ended with exit code {code}; its message stands above.")
+def folds_of(run: RunDir) -> list[RunDir]:
+    """Return the runs of the folds, trained or not."""
+    count = len(list((run.root / "splits").glob("fold-*.csv")))
+    return [RunDir(run.root / f"fold-{number}") for number in range(1, count + 1)]
 
 
-def whole_name(weights: str, runs: Path) -> str:
-    """Name weights that are a file or a run by their whole path, since each fold has another folder of runs."""
-    found = [place for place in (Path(weights), runs / weights) if weights not in ("imagenet", "none", "auto") and place.exists()]
-    return str(found[0].resolve()) if found else weights
+def open_folds(run: RunDir) -> list[RunDir]:
+    """Return the folds that are not trained to their end."""
+    config = read_toml(run.config, Config())
+    return [fold for fold in folds_of(run) if not is_finished(fold, config)]
+
+
+def train_open(run: RunDir) -> RunDir:
+    """Train the folds that are not trained yet, each by `diptych train` in a child process that prints to the same screen.
+
+    Raises:
+        CheckpointError: all of them are trained.
+        DiptychError, Stopped: as `train_folds`.
+    """
+    waiting = open_folds(run)
+    if not waiting:
+        raise CheckpointError(f"all folds of {run.root} are trained; there is nothing to go on with.")
+    for fold in waiting:
+        log.info("\n%s", fold.root.name.replace("-", " "))
+        settings = run.root / "splits" / f"{fold.root.name}.toml"
+        code = run_diptych("train", "--config", settings, "--runs", run.root, "--name", fold.root.name)
+        if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+            log.info("Go on with all folds: diptych resume %s", run.root)
+            raise Stopped(code)
+        if code != 0:
+            raise DiptychError(f"the training of {fold.root.name} ended with exit code {code}; its message stands above.")
+    return run

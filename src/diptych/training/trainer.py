@@ -2,74 +2,182 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
-from diptych.backend import describe_device, load_backend
-from diptych.config import Config, DataConfig
+from diptych.backend import choose_compute, describe_device, device_scope, load_backend, make_deterministic
+from diptych.config import Config, Recipe
 from diptych.data.findings import brief, to_json
 from diptych.data.load import LoadedData, load, split
 from diptych.data.manifest import SPLITS
 from diptych.environment import describe_environment
-from diptych.presets import to_toml
-from diptych.storage import RunDir, create_run, new_run, write_classes, write_json, write_table, write_text
+from diptych.errors import CheckpointError, Stopped
+from diptych.presets import to_toml, with_recipe
+from diptych.runs import creating_run, new_run, read_environment
+from diptych.storage import RunDir, read_classes, write_classes, write_json, write_table, write_text
+from diptych.training.recipes import choose_recipe, recipe_warnings
+from diptych.training.resume import (
+    extend,
+    find_alike,
+    find_named,
+    only_one,
+    refuse_changes_of_data,
+    tidy,
+    warn_of_versions,
+    with_whole_paths,
+)
 
 log = logging.getLogger(__name__)
 
 
-def train(config: Config, runs: Path = Path("runs"), name: str = "") -> RunDir:
-    """Train the dual model on a data folder.
+def train(config: Config, runs: Path = Path("runs"), name: str = "", choices: Mapping[Recipe, Config] | None = None) -> RunDir:
+    """Train the dual model on a data folder; or go on with a training of the same settings and images that was stopped.
 
     Args:
         config: all settings.
         runs: the folder in which the run's folder is made.
         name: of the run; "" for one made of the date and time.
+        choices: for the recipe "auto", the settings under each recipe that it may choose; None for those of `config` with the
+            recipe's own keys set.
 
     Returns:
         The run. Its best checkpoint is whole from the end of the first epoch on, whatever happens then.
 
     Raises:
         DataError: something is wrong with the data; no run is made.
-        ConfigError: settings do not go together, or a run of that name exists.
+        ConfigError: settings do not go together, or a run of that name is finished or has other settings.
         CheckpointError: the weights to start from cannot be had.
-        KeyboardInterrupt: Ctrl-C; the checkpoints are whole.
+        TrainingError: the training diverged, or does not fit into the memory.
+        Stopped: Ctrl-C or SIGTERM; the state was saved.
     """
-    new_run(runs, name)
+    compute, reasons = choose_compute(config.compute)
+    config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
+    possible = choices_of(config, choices, runs)
+    going_on = bool(name) and find_named(RunDir(runs / name), list(possible.values()))
+    if not going_on:
+        new_run(runs, name)
     data = split(load(config.data, config.training.seed), config.data)
-    # TensorFlow takes seconds to load, so what is wrong with the data is said before.
-    load_backend()
+    found = RunDir(runs / name) if going_on else None if name else find_alike(runs, list(possible.values()), data)
+    if found is not None:
+        return go_on(found, config.training.epochs, data)
+    # The backend takes seconds to load, so what is wrong with the data is said before.
+    load_backend(compute.backend)
+    if config.training.recipe == "auto":
+        config, reason = settle_recipe(possible, training_images(data))
+        reasons.append(reason)
+    return begin(config, runs, name, data, reasons)
+
+
+def choices_of(config: Config, choices: Mapping[Recipe, Config] | None, runs: Path) -> dict[Recipe, Config]:
+    """Return the settings that the training may end up with: those of `config`, or those between which "auto" chooses."""
+    if config.training.recipe != "auto":
+        return {config.training.recipe: config}
+    given = choices or {recipe: with_recipe(config, recipe) for recipe in ("fine-tune", "scratch")}
+    return {r: with_whole_paths(dataclasses.replace(one, compute=config.compute), runs) for r, one in given.items()}
+
+
+def training_images(data: LoadedData) -> int:
+    return int((data.manifest.table["split"] == "train").sum())
+
+
+def settle_recipe(possible: Mapping[Recipe, Config], images: int) -> tuple[Config, str]:
+    """Choose for the recipe "auto", by the weights that can be had and the number of training images."""
+    from diptych.training.weights import has_pretrained
+
+    recipe, reason = choose_recipe(has_pretrained(possible["fine-tune"].model), images)
+    return possible[recipe], f"recipe {recipe}: {reason}"
+
+
+def begin(config: Config, runs: Path, name: str, data: LoadedData, reasons: list[str]) -> RunDir:
+    """Make a new run and train it."""
     from diptych.training import fit
 
+    if config.compute.deterministic:
+        make_deterministic()
     class_names = data.manifest.class_names
-    network, weights = fit.start_network(config, runs, class_names)
-    run = create_run(runs, name)
-    with log_file(run):
-        environment = describe_environment(config.training.seed, describe_device())
-        write_text(run.config, to_toml(dataclasses.replace(config, data=whole_paths(config.data))))
-        write_json(run.environment, {**environment, "weights": weights.description})
-        write_classes(run, class_names)
-        write_table(run.split, data.manifest.table)
-        write_table(run.problems, data.problems)
-        write_json(run.audit, to_json(data.audit))
-        log_start(run, data, [f"weights: {weights.description}", f"device: {environment['device']}"])
-        try:
-            fit.fit(network, run, config, data.manifest, data.store, pretrained=weights.pretrained)
-        except KeyboardInterrupt:
-            log.info("Stopped by Ctrl-C. %s", fit.keep_best(run, config.model))
-            raise
+    with device_scope(config.compute.devices):
+        network, weights = fit.start_network(config, runs, class_names)
+        with creating_run(runs, name) as aside:
+            facts = {"weights": weights.description, "pretrained": weights.pretrained, "compute": reasons}
+            write_text(aside.config, to_toml(config))
+            write_json(aside.environment, {**describe_environment(config.training.seed, describe_device()), **facts})
+            write_classes(aside, class_names)
+            write_table(aside.split, data.manifest.table)
+            write_table(aside.problems, data.problems)
+            write_json(aside.audit, to_json(data.audit))
+        run = RunDir(runs / aside.root.name.split("-", 2)[2])
+        with only_one(run), log_file(run):
+            device = f"device: {describe_device()}"
+            warnings = [f"Warning: {line}" for line in recipe_warnings(config, weights.pretrained, training_images(data))]
+            log_start(run, data, [f"weights: {weights.description}", *reasons, device, *warnings])
+            with saying_how_to_go_on(run):
+                fit.fit(network, run, config, data.manifest, data.store, pretrained=weights.pretrained)
+            log.info("Trained. %s", fit.keep_best(run, config.model))
+    return run
+
+
+def resume(run: RunDir, epochs: int | None = None) -> RunDir:
+    """Go on with a training that was stopped, or train a finished one for longer.
+
+    Args:
+        run: a run.
+        epochs: of the whole training; None for what it was begun with.
+
+    Raises:
+        ConfigError: there is nothing left to train, or another process is at it.
+        DataError: the images are not those that it was begun with.
+        CheckpointError: the run is of an older version, or cannot be read.
+        TrainingError, Stopped: as `train`.
+    """
+    config = extend(run, epochs)
+    return go_on(run, epochs, split(load(config.data, config.training.seed), config.data))
+
+
+def go_on(run: RunDir, epochs: int | None, data: LoadedData) -> RunDir:
+    """Train a run from its last snapshot to its end."""
+    refuse_changes_of_data(run, data)
+    with only_one(run), log_file(run):
+        config, environment = extend(run, epochs), read_environment(run)
+        if "pretrained" not in environment:
+            raise CheckpointError(
+                f"{run.root} is of a version that could not go on yet; --weights {run.root} starts a new run from it."
+            )
+        load_backend(config.compute.backend)
+        from diptych.training import fit
+        from diptych.training.snapshots import read_snapshot
+
+        tidy(run)
+        warn_of_versions(run)
+        snapshot = read_snapshot(run)
+        if config.compute.deterministic:
+            make_deterministic()
+        with device_scope(config.compute.devices):
+            if snapshot is None:
+                network, _ = fit.start_network(config, run.root.parent, read_classes(run))
+                log.info("Going on with %s from its beginning: nothing was saved yet", run.root)
+            else:
+                network, state = fit.new_network(config, len(read_classes(run))), snapshot.state
+                log.info(
+                    "Going on with %s at epoch %d, batch %d, from %s", run.root, state.epoch + 1, state.batch + 1, snapshot.path
+                )
+            with saying_how_to_go_on(run):
+                fit.fit(network, run, config, data.manifest, data.store, pretrained=environment["pretrained"], snapshot=snapshot)
         log.info("Trained. %s", fit.keep_best(run, config.model))
     return run
 
 
-def whole_paths(settings: DataConfig) -> DataConfig:
-    """Name files and folders by their whole paths: a run is found, evaluated and repeated from any folder."""
-    optional = {key: value.resolve() for key in ("fixes", "split") if (value := getattr(settings, key)) is not None}
-    # A path that begins with ~ means the same from any folder, and for another user too.
-    cache = settings.cache if settings.cache.parts[:1] == ("~",) else settings.cache.resolve()
-    return dataclasses.replace(settings, data=settings.data.resolve(), cache=cache, **optional)
+@contextmanager
+def saying_how_to_go_on(run: RunDir) -> Iterator[None]:
+    """Say how a training goes on that ends before its time."""
+    try:
+        yield
+    except (Stopped, KeyboardInterrupt, OSError) as error:
+        saved = "Everything is saved." if isinstance(error, Stopped) else "The last checkpoint is kept."
+        log.info("Stopped. %s Go on with: diptych resume %s", saved, run.root)
+        raise
 
 
 def log_start(run: RunDir, data: LoadedData, facts: list[str]) -> None:

@@ -10,7 +10,8 @@ import keras
 from diptych.config import ModelConfig
 from diptych.errors import CheckpointError, ConfigError
 from diptych.model import resnet
-from diptych.storage import TWO_CLASSES, RunDir, is_run
+from diptych.runs import is_run
+from diptych.storage import TWO_CLASSES, RunDir
 from diptych.training.checkpoint import Checkpoint, assign, describe_classes, read_best, read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,21 @@ def start_weights(
             return StartWeights(False, "none, all of them are random: the ImageNet weights cannot be had here")
         return StartWeights(True, f"imagenet, {resnet.WEIGHTS_FILE}")
     return StartWeights(True, weights_from_path(network, Path(settings.weights), runs, class_names))
+
+
+def has_pretrained(settings: ModelConfig) -> bool:
+    """Tell whether `start_weights` will find weights that were trained before; may download ImageNet's."""
+    if settings.weights in ("none", "imagenet"):
+        return settings.weights == "imagenet"
+    if settings.weights != "auto":
+        return True
+    if settings.width != 1 or settings.branches == "convnet":
+        return False
+    try:
+        resnet.imagenet_weights()
+    except CheckpointError:
+        return False
+    return True
 
 
 def weights_from_path(network: keras.Model, path: Path, runs: Path, class_names: Sequence[str]) -> str:

@@ -1,0 +1,213 @@
+"""What the machine has, and what fits it best: graphics cards, backends, memory. No backend is loaded to find out."""
+
+import ctypes
+import ctypes.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Literal
+
+from diptych.config import Backend
+from diptych.errors import ConfigError
+
+BACKENDS: tuple[Backend, ...] = ("tensorflow", "jax", "torch")
+# Training ResNet50 at 224 px on two cores, in images/s: TensorFlow 6.8, PyTorch 4.0, JAX 2.0 (docs/experiments.md).
+ORDER_ON_PROCESSOR: tuple[Backend, ...] = ("tensorflow", "torch", "jax")
+ORDER_ON_CARD: tuple[Backend, ...] = ("jax", "tensorflow", "torch")
+EXTRAS: dict[Backend, str] = {"tensorflow": "diptych[cpu]", "jax": "diptych[jax]", "torch": "diptych[torch]"}
+EXTRAS_FOR_CARD: dict[Backend, str] = {"tensorflow": "diptych[gpu]", "jax": "diptych[jax-gpu]", "torch": "diptych[torch]"}
+BFLOAT16_CAPABILITY = 8.0
+
+CGROUPS = Path("/sys/fs/cgroup")
+# The control group counts cached files too, which the system takes back when memory is short.
+CGROUP_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
+@dataclass(frozen=True)
+class GraphicsCard:
+    """An NVIDIA card.
+
+    Attributes:
+        name: as its maker calls it.
+        capability: CUDA's compute capability; None where the driver does not tell. From 8.0 (2020) on, bfloat16 is computed
+            in hardware.
+        memory: bytes; None where the driver does not tell.
+    """
+
+    name: str
+    capability: float | None
+    memory: int | None
+
+
+def graphics_cards() -> list[GraphicsCard]:
+    """List the NVIDIA cards that this process may use (CUDA_VISIBLE_DEVICES obeyed as far as it names none or numbers)."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and (not visible.strip() or visible.strip().startswith("-1")):
+        return []
+    cards = cards_of_driver()
+    numbers = [int(part) for part in (visible or "").split(",") if part.strip().isdigit()]
+    return [cards[number] for number in numbers if number < len(cards)] if numbers else cards
+
+
+def cards_of_driver() -> list[GraphicsCard]:
+    found = shutil.which("nvidia-smi")
+    if found:
+        command = [found, "--query-gpu=name,compute_cap,memory.total", "--format=csv,noheader,nounits"]
+        try:
+            said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+        except (OSError, subprocess.SubprocessError):
+            return []
+        return [card_of_line(line) for line in said.splitlines() if line.count(",") >= 2]
+    # A container without NVIDIA's tools has the driver's own files all the same.
+    listed = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    names = [re.search(r"Model:\s*(.+)", file.read_text(encoding="utf-8")) for file in listed]
+    return [GraphicsCard(name[1] if name else "NVIDIA", None, None) for name in names]
+
+
+def card_of_line(line: str) -> GraphicsCard:
+    """Read "NVIDIA H100, 9.0, 81559"; a figure that the driver does not have is in words."""
+    name, capability, mebibytes = (part.strip() for part in line.rsplit(",", 2))
+    known = re.fullmatch(r"\d+(\.\d+)?", capability), re.fullmatch(r"\d+", mebibytes)
+    return GraphicsCard(name, float(capability) if known[0] else None, int(mebibytes) * 2**20 if known[1] else None)
+
+
+def is_installed(backend: str) -> bool:
+    """Say whether "tensorflow", "jax" or "torch" can be imported."""
+    if backend in sys.modules:
+        return True
+    found = [util.find_spec(package) for package in ((backend, "jaxlib") if backend == "jax" else (backend,))]
+    # A folder that an uninstalled package has left behind is found too, but has no code.
+    return all(spec is not None and spec.origin is not None for spec in found)
+
+
+def has_cuda(backend: str) -> bool:
+    """Say whether the installed "tensorflow", "jax" or "torch" is a build that computes on an NVIDIA card."""
+    if not is_installed(backend):
+        return False
+    if backend == "jax":
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        wanted = not platforms or "cuda" in platforms or "gpu" in platforms
+        return wanted and any("cuda" in point.name for point in metadata.entry_points(group="jax_plugins"))
+    folder = package_folder(backend)
+    if backend == "torch":
+        version = folder / "version.py"
+        return version.is_file() and re.search(r"^cuda\b.*=\s*['\"]\d", version.read_text(), re.MULTILINE) is not None
+    # TensorFlow knows CUDA on Linux only; its build that does comes without CUDA's libraries, unless it is asked for them.
+    names = {distribution.metadata["Name"].replace("_", "-") for distribution in metadata.distributions()}
+    libraries = any(name.startswith("nvidia-cudnn") for name in names) or ctypes.util.find_library("cudnn") is not None
+    return sys.platform == "linux" and "tensorflow" in names and "tensorflow-cpu" not in names and libraries
+
+
+def best_backend(cards: list[GraphicsCard]) -> tuple[Backend, str]:
+    """Choose the fastest of the installed backends for the machine, and say why it is that.
+
+    Raises:
+        ConfigError: none is installed.
+    """
+    for backend in ORDER_ON_CARD if cards else ():
+        if has_cuda(backend):
+            return backend, f"installed for the graphics card {cards[0].name}"
+    installed = [backend for backend in ORDER_ON_PROCESSOR if is_installed(backend)]
+    if not installed:
+        raise ConfigError("no backend is installed. Install one with: pip install 'diptych[cpu]', or [gpu], [jax] or [torch].")
+    fastest = "the fastest on a processor" if installed[0] == ORDER_ON_PROCESSOR[0] else "TensorFlow is not installed"
+    if cards:
+        unused = f"the graphics card {cards[0].name} is not used, since no backend is installed for it"
+        return installed[0], f"{unused} (pip install '{EXTRAS_FOR_CARD['jax']}'); {fastest}"
+    return installed[0], f"no NVIDIA graphics card found; {fastest}"
+
+
+def check_installed(backend: Backend, why: str) -> None:
+    """Raise ConfigError, with the command that installs it, where a backend that is wanted, and why, is not installed."""
+    if not is_installed(backend):
+        package = (EXTRAS_FOR_CARD if graphics_cards() else EXTRAS)[backend]
+        raise ConfigError(f"backend {backend} is not installed ({why}). Install it with: pip install '{package}'")
+
+
+def best_precision(backend: Backend, cards: list[GraphicsCard]) -> tuple[Literal["float32", "bfloat16"], str]:
+    """Choose what a backend computes with on the machine, and say why it is that."""
+    if not cards or not has_cuda(backend):
+        return "float32", "bfloat16 is slower on a processor"
+    capability = cards[0].capability
+    if capability is not None and capability < BFLOAT16_CAPABILITY:
+        return "float32", f"{cards[0].name} does not compute bfloat16 in hardware"
+    return "bfloat16", f"{cards[0].name} computes it in hardware; the weights stay in float32"
+
+
+def package_folder(package: str) -> Path:
+    spec = util.find_spec(package)
+    return Path(spec.origin if spec and spec.origin else "").parent
+
+
+def ram_limit() -> int:
+    """Return how many bytes this process may come to use: what it uses, and what the machine has left for it.
+
+    What is left is the least of the free memory, the limit of the control group (a container's) and RLIMIT_AS.
+    """
+    if sys.platform != "linux":
+        return ram_of_machine()
+    status, free = kibibytes("/proc/self/status"), kibibytes("/proc/meminfo")
+    left = [free["MemAvailable"], *cgroups_left()]
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        left.append(soft - status["VmSize"])
+    return status["VmRSS"] + max(0, min(left))
+
+
+def ram_peak() -> int:
+    """Return the most bytes of memory that this process has held at a time; 0 where the system does not tell."""
+    if sys.platform == "linux":
+        # Not ru_maxrss, which a process inherits from the one that started it.
+        return kibibytes("/proc/self/status")["VmHWM"]
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return 0
+
+
+def ram_of_machine() -> int:
+    if sys.platform == "win32":
+        installed = ctypes.c_ulonglong(0)
+        ctypes.windll.kernel32.GetPhysicallyInstalledSystemMemory(ctypes.byref(installed))
+        return installed.value * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def kibibytes(file: str) -> dict[str, int]:
+    """Read the lines "Name:  123 kB" of a file of /proc, as bytes by name."""
+    text = Path(file).read_text(encoding="utf-8")
+    return {name: int(number) * 1024 for name, number in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
+
+
+def cgroups_left() -> list[int]:
+    """Return what the limits of the control groups around this process leave, in bytes; of either version of them."""
+    left = []
+    for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+        _, controllers, inner = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = CGROUPS / "memory" if controllers else CGROUPS
+        below = top / inner.strip("/")
+        for folder in (below, *below.parents):
+            if folder.is_relative_to(top):
+                left += [bytes_left(folder, *names) for names in CGROUP_FILES if (folder / names[0]).is_file()]
+    return [number for number in left if number is not None]
+
+
+def bytes_left(folder: Path, limit: str, used: str, cached: str) -> int | None:
+    allowed = (folder / limit).read_text(encoding="utf-8").strip()
+    if not allowed.isdigit():
+        return None
+    statistics = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
+    return int(allowed) - int((folder / used).read_text(encoding="utf-8")) + int(statistics.get(cached, 0))

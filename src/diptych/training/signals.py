@@ -1,0 +1,33 @@
+"""Ctrl-C and SIGTERM, obeyed between two batches."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class StopSignals:
+    """While it is entered, SIGINT and SIGTERM only set `received`; the second of a kind is obeyed at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        # Python hands signals to the main thread alone.
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self.receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, action in self.before.items():
+            signal.signal(number, action)
+
+    def receive(self, number: int, _: FrameType | None) -> None:
+        self.received = number
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + (self.received or signal.SIGINT)

@@ -1,0 +1,90 @@
+"""One trial of a search: a training in a process of its own, that can be followed and ended."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import pandas as pd
+
+from diptych.storage import RunDir
+
+# A child dies with its parent, as far as the system can be told so: Linux's PR_SET_PDEATHSIG (1), which outlives exec.
+LAUNCHER = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit(143)
+os.execv(sys.executable, [sys.executable, "-m", "diptych", *sys.argv[2:]])
+"""
+
+
+class Child:
+    """`diptych ARGUMENTS` in a process of its own, which is ended, if need be, when it is left.
+
+    It has its own process group: Ctrl-C reaches this process alone, which then ends the child.
+    """
+
+    def __init__(self, arguments: Sequence[str | Path], log: Path) -> None:
+        """Start it; what it says is added to the file `log`."""
+        package = Path(__file__).resolve().parents[2]
+        found = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, "-c", LAUNCHER, str(os.getpid()), *map(str, arguments)]
+        with log.open("ab") as screen:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=screen,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": found},
+                start_new_session=True,
+            )
+
+    def wait(self, seconds: float) -> int | None:
+        """Wait for its end; its exit code, or None where it goes on."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Let it save its state and go; a second Ctrl-C meanwhile stops it for good."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait()
+            except BaseException:
+                self.process.kill()
+                self.process.wait()
+                raise
+
+
+def read_epochs(run: RunDir) -> pd.DataFrame:
+    """Read the history of a run, which may have none yet: a row an epoch."""
+    try:
+        return pd.read_csv(run.history)
+    except (OSError, pd.errors.EmptyDataError):
+        return pd.DataFrame(columns=["epoch", "val_loss", "val_accuracy", "image_size", "seconds"])
+
+
+def last_words(log: Path, code: int) -> str:
+    """Say why a child ended: its error message, or else its exit code."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if code == -signal.SIGKILL:
+        return "killed by the system, perhaps for its memory: try a smaller --batch-size"
+    return errors[-1] if code == 2 and errors else f"exit code {code}, see {log}"
+
+
+def lowest_loss(epochs: pd.DataFrame, image_size: int) -> pd.Series | None:
+    """Return the row with the lowest validation loss at the full image size, in pixels; None where there is none."""
+    counted = epochs[(epochs["image_size"] == image_size) & epochs["val_loss"].map(math.isfinite)]
+    return counted.sort_values("val_loss", kind="stable").iloc[0] if len(counted) else None
