@@ -6,13 +6,15 @@ DIPTYCH := $(BIN)/diptych
 # Byte-compiling every module of TensorFlow takes longer than compiling those that are used when they are used.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: help venv train test test-fast check bench clean
+.PHONY: help venv train test test-fast test-jax test-torch check bench clean
 
 help:
 	@echo "make train      the main job on real images: install, train, evaluate, plot (under 10 minutes on two cores)"
 	@echo "make test       the whole test suite"
 	@echo "make test-fast  the tests without whole runs"
-	@echo "make check      what CI runs: ruff, mypy --strict, make test"
+	@echo "make test-jax   the tests of model, training and evaluation on JAX, which it installs"
+	@echo "make test-torch the same on PyTorch"
+	@echo "make check      what CI runs: ruff, mypy --strict, make test, make test-jax, make test-torch"
 	@echo "make bench      the benchmarks, each with one JSON line"
 	@echo "make venv       the virtual environment alone"
 	@echo "make clean      remove the virtual environment and the caches; data and runs stay"
@@ -34,6 +36,14 @@ $(VENV)/dev-installed: $(VENV)/samples-installed requirements-dev.txt
 	$(PIP) -r requirements-dev.txt
 	@touch $@
 
+$(VENV)/jax-installed: $(VENV)/dev-installed requirements-jax.txt
+	$(PIP) -r requirements-jax.txt
+	@touch $@
+
+$(VENV)/torch-installed: $(VENV)/dev-installed requirements-torch.txt
+	$(PIP) -r requirements-torch.txt
+	@touch $@
+
 # Solar cells have no up: all eight flips and turns. The split is the one that other tools were measured on.
 train: data/elpv
 	$(DIPTYCH) train --data data/elpv --split benchmarks/elpv_split.csv --preset quick --weights auto --quarter-turns
@@ -50,11 +60,23 @@ test: $(VENV)/dev-installed
 test-fast: $(VENV)/dev-installed
 	$(BIN)/python -m pytest -m "not slow"
 
-check: $(VENV)/dev-installed
+# Tests that have to do with what computes; of the whole runs, only those that are marked for every backend.
+test-jax: export KERAS_BACKEND = jax
+test-jax: $(VENV)/jax-installed
+	$(BIN)/python -m pytest -m "not slow or every_backend" tests/model tests/training tests/evaluation
+
+test-torch: export KERAS_BACKEND = torch
+test-torch: $(VENV)/torch-installed
+	$(BIN)/python -m pytest -m "not slow or every_backend" tests/model tests/training tests/evaluation
+
+# All three are installed before `make test`, whose tests between backends would be skipped otherwise.
+check: $(VENV)/dev-installed $(VENV)/jax-installed $(VENV)/torch-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) test
+	$(MAKE) test-jax
+	$(MAKE) test-torch
 
 bench: data/elpv $(VENV)/dev-installed
 	$(BIN)/python benchmarks/startup.py

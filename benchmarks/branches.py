@@ -7,19 +7,16 @@ import argparse
 import json
 import statistics
 import time
-
-import keras
-import numpy as np
-from keras import layers
-
-from diptych.config import ModelConfig
-from diptych.model.network import build_network
-from diptych.model.resnet import caffe_pixels, resnet50
-from diptych.training.fit import compile_network
+from typing import Any
 
 
-def resnet50_alone() -> keras.Model:
+def resnet50_alone() -> Any:
     """The same network without the second branch, attention and hidden layer."""
+    import keras
+    from keras import layers
+
+    from diptych.model.resnet import caffe_pixels, resnet50
+
     pixels = keras.Input((None, None, 3), dtype="uint8")
     features = resnet50()(caffe_pixels(layers.Rescaling(1 / 255)(pixels)))
     return keras.Model(pixels, layers.Dense(1, activation="sigmoid")(layers.GlobalAveragePooling2D()(features)))
@@ -31,6 +28,13 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=8, help="timed steps of each network")
     arguments = parser.parse_args()
+    import keras
+    import numpy as np
+
+    from diptych.config import ModelConfig
+    from diptych.model.network import build_network
+    from diptych.training.loop import compile_network
+
     generator = np.random.default_rng(0)
     shape = (arguments.batch_size, arguments.image_size, arguments.image_size, 3)
     images = generator.integers(0, 256, shape, np.uint8)

@@ -45,7 +45,7 @@ def train_some(folder: Path, cache: Path, count: int, size: int) -> None:
     from diptych.data.prepare import prepare, set_aside
 
     load_backend()
-    from diptych.storage import create_run
+    from diptych.storage import RunDir
     from diptych.training.fit import fit, start_network
 
     names = [f"{number:05d}.png" for number in range(count)]
@@ -60,7 +60,7 @@ def train_some(folder: Path, cache: Path, count: int, size: int) -> None:
     )
     with tempfile.TemporaryDirectory() as runs:
         network, _ = start_network(config, Path(runs))
-        fit(network, create_run(Path(runs), "memory"), config, manifest, store)
+        fit(network, RunDir(Path(runs) / "memory"), config, manifest, store)
 
 
 def peak_of(part: str, *arguments: object) -> dict[str, float]:

@@ -7,14 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def to_numpy(tensor: object) -> NDArray:
+    """The values of a tensor or variable of any backend; NumPy by itself does not take PyTorch's."""
+    return keras.ops.convert_to_numpy(tensor)
+
+
 def check_every_weight_learns(model: keras.Model, inputs: NDArray, targets: NDArray, loss: str = "mse") -> None:
     """Two steps of Adam, which moves each weight that has any gradient. Two, for a gate that begins at zero holds back
     the gradient of the layers before it until it has moved itself."""
-    before = [np.array(variable) for variable in model.trainable_variables]
+    before = [to_numpy(variable) for variable in model.trainable_variables]
     model.compile(keras.optimizers.Adam(1e-2), loss, run_eagerly=True)
     for _ in range(2):
         model.train_on_batch(inputs, targets)
-    after = [np.array(variable) for variable in model.trainable_variables]
+    after = [to_numpy(variable) for variable in model.trainable_variables]
     assert before
     stuck = [v.path for v, old, new in zip(model.trainable_variables, before, after, strict=True) if np.array_equal(old, new)]
     assert not stuck, stuck
@@ -24,7 +29,7 @@ def check_save_and_load(model: keras.Model, inputs: NDArray, path: Path) -> None
     """The saved model, loaded without any object of ours, answers the same."""
     model.save(path)
     loaded = keras.models.load_model(path)
-    np.testing.assert_allclose(np.array(loaded(inputs)), np.array(model(inputs)), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(to_numpy(loaded(inputs)), to_numpy(model(inputs)), rtol=1e-6, atol=1e-7)
 
 
 def randomise(model: keras.Model, seed: int = 0) -> None:

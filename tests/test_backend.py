@@ -1,9 +1,25 @@
-"""What happens around the backend: its chatter, and the memory allocator."""
+"""The choice of the backend, and what happens around it: its chatter, its memory, its errors."""
 
+import importlib.util
+import json
+import os
 import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 from making import run_python
+
+BACKENDS = ("tensorflow", "jax", "torch")
+installed = pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"{name} is not installed"))
+        for name in BACKENDS
+    ],
+)
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="what Linux tells of processes and graphics cards")
 
 FAULTS = """
 import ctypes, resource
@@ -37,3 +53,294 @@ def test_quiet_stderr__shows_what_was_written_only_after_an_error(code: str, sho
     done = run_python("-c", script)
     assert ("chatter" in done.stderr) is shown
     assert (done.returncode != 0) is shown
+
+
+CHOICE = """
+import json, sys
+from diptych.backend import choose_compute
+from diptych.config import ComputeConfig
+from diptych.errors import ConfigError
+try:
+    chosen, lines = choose_compute(ComputeConfig(**json.loads(sys.argv[1])))
+    print(json.dumps([chosen.backend, chosen.precision, "\\n".join(lines)]))
+except ConfigError as error:
+    print(json.dumps(["error", "", str(error)]))
+assert "keras" not in sys.modules
+"""
+
+
+def choose(site: Path | None = None, **asked: str) -> tuple[str, str, str]:
+    """What is chosen in a fresh process: backend ("error"), precision, and what is said.
+
+    With a folder of installed packages, no other is there.
+    """
+    options = ["-c", CHOICE] if site is None else ["-S", "-c", f"import sys; sys.path.append({str(site)!r})\n{CHOICE}"]
+    done = run_python(*options, json.dumps(asked))
+    assert done.returncode == 0, done.stderr
+    backend, precision, said = json.loads(done.stdout)
+    return backend, precision, said
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The environment of a user who has set nothing, on a machine without a graphics card."""
+    for name in ("KERAS_BACKEND", "JAX_PLATFORMS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    return monkeypatch
+
+
+@pytest.fixture
+def site(tmp_path: Path, bare: pytest.MonkeyPatch) -> Path:
+    """A folder of installed packages, empty at first; `choose` finds no others."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    return folder
+
+
+def install(site: Path, *packages: str) -> None:
+    """Link packages that are really installed here into another folder of installed packages."""
+    for package in packages:
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            pytest.skip(f"{package} is not installed")
+        (site / package).symlink_to(Path(spec.origin).parent)
+
+
+@pytest.fixture
+def card(tmp_path: Path, bare: pytest.MonkeyPatch) -> None:
+    """A driver that tells of one graphics card, as `nvidia-smi` prints it."""
+    put_card(tmp_path, bare, "NVIDIA H100 80GB HBM3, 9.0, 81559")
+
+
+def put_card(folder: Path, patch: pytest.MonkeyPatch, line: str) -> None:
+    tool = folder / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\necho '{line}'\n")
+    tool.chmod(0o755)
+    patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    patch.delenv("CUDA_VISIBLE_DEVICES")
+
+
+def install_cuda_plugin(site: Path) -> None:
+    """What pip leaves of JAX's plugin for CUDA: the entry point by which JAX finds it."""
+    plugin = site / "jax_cuda12_plugin-0.10.2.dist-info"
+    plugin.mkdir()
+    (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: jax-cuda12-plugin\nVersion: 0.10.2\n")
+    (plugin / "entry_points.txt").write_text("[jax_plugins]\nxla_cuda12 = jax_plugins.xla_cuda12\n")
+
+
+@pytest.mark.parametrize(
+    ("packages", "chosen"),
+    [(("tensorflow", "torch"), "tensorflow"), (("torch", "jax", "jaxlib"), "torch"), (("jax", "jaxlib"), "jax")],
+)
+def test_choose__on_a_processor(site: Path, packages: tuple[str, ...], chosen: str) -> None:
+    install(site, *packages)
+    backend, precision, said = choose(site)
+    assert (backend, precision) == (chosen, "float32")
+    assert "no NVIDIA graphics card" in said
+    assert "bfloat16 is slower on a processor" in said
+    assert ("TensorFlow is not installed" in said) is (chosen != "tensorflow")
+
+
+@pytest.mark.parametrize("packages", [(), ("jax",)])
+def test_choose__of_no_backend(site: Path, packages: tuple[str, ...]) -> None:
+    """JAX without jaxlib cannot be imported either, nor can a folder that an uninstalled package has left."""
+    install(site, *packages)
+    (site / "torch" / "lib").mkdir(parents=True)
+    backend, _, said = choose(site)
+    assert backend == "error"
+    assert "pip install 'diptych[cpu]'" in said
+
+
+def test_choose__of_a_backend_that_is_not_installed(site: Path) -> None:
+    install(site, "tensorflow")
+    assert choose(site, backend="jax") == (
+        "error",
+        "",
+        "backend jax is not installed (as asked for). Install it with: pip install 'diptych[jax]'",
+    )
+
+
+@installed
+def test_choose__obeys_keras_backend(bare: pytest.MonkeyPatch, backend: str) -> None:
+    bare.setenv("KERAS_BACKEND", backend)
+    chosen, _, said = choose()
+    assert chosen == backend
+    assert "KERAS_BACKEND" in said
+
+
+@installed
+def test_choose__obeys_the_setting_before_keras_backend(bare: pytest.MonkeyPatch, backend: str) -> None:
+    bare.setenv("KERAS_BACKEND", "numpy")
+    assert choose(backend=backend, precision="bfloat16")[:2] == (backend, "bfloat16")
+
+
+def test_choose__of_a_wrong_keras_backend(bare: pytest.MonkeyPatch) -> None:
+    bare.setenv("KERAS_BACKEND", "tensorfow")
+    backend, _, said = choose()
+    assert backend == "error"
+    assert "'tensorfow'; expected one of tensorflow, jax, torch" in said
+
+
+@linux_only
+@pytest.mark.usefixtures("card")
+def test_choose__of_a_card_that_jax_is_installed_for(site: Path) -> None:
+    install(site, "tensorflow", "jax", "jaxlib")
+    install_cuda_plugin(site)
+    backend, precision, said = choose(site)
+    assert (backend, precision) == ("jax", "bfloat16")
+    assert said.count("NVIDIA H100 80GB HBM3") == 2
+
+
+@linux_only
+@pytest.mark.usefixtures("card")
+def test_choose__of_a_card_that_nothing_is_installed_for(site: Path) -> None:
+    install(site, "tensorflow", "jax", "jaxlib")
+    backend, precision, said = choose(site)
+    assert (backend, precision) == ("tensorflow", "float32")
+    assert "NVIDIA H100 80GB HBM3 is not used" in said
+    assert "pip install 'diptych[jax-gpu]'" in said
+
+
+@linux_only
+@pytest.mark.usefixtures("card")
+@pytest.mark.parametrize(("variable", "value"), [("CUDA_VISIBLE_DEVICES", "-1"), ("JAX_PLATFORMS", "cpu")])
+def test_choose__of_a_card_that_is_hidden(site: Path, bare: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    install(site, "jax", "jaxlib")
+    install_cuda_plugin(site)
+    bare.setenv(variable, value)
+    assert choose(site)[:2] == ("jax", "float32")
+
+
+@linux_only
+def test_choose__of_a_card_without_bfloat16(site: Path, tmp_path: Path, bare: pytest.MonkeyPatch) -> None:
+    put_card(tmp_path, bare, "Tesla T4, 7.5, 15360")
+    install(site, "jax", "jaxlib")
+    install_cuda_plugin(site)
+    backend, precision, said = choose(site)
+    assert (backend, precision) == ("jax", "float32")
+    assert "Tesla T4 does not compute bfloat16" in said
+
+
+LOADED = """
+import json, os, resource, sys
+from diptych import backend
+from diptych.config import ComputeConfig
+from diptych.devices import kibibytes
+from diptych.errors import ConfigError
+
+def attempt(do):
+    try:
+        do()
+        return None
+    except Exception as error:
+        return [type(error).__name__, str(error)[:300], backend.is_out_of_memory(error)]
+
+found = {}
+name, other = sys.argv[1:]
+backend.load_backend(name)
+backend.load_backend()
+import keras, numpy
+found["keras"] = keras.backend.backend()
+found["other"] = attempt(lambda: backend.load_backend(other))
+backend.make_deterministic()
+found["flags"] = os.environ.get("XLA_FLAGS")
+found["device"] = backend.describe_device()
+with backend.device_scope("all"):
+    found["sum"] = float(keras.ops.sum(keras.ops.arange(4.0)))
+if name == "torch":
+    import torch
+    found["deterministic"] = torch.are_deterministic_algorithms_enabled()
+if name == "tensorflow":
+    from tensorflow.python.framework import config
+    found["deterministic"] = config.is_op_determinism_enabled()
+before = backend.peak_memory()
+held = numpy.ones(200 * 2**20, numpy.uint8)
+found["grown"] = backend.peak_memory() - before
+found["machine"] = kibibytes("/proc/meminfo")["MemTotal"]
+found["free"] = backend.memory_limit()
+room = 500 * 2**20
+taken = kibibytes("/proc/self/status")
+resource.setrlimit(resource.RLIMIT_AS, (taken["VmSize"] + room, -1))
+found["limited"] = backend.memory_limit() - taken["VmRSS"]
+found["numpy"] = attempt(lambda: numpy.ones(2**33, numpy.uint8))
+found["large"] = attempt(lambda: keras.ops.convert_to_numpy(keras.ops.sum(keras.ops.ones((2**15, 2**16)) * 2)))
+found["wrong"] = attempt(lambda: keras.ops.matmul(keras.ops.ones((2, 3)), keras.ops.ones((4, 5))))
+print(json.dumps(found))
+"""
+
+
+@cache
+def loaded(backend: str) -> dict[str, Any]:
+    """What a fresh process finds that loads a backend, and that then has 500 MiB of address space left."""
+    other = "jax" if backend == "tensorflow" else "tensorflow"
+    done = run_python("-c", LOADED, backend, other, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return {**found, "stderr": done.stderr}
+
+
+@linux_only
+@installed
+@pytest.mark.slow
+def test_load_backend__loads_what_it_is_told(backend: str) -> None:
+    found = loaded(backend)
+    assert found["keras"] == backend
+    assert found["device"] == f"{backend} on cpu:0"
+    assert found["sum"] == 6.0
+
+
+@linux_only
+@installed
+@pytest.mark.slow
+def test_load_backend__of_another_than_is_loaded(backend: str) -> None:
+    kind, said, _ = loaded(backend)["other"]
+    assert kind == "ConfigError"
+    assert "not installed" in said or f"has loaded Keras on {backend}" in said
+
+
+@linux_only
+@installed
+@pytest.mark.slow
+def test_make_deterministic__turns_on_what_the_backend_has(backend: str) -> None:
+    found = loaded(backend)
+    if backend == "jax":
+        assert "--xla_gpu_deterministic_ops=true" in found["flags"]
+    else:
+        assert found["deterministic"]
+
+
+@linux_only
+@installed
+@pytest.mark.slow
+def test_memory_limit__obeys_the_machine_and_the_limit_of_the_process(backend: str) -> None:
+    found = loaded(backend)
+    assert 2**28 < found["free"] <= found["machine"]
+    assert 400 * 2**20 <= found["limited"] <= 500 * 2**20
+
+
+@linux_only
+@installed
+@pytest.mark.slow
+def test_peak_memory__grows_by_what_is_held(backend: str) -> None:
+    assert 150 * 2**20 < loaded(backend)["grown"] < 300 * 2**20
+
+
+@linux_only
+@installed
+@pytest.mark.slow
+def test_is_out_of_memory__tells_real_errors_apart(backend: str) -> None:
+    found = loaded(backend)
+    assert found["numpy"][2]
+    assert found["large"][2], found["large"]
+    assert found["wrong"] is not None
+    assert not found["wrong"][2]
+
+
+def test_is_out_of_memory__sees_the_cause() -> None:
+    from diptych.backend import is_out_of_memory
+
+    wrapped = RuntimeError("the training failed")
+    wrapped.__cause__ = MemoryError()
+    assert is_out_of_memory(wrapped)
+    assert not is_out_of_memory(RuntimeError("the training failed"))

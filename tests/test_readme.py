@@ -37,8 +37,9 @@ def test_readme__commands_are_understood(line: str) -> None:
 
 
 def test_readme__flags_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parse(["train", "--help"])
+    for command in ("train", "resume", "evaluate"):
+        with pytest.raises(SystemExit):
+            parse([command, "--help"])
     known = set(re.findall(r"--[a-z][a-z0-9-]+", capsys.readouterr().out))
     named = set(re.findall(r"`(--[a-z0-9-]+)", README))
     assert named

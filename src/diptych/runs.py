@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -46,8 +47,11 @@ def creating_run(runs: Path, name: str) -> Iterator[RunDir]:
         aside.root.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(f"run {run.root} cannot be made: {error.strerror}. Choose a folder with --runs.") from error
-    yield aside
-    aside.root.replace(run.root)
+    try:
+        yield aside
+        aside.root.replace(run.root)
+    finally:
+        shutil.rmtree(aside.root, ignore_errors=True)
 
 
 def is_run(folder: Path) -> bool:

@@ -85,7 +85,7 @@ def of_three(tmp_path_factory: pytest.TempPathFactory) -> Handmade:
         rows[-1]["sha256"] = sha256(file.read_bytes())
         pixels.append(image)
     rows.append({**rows[0], "target": 1, "path": "10 birch/gone.png", "split": "train"})
-    model = ModelConfig(weights="none", width=0.0625, dense_units=16)
+    model = ModelConfig(weights="none", branches="convnet", width=0.125, dense_units=16)
     data = DataConfig(data=root / "data", image_size=32, cache=root / "cache")
     run = RunDir(root / "runs" / "handmade")
     write_text(run.config, to_toml(Config(data=data, model=model)))

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,7 +91,7 @@ def test_predict__of_three_classes_and_an_unreadable_file(of_three, tmp_path):
     bad.touch()
     files = [of_three.data / "ash" / "0.png", bad, of_three.data / "2 cedar" / "11.png"]
     table, place = predict(of_three.run, files, tmp_path / "out.csv")
-    expected = np.array(of_three.network(of_three.pixels[[0, 11]]))
+    expected = keras.ops.convert_to_numpy(of_three.network(of_three.pixels[[0, 11]]))
     columns = ["probability_ash", "probability_10 birch", "probability_2 cedar"]
     np.testing.assert_allclose(table[columns].iloc[[0, 2]], expected, rtol=0, atol=1e-5)
     names = np.array(["ash", "10 birch", "2 cedar"])[expected.argmax(axis=1)]

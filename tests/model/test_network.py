@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 import pytest
-from contract import check_every_weight_learns, check_save_and_load, randomise
+from contract import check_every_weight_learns, check_save_and_load, randomise, to_numpy
 
 from diptych.config import ModelConfig
 from diptych.model.network import build_network, describe_parts, multiply_adds, summarise
@@ -32,7 +32,7 @@ def pixels(height: int, width: int, count: int = 2) -> np.ndarray:
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 64), (97, 100), (224, 65)])
 def test_network__takes_any_size_and_gives_probabilities(network, height, width):
-    probabilities = np.array(network(pixels(height, width)))
+    probabilities = to_numpy(network(pixels(height, width)))
     assert probabilities.dtype == np.float32
     assert probabilities.shape == (2, 1)
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
@@ -51,7 +51,7 @@ def test_network__of_two_classes_ends_in_a_sigmoid(network):
 
 
 def test_network__of_three_classes_gives_probabilities_that_add_up_to_one(of_three):
-    probabilities = np.array(of_three(pixels(64, 64, 5)))
+    probabilities = to_numpy(of_three(pixels(64, 64, 5)))
     assert probabilities.dtype == np.float32
     assert probabilities.shape == (5, 3)
     assert probabilities.min() >= 0
@@ -72,14 +72,90 @@ def test_network__of_three_classes_learns_in_its_last_layer():
     check_every_weight_learns(fresh, pixels(32, 32, 8), labels, "categorical_crossentropy")
 
 
-def test_network__in_half_precision_gives_probabilities_in_float32():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        built = build_network(ModelConfig(width=0.0625, dense_units=16), classes=4)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    assert built.output.dtype == "float32"
-    assert built.get_layer("dense").compute_dtype == "bfloat16"
+@pytest.fixture(scope="module")
+def halved(network, tiny) -> keras.Model:
+    """The network computed in bfloat16, with the same weights."""
+    built = build_network(tiny, precision="bfloat16")
+    built.set_weights(network.get_weights())
+    return built
+
+
+def test_network__in_bfloat16_computes_its_branches_in_it(halved):
+    computing = (keras.layers.Conv2D, keras.layers.BatchNormalization, keras.layers.Dense)
+    of_branches = [layer for name in BRANCHES for layer in all_layers(halved.get_layer(name)) if isinstance(layer, computing)]
+    assert len(of_branches) > 100
+    assert {layer.compute_dtype for layer in of_branches} == {"bfloat16"}
+    assert halved.get_layer("dense").compute_dtype == "bfloat16"
+
+
+def test_network__in_bfloat16_keeps_weights_pixels_gates_and_probabilities_in_float32(halved):
+    assert {weight.dtype for weight in halved.weights} == {"float32"}
+    in_float = ["zero_to_one", *(f"{branch}_{kind}_gate" for branch in BRANCHES for kind in ("channel", "spatial"))]
+    assert {halved.get_layer(name).output.dtype for name in in_float} == {"float32"}
+    assert {
+        halved.get_layer(f"{branch}_{kind}_excite").compute_dtype for branch in BRANCHES for kind in ("channel", "spatial")
+    } == {"float32"}
+    # What goes into the ResNet50 branch: pixels less their mean, of which bfloat16 would round the 0 to 255.
+    assert halved.get_layer("resnet50").input.dtype == "float32"
+    assert to_numpy(halved(pixels(64, 64))).dtype == np.float32
+
+
+def test_network__in_bfloat16_gives_nearly_the_answers_of_float32(images, tiny):
+    """Fresh weights, for 53 layers of random ones would magnify any rounding; the last layer makes answers of them apart."""
+    exact, rounded = build_network(tiny), build_network(tiny, precision="bfloat16")
+    exact(images, training=True)
+    last = exact.get_layer("probability").kernel
+    last.assign(to_numpy(last) * 10)
+    rounded.set_weights(exact.get_weights())
+    expected, received = to_numpy(exact(images)), to_numpy(rounded(images))
+    assert np.ptp(expected) > 0.2
+    np.testing.assert_allclose(received, expected, rtol=0, atol=0.03)
+    assert not np.array_equal(received, expected)
+
+
+@pytest.mark.parametrize("attention", ["published", "none"])
+def test_network__in_bfloat16_of_another_attention(attention):
+    built = build_network(ModelConfig(branches="convnet", width=0.125, dense_units=16, attention=attention), precision="bfloat16")
+    gates = [layer.output.dtype for layer in built.layers if layer.name.endswith("_gate")]
+    assert gates == ["float32"] * (2 if attention == "published" else 0)
+    assert np.isfinite(to_numpy(built(pixels(32, 32)))).all()
+
+
+def test_network__leaves_the_precision_of_other_networks_alone(halved):
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.fixture(scope="module", params=BRANCHES)
+def alone(request: pytest.FixtureRequest) -> tuple[str, keras.Model]:
+    """A network of one branch, by the branch's name."""
+    settings = ModelConfig(width=0.0625 if request.param == "resnet50" else 0.125, dense_units=16, branches=request.param)
+    return request.param, build_network(settings)
+
+
+def test_network__of_one_branch_has_no_other(alone):
+    branch, built = alone
+    inner = [layer.name for layer in built.layers if isinstance(layer, keras.Model)]
+    assert inner == [branch]
+    assert {name.split("_")[0] for name in (layer.name for layer in built.layers) if name.endswith("_gate")} == {branch}
+    assert to_numpy(built(pixels(33, 64))).shape == (2, 1)
+
+
+def test_network__of_one_branch_learns_through_it(alone):
+    branch, built = alone
+    before = {weight.path: to_numpy(weight) for weight in built.get_layer(branch).trainable_weights}
+    built.compile(keras.optimizers.Adam(1e-2), "binary_crossentropy", run_eagerly=True)
+    for _ in range(2):
+        built.train_on_batch(pixels(64, 64, 8), np.arange(8)[:, None] % 2)
+    assert not all(np.array_equal(before[weight.path], to_numpy(weight)) for weight in built.get_layer(branch).trainable_weights)
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_summarise__of_one_branch_adds_up(branch):
+    settings = ModelConfig(width=0.0625, dense_units=16, branches=branch)
+    parts = summarise(settings, 64)
+    assert {part.branch for part in parts} == {branch, "head"}
+    assert "join" not in {part.part for part in parts}
+    assert sum(part.parameters for part in parts) == build_network(settings).count_params()
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 64), (97, 100), (224, 65)])
@@ -103,11 +179,11 @@ def test_network__input_is_uint8(network):
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_network__each_branch_decides(network, branch):
     images = pixels(64, 64)
-    before = np.array(network(images))
+    before = to_numpy(network(images))
     weights = network.get_layer(branch).get_weights()
     network.get_layer(branch).set_weights([weight + 0.05 for weight in weights])
     try:
-        assert not np.allclose(np.array(network(images)), before, rtol=1e-6, atol=1e-9)
+        assert not np.allclose(to_numpy(network(images)), before, rtol=1e-6, atol=1e-9)
     finally:
         network.get_layer(branch).set_weights(weights)
 

@@ -11,7 +11,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from contract import randomise
+from contract import randomise, to_numpy
 
 from diptych.config import ModelConfig
 from diptych.errors import CheckpointError
@@ -83,16 +83,16 @@ def write_official(path: Path, network: keras.Model) -> None:
             names = [f"{layer.name}/{weight.name}:0" for weight in layer.weights]
             group.attrs["weight_names"] = [name.encode() for name in names]
             for name, weight in zip(names, layer.weights, strict=True):
-                group[name] = np.array(weight)
+                group[name] = to_numpy(weight)
 
 
 def expected_features(published: keras.Model, images: np.ndarray) -> np.ndarray:
-    return np.array(published(keras.applications.resnet.preprocess_input(images.astype(np.float32))))
+    return to_numpy(published(keras.applications.resnet.preprocess_input(images.astype(np.float32))))
 
 
 def assert_close(received: object, expected: np.ndarray) -> None:
     assert expected.std() > 0
-    np.testing.assert_allclose(np.array(received), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(to_numpy(received), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 def test_branch__equals_keras_resnet50_with_its_own_preprocessing(published, features, images):
@@ -125,7 +125,7 @@ def test_caffe_pixels__equal_preprocess_input_and_leave_their_input_alone():
     pixels = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3), dtype=np.uint8)
     unit = pixels.astype(np.float32) / np.float32(255)
     before = unit.copy()
-    received = np.array(resnet.caffe_pixels(keras.ops.convert_to_tensor(unit)))
+    received = to_numpy(resnet.caffe_pixels(keras.ops.convert_to_tensor(unit)))
     expected = keras.applications.resnet.preprocess_input(pixels.astype(np.float32))
     np.testing.assert_allclose(received, expected, rtol=0, atol=1e-4)
     np.testing.assert_array_equal(unit, before)

@@ -1,37 +1,8 @@
-"""Which epoch is kept as the best, and how time spans are said."""
+"""How epochs and time spans are said."""
 
-from pathlib import Path
-
-import keras
-import numpy as np
 import pytest
 
-from diptych.config import ModelConfig
-from diptych.model.network import build_network
-from diptych.storage import RunDir
-from diptych.training.callbacks import Checkpoints, in_words
-from diptych.training.checkpoint import load_checkpoint
-from diptych.training.fit import compile_network
-
-# (validation accuracy, validation loss) of four epochs.
-EPOCHS = [(0.6, 0.5), (0.8, 0.7), (0.8, 0.6), (0.7, 0.4)]
-
-
-@pytest.mark.parametrize(("best_by", "best"), [("accuracy", 3), ("loss", 4)])
-def test_checkpoints__keep_the_best_and_the_last_epoch(network, tiny: ModelConfig, tmp_path: Path, best_by, best):
-    changing = build_network(tiny)
-    compile_network(changing, keras.optimizers.Adam())
-    callback = Checkpoints(RunDir(tmp_path), best_by, ("cat", "dog"))
-    callback.set_model(changing)
-    bias = changing.get_layer("probability").bias
-    for number, (accuracy, loss) in enumerate(EPOCHS):
-        bias.assign([float(number + 1)])
-        callback.on_epoch_end(number, {"val_accuracy": accuracy, "val_loss": loss})
-    facts = load_checkpoint(RunDir(tmp_path).best, changing)
-    assert (facts["epoch"], float(np.array(bias)[0])) == (best, best)
-    assert facts["class_names"] == ["cat", "dog"]
-    facts = load_checkpoint(RunDir(tmp_path).last, changing)
-    assert (facts["epoch"], facts["best_epoch"], float(np.array(bias)[0])) == (4, best, 4)
+from diptych.training.callbacks import describe_epoch, in_words
 
 
 @pytest.mark.parametrize(
@@ -39,3 +10,14 @@ def test_checkpoints__keep_the_best_and_the_last_epoch(network, tiny: ModelConfi
 )
 def test_in_words__says_time_spans(seconds: float, words: str):
     assert in_words(seconds) == words
+
+
+def test_describe_epoch__leaves_the_building_of_the_graph_out_of_the_time_left():
+    row = {"epoch": 2, "loss": 0.5, "accuracy": 0.75, "val_loss": 0.25, "val_accuracy": 1.0, "learning_rate": 1e-4}
+    row |= {"seconds": 40.0, "images_per_second": 12.34}
+    line = describe_epoch(row, 10, 30.0, best=True)
+    assert line.startswith("epoch  2/10 ")
+    assert "accuracy 75.0%" in line
+    assert "accuracy 100.0% (best)" in line
+    assert line.endswith("12.3 images/s   80 s left")
+    assert "(best)" not in describe_epoch(row, 10, 30.0, best=False)

@@ -103,15 +103,27 @@ def test_checkpoint__is_safetensors_with_json_in_its_header(network, checkpoint)
     assert sum(array.size for array in arrays.values()) == sum(int(np.prod(v.shape)) for v in network.variables)
 
 
-def test_checkpoint__with_the_optimizer_holds_its_moments_too(network, blank, tmp_path):
-    optimizer = keras.optimizers.Adam()
-    optimizer.build(network.trainable_variables)
-    path = tmp_path / "last.safetensors"
-    save_checkpoint(path, network, {"epoch": 1}, optimizer)
-    with safetensors.safe_open(path, framework="numpy") as file:
-        moments = [name for name in file.keys() if name.startswith("optimizer/")]  # noqa: SIM118
-    assert len(moments) == len(optimizer.variables)
-    load_checkpoint(path, blank)
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.999])
+def test_checkpoint__one_changed_bit_is_seen(checkpoint, blank, tmp_path, place):
+    content = bytearray(checkpoint.read_bytes())
+    header = 8 + int.from_bytes(content[:8], "little")
+    content[header + int(place * (len(content) - header))] ^= 1
+    changed = tmp_path / "changed.safetensors"
+    changed.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"damaged.*1 arrays have changed on the disk"):
+        load_checkpoint(changed, blank)
+
+
+def test_checkpoint__of_the_first_version_without_checksums_is_still_read(network, blank, tmp_path):
+    """The file as version 0.1 wrote it: the same names, and no more in its header than format, epoch and classes."""
+    arrays = {
+        f"model/{number:04d}/{variable.path}": np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+        for number, variable in enumerate(network.variables)
+    }
+    facts = {"format_version": 1, "epoch": 4, "class_names": ["0", "1"], "val_accuracy": 0.5}
+    path = tmp_path / "old.safetensors"
+    safetensors.numpy.save_file(arrays, path, {"diptych": json.dumps(facts)})
+    assert load_checkpoint(path, blank)["epoch"] == 4
     assert same_weights(network, blank)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from diptych.config import Config, ModelConfig, TrainingConfig
 from diptych.data.manifest import Manifest
 from diptych.presets import augmentation, to_toml
-from diptych.storage import RunDir, create_run, write_classes, write_text
+from diptych.storage import RunDir, write_classes, write_text
 from diptych.training.batches import OrderedBatches
 from diptych.training.checkpoint import load_checkpoint, load_run_network
 from diptych.training.fit import fit, keep_best, start_network
@@ -72,7 +72,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     images = make_colours(targets)
     network, _ = start_network(config, root, CLASS_NAMES)
     before = np.array(network(images[:count], training=True))
-    run = create_run(root, "colours")
+    run = RunDir(root / "colours")
     write_text(run.config, to_toml(config))
     write_classes(run, CLASS_NAMES)
     splits = ["train"] * count + ["validation"] * len(VALIDATION_TARGETS)
@@ -133,7 +133,7 @@ def test_freeze_resnet50__leaves_its_weights_and_statistics_alone(tiny: ModelCon
     network, _ = start_network(config, tmp_path)
     before = {variable.path: np.array(variable) for variable in network.variables}
     resnet = {variable.path for variable in network.get_layer("resnet50").variables}
-    fit(network, create_run(tmp_path, "frozen"), config, manifest, images)
+    fit(network, RunDir(tmp_path / "frozen"), config, manifest, images)
     changed = {variable.path for variable in network.variables if not np.array_equal(before[variable.path], np.array(variable))}
     assert len(resnet) > 300
     assert not changed & resnet

@@ -9,7 +9,8 @@ import pytest
 import running
 
 from diptych.errors import CheckpointError
-from diptych.storage import RunDir, find_run
+from diptych.runs import find_run
+from diptych.storage import RunDir
 
 pytestmark = pytest.mark.slow
 FOLDS = 2

@@ -34,7 +34,8 @@ def averaged(
     kept = [read(variable) for variable in network.variables]
     try:
         for variable, average in pairs:
-            variable.assign(average)
+            # A copy: on JAX the two would share one buffer, which `evaluate` gives away.
+            variable.assign(read(average))
         if batches is not None:
             recompute_statistics(network, islice(batches, count))
         yield

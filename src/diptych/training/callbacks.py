@@ -78,6 +78,8 @@ class Watch(keras.callbacks.Callback):
 
     def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.stop.received is not None:
+            # On JAX, to ask for it gives the network its variables back, which `evaluate` has taken out.
+            _ = self.model
             raise Stopped(self.stop.exit_code)
 
     @property

@@ -1,7 +1,7 @@
 """What a training will cost: memory by walking the layers of the network, time from a few steps that were measured."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -10,8 +10,10 @@ from diptych.training.recipes import Stage
 
 # A pass without gradients, over the validation images, takes about this share of a training step on the same images.
 VALIDATION_SHARE = 1 / 3
-# Work of the backend beside the network's own arrays: convolutions' scratch space, copies in another layout, fragments.
-OVERHEAD = 1.15
+# What a backend's peak grows by for each byte that the layers put out, on a processor (docs/experiments.md): where a gradient
+# flows back, and where none does. The first has scratch space of the convolutions and gradients on their way in it, and on
+# PyTorch copies in another layout; the second is not 0 on PyTorch, since Keras holds every output until the end of the pass.
+OVERHEAD = {"tensorflow": (1.5, 0.2), "jax": (1.45, 0.2), "torch": (2.4, 1.1)}
 FLOAT32 = 4
 
 
@@ -29,10 +31,12 @@ def memory_needed(network: keras.Model, image_size: int, batch_size: int, *, mom
         Bytes: weights, gradients, the optimizer's moments, and what the layers keep for the backward pass. Measured peaks
         are within 0.6 to 1.5 times that (docs/experiments.md).
     """
-    trainable = sum(math.prod(variable.shape) for variable in network.trainable_variables)
-    frozen = sum(math.prod(variable.shape) for variable in network.non_trainable_variables)
+    trainable: int = sum(math.prod(variable.shape) for variable in network.trainable_variables)
+    frozen: int = sum(math.prod(variable.shape) for variable in network.non_trainable_variables)
     weights = FLOAT32 * (trainable * (2 + moments) + frozen)
-    return round(weights + OVERHEAD * batch_size * kept_for_backward(network, image_size))
+    learning, resting = OVERHEAD[keras.backend.backend()]
+    kept, passed = layer_outputs(network, image_size)
+    return round(weights + batch_size * (learning * kept + resting * passed))
 
 
 def batch_that_fits(network: keras.Model, image_size: int, batch_size: int, limit: int, *, moments: int = 2) -> int:
@@ -106,42 +110,47 @@ def round_time(seconds: float) -> str:
     return f"{tens // 6} h {tens % 6 * 10} min" if tens % 6 else f"{tens // 6} h"
 
 
-def kept_for_backward(network: keras.Model, image_size: int) -> int:
-    """Add up the outputs that the backward pass will need again, in bytes for one image.
+def layer_outputs(network: keras.Model, image_size: int) -> tuple[int, int]:
+    """Add up what the layers put out, in bytes for one image.
 
-    Of a layer through which no gradient flows nothing is kept. The network takes images of any size, so that the shapes are
-    worked out here, layer by layer.
+    The network takes images of any size, so that the shapes are worked out here, layer by layer.
+
+    Returns:
+        The outputs through which a gradient flows, which are kept for the backward pass; and all others.
     """
-    pixels = Flow((image_size, image_size, 3), learns=False)
-    return walk(network, pixels)[1]
+    flows = list(walk(network, Flow((image_size, image_size, 3), 0, learns=False)))
+    kept = sum(flow.size for flow in flows if flow.learns)
+    return kept, sum(flow.size for flow in flows) - kept
 
 
 @dataclass(frozen=True)
 class Flow:
-    """What flows between two layers: its shape for one image, and whether a gradient flows back there."""
+    """What flows between two layers: its shape for one image, its bytes, and whether a gradient flows back there."""
 
     shape: tuple[int, ...]
+    size: int
     learns: bool
 
 
-def walk(network: keras.Model, pixels: Flow) -> tuple[Flow, int]:
-    """Follow one image through a network, and the networks within it; return what comes out, and the bytes kept."""
-    flows, kept, after = {id(network.input): pixels}, 0, pixels
+def walk(network: keras.Model, pixels: Flow) -> Iterator[Flow]:
+    """Follow one image through a network, and the networks within it, and yield what each layer puts out, to the last one."""
+    flows = {id(network.input): pixels}
     for operation in network.operations:
         if isinstance(operation, keras.layers.InputLayer):
             continue
         # Of a network within a network, the public `input` and `output` are its own, not those of its place here.
         node = operation._inbound_nodes[0]
         before = [flows[id(tensor)] for tensor in node.input_tensors]
-        if isinstance(operation, keras.Model):
-            after, inside = walk(operation, before[0])
-            kept += inside
-        else:
-            learns = any(flow.learns for flow in before) or bool(getattr(operation, "trainable_weights", ()))
-            after = Flow(shape_after(operation, before), learns)
-            kept += bytes_kept(operation, after)
+        for after in walk(operation, before[0]) if isinstance(operation, keras.Model) else [flow_after(operation, before)]:
+            yield after
         flows |= {id(tensor): after for tensor in node.output_tensors}
-    return after, kept
+
+
+def flow_after(operation: keras.Operation, before: list[Flow]) -> Flow:
+    shape = shape_after(operation, before)
+    width = 2 if "16" in getattr(operation, "compute_dtype", "float32") else FLOAT32
+    learns = any(flow.learns for flow in before) or bool(getattr(operation, "trainable_weights", ()))
+    return Flow(shape, width * math.prod(shape), learns)
 
 
 def shape_after(operation: keras.Operation, before: list[Flow]) -> tuple[int, ...]:
@@ -152,10 +161,3 @@ def shape_after(operation: keras.Operation, before: list[Flow]) -> tuple[int, ..
     # What is no layer works on each pixel by itself, and may leave other channels.
     known = keras.tree.flatten(operation.output)[0].shape[1:]
     return tuple(old if new is None else new for old, new in zip(before[0].shape, known, strict=True))
-
-
-def bytes_kept(operation: keras.Operation, after: Flow) -> int:
-    if not after.learns or isinstance(operation, keras.layers.Dense):
-        return 0
-    width = 2 if "16" in getattr(operation, "compute_dtype", "float32") else 4
-    return width * math.prod(after.shape)

@@ -42,7 +42,7 @@ HISTORY_COLUMNS = (
 )  # fmt: skip
 REHEARSED_STEPS = 3
 # Training images that batch normalisation is measured on anew, under averaged weights.
-STATISTICS_IMAGES = 1024
+STATISTICS_IMAGES = 512
 
 
 def compile_network(network: keras.Model, optimizer: keras.Optimizer, loss: str = "cross-entropy") -> None:

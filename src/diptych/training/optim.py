@@ -149,7 +149,9 @@ def freeze_layers(
         head_only: let the pretrained branch rest: ResNet50, or the only branch.
         train_images: number of training images, for freeze_batch_norm "small".
     """
-    network.trainable = True
+    # Each by itself: on TensorFlow, Keras passes over a model that is True already, whatever its layers are.
+    for layer in network._flatten_layers():
+        layer.trainable = True
     branches = {layer.name: layer for layer in network.layers if isinstance(layer, keras.Model)}
     branch = branches.get(resnet.NAME)
     if head_only:

@@ -54,6 +54,10 @@ def train(config: Config, runs: Path = Path("runs"), name: str = "", choices: Ma
         Stopped: Ctrl-C or SIGTERM; the state was saved.
     """
     compute, reasons = choose_compute(config.compute)
+    if compute.backend == "tensorflow" and compute.devices == "all" and config.training.accumulate > 1:
+        raise ConfigError(
+            "--accumulate does not go with --devices all on TensorFlow; leave one of the two out, or use --backend jax."
+        )
     config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
     possible = choices_of(config, choices, runs)
     going_on = bool(name) and find_named(RunDir(runs / name), list(possible.values()))

@@ -110,7 +110,7 @@ def choose_images(config: Config, folder: Path) -> Path:
     wanted = min(BATCH_SIZE, config.training.batch_size)
     train, others = -(-STEPS * wanted // len(classes)), -(-wanted // len(classes))
     folder.mkdir(parents=True)
-    rows = []
+    rows: list[dict[str, object]] = []
     for target in classes:
         found = manifest.table.loc[manifest.table["target"] == target, "path"].iloc[: train + 2 * others]
         parts = ["validation", "test", "train"] + ["validation", "test"] * (others - 1) + ["train"] * len(found)

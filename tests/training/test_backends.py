@@ -1,0 +1,179 @@
+"""Three backends, one code: a checkpoint of one loads on the others; and a training takes all devices of the machine."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from making import REPOSITORY
+from running import environment, make_colours, read_history
+
+from diptych.storage import RunDir
+
+pytestmark = pytest.mark.slow
+
+BACKENDS = ("tensorflow", "jax", "torch")
+INSTALLED = tuple(name for name in BACKENDS if importlib.util.find_spec(name) is not None)
+TIMEOUT = 900
+
+# Written on each backend: a network of its own random weights, and what it makes of some images. Then each backend waits for
+# the others' and loads them.
+EXCHANGE = """
+import sys, time
+from pathlib import Path
+from diptych.backend import load_backend
+name, folder, others = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+load_backend(name)
+import numpy as np
+from contract import randomise, to_numpy
+from diptych.config import ModelConfig
+from diptych.model.network import build_network
+from diptych.training.checkpoint import load_checkpoint, save_checkpoint
+images = np.random.default_rng(1).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+network = build_network(ModelConfig(weights="none", width=0.0625, dense_units=16, batch_norm_momentum=0.0), classes=3)
+randomise(network, seed=sum(map(ord, name)))
+# Of such weights the classes would be all but certain, and certain answers are alike everywhere.
+kernel = network.get_layer("probability").kernel
+kernel.assign(0.1 * to_numpy(kernel))
+network(images, training=True)
+np.save(folder / f"{name}.npy", to_numpy(network(images)))
+save_checkpoint(folder / f"{name}.safetensors", network, {"epoch": 1, "class_names": ["a", "b", "c"]})
+for other in others:
+    path = folder / f"{other}.safetensors"
+    while not path.is_file():
+        time.sleep(0.1)
+    load_checkpoint(path, network)
+    np.save(folder / f"{other}-on-{name}.npy", to_numpy(network(images)))
+"""
+
+
+def start_python(code: str, *arguments: object, **changes: str) -> subprocess.Popen[str]:
+    """Start `python -c CODE ARGUMENTS` in a process that finds this checkout and the tests' builders."""
+    found = environment(PYTHONPATH=f"{REPOSITORY / 'src'}:{REPOSITORY / 'tests'}", **changes)
+    found.pop("KERAS_BACKEND", None)
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, env=found, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(child: subprocess.Popen[str]) -> str:
+    """Wait for a process that must end well; return what it wrote."""
+    try:
+        output, errors = child.communicate(timeout=TIMEOUT)
+    finally:
+        child.kill()
+    assert child.returncode == 0, output + errors
+    return output
+
+
+@cache
+def exchanged_once(base: Path) -> Path:
+    """A folder with the predictions of each installed backend's network on each of them."""
+    folder = base / "exchanged"
+    folder.mkdir()
+    children = [start_python(EXCHANGE, name, folder, *(other for other in INSTALLED if other != name)) for name in INSTALLED]
+    try:
+        for child in children:
+            finish(child)
+    finally:
+        for child in children:
+            child.kill()
+    return folder
+
+
+@pytest.mark.parametrize("reader", BACKENDS)
+@pytest.mark.parametrize("writer", BACKENDS)
+def test_checkpoint__of_one_backend_predicts_the_same_on_another(writer: str, reader: str, tmp_path_factory) -> None:
+    for name in (writer, reader):
+        if name not in INSTALLED:
+            pytest.skip(f"{name} is not installed; make check installs all three")
+    if writer == reader:
+        pytest.skip("tests/training/test_checkpoint.py does it")
+    folder = exchanged_once(tmp_path_factory.getbasetemp())
+    expected, received = np.load(folder / f"{writer}.npy"), np.load(folder / f"{writer}-on-{reader}.npy")
+    assert np.ptp(expected, axis=0).min() > 0.01
+    np.testing.assert_allclose(received, expected, rtol=0, atol=1e-5)
+
+
+# One branch, to be quick; no dropout, for TensorFlow draws it in each device anew.
+SETTINGS = (
+    *("--weights", "none", "--branches", "convnet", "--width", "0.125", "--dense-units", "16", "--dropout", "0"),
+    *("--image-size", "32", "--batch-size", "8", "--learning-rate", "3e-3", "--batch-norm-momentum", "0.9"),
+    *("--optimizer", "adamw", "--ema", "0.8", "--epochs", "4", "--name", "run"),
+)
+TRAIN = """
+import json, sys
+backend, count, *arguments = sys.argv[1:]
+if backend == "tensorflow" and int(count) > 1:
+    import tensorflow
+    processor = tensorflow.config.list_physical_devices("CPU")[0]
+    parts = [tensorflow.config.LogicalDeviceConfiguration() for _ in range(int(count))]
+    tensorflow.config.set_logical_device_configuration(processor, parts)
+from diptych.cli import main
+sys.exit(main(["train", "--backend", backend, *arguments]))
+"""
+
+
+@cache
+def trained_on(base: Path, backend: str, count: int) -> tuple[RunDir, str]:
+    """A whole training on so many virtual devices of the processor, and what it said."""
+    if backend not in INSTALLED:
+        pytest.skip(f"{backend} is not installed; make check installs all three")
+    folder = base / f"devices-{backend}-{count}"
+    data = make_colours(folder / "images")
+    devices = "all" if count > 1 else "one"
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"} if backend == "jax" else {}
+    arguments = ("--data", data, "--runs", folder / "runs", "--devices", devices, *SETTINGS)
+    said = finish(start_python(TRAIN, backend, count, *arguments, **flags))
+    return RunDir(folder / "runs" / "run"), said
+
+
+several = pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+
+
+@several
+def test_devices_all__trains_on_each_of_them_and_learns(backend: str, tmp_path_factory) -> None:
+    run, said = trained_on(tmp_path_factory.getbasetemp(), backend, 2)
+    assert f"{backend} on cpu:0, cpu:1" in json.loads(run.environment.read_text())["device"]
+    history = read_history(run)
+    assert len(history) == 4
+    assert history["loss"].iloc[-1] < 0.8 * history["loss"].iloc[0]
+    assert history["val_accuracy"].max() > 0.9, said
+
+
+@several
+def test_devices_all__takes_the_same_images_as_one_device(backend: str, tmp_path_factory) -> None:
+    """On JAX the whole batch is normalised together, as on one device; on TensorFlow each device normalises its own part."""
+    base = tmp_path_factory.getbasetemp()
+    one, two = (read_history(trained_on(base, backend, count)[0]) for count in (1, 2))
+    assert isinstance(one, pd.DataFrame)
+    columns = ["loss", "val_loss", "learning_rate"]
+    np.testing.assert_allclose(two[columns], one[columns], rtol=0, atol=1e-3 if backend == "jax" else 0.25)
+
+
+LOAD = """
+import sys
+from pathlib import Path
+from diptych.backend import load_backend
+load_backend(sys.argv[1])
+import numpy as np
+from contract import to_numpy
+from diptych.storage import RunDir
+from diptych.training.checkpoint import load_run_network
+network, _, _ = load_run_network(RunDir(Path(sys.argv[2])))
+red, blue = np.full((2, 32, 32, 3), 50, np.uint8)
+red[..., 0] += 120
+blue[..., 2] += 120
+print(*to_numpy(network(np.stack([red, blue]))).ravel())
+"""
+
+
+@several
+def test_devices_all__writes_a_checkpoint_that_loads_on_one_device(backend: str, tmp_path_factory) -> None:
+    run, _ = trained_on(tmp_path_factory.getbasetemp(), backend, 2)
+    red, blue = map(float, finish(start_python(LOAD, backend, run.root)).split())
+    assert red < 0.5 < blue

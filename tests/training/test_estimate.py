@@ -1,0 +1,109 @@
+"""What a training costs: memory worked out from the layers, and time from a few steps."""
+
+import math
+
+import keras
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diptych.config import ModelConfig
+from diptych.model.network import build_network
+from diptych.training.estimate import batch_that_fits, describe_estimate, layer_outputs, memory_needed, round_time
+from diptych.training.recipes import Stage
+
+SIZE = 96
+GB = 10**9
+
+
+@pytest.fixture(scope="module")
+def light() -> keras.Model:
+    return build_network(ModelConfig(weights="none", branches="convnet", width=0.125, dense_units=16))
+
+
+def outputs(network: keras.Model) -> int:
+    """Bytes of all layers' outputs for one image, float32, of a network for images of one size."""
+    inner = sum(outputs(layer) for layer in network.layers if isinstance(layer, keras.Model))
+    own = [layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer | keras.Model)]
+    return inner + sum(4 * math.prod(layer.output.shape[1:]) for layer in own)
+
+
+# Before the first weights: zero_to_one, conv1_pad, and the steps of caffe_pixels, of which those of one channel are four.
+PIXELS, PADDED = 4 * 3 * SIZE**2, 4 * 3 * (SIZE + 6) ** 2
+CAFFE = 4 * (3 + 4 + 3) * SIZE**2
+
+
+def test_layer_outputs__are_those_of_a_network_for_one_size(network: keras.Model, tiny: ModelConfig) -> None:
+    kept, passed = layer_outputs(network, SIZE)
+    assert kept + passed - CAFFE == outputs(build_network(tiny, image_size=SIZE))
+    assert passed - CAFFE == PIXELS + PADDED
+
+
+def test_layer_outputs__grow_with_the_pixels(light: keras.Model) -> None:
+    assert layer_outputs(light, 4 * SIZE)[0] == pytest.approx(16 * layer_outputs(light, SIZE)[0], rel=0.01)
+
+
+def test_layer_outputs__are_not_kept_below_what_is_frozen(tiny: ModelConfig) -> None:
+    network = build_network(tiny)
+    kept, passed = layer_outputs(network, SIZE)
+    network.get_layer("resnet50").trainable = False
+    kept_now, passed_now = layer_outputs(network, SIZE)
+    resnet = outputs(build_network(tiny, image_size=SIZE).get_layer("resnet50"))
+    assert passed_now - passed == pytest.approx(resnet - PADDED, rel=1e-3)
+    assert kept_now + passed_now == kept + passed
+
+
+def test_layer_outputs__are_smaller_in_bfloat16(tiny: ModelConfig, network: keras.Model) -> None:
+    half = build_network(tiny, precision="bfloat16")
+    assert 0.5 <= layer_outputs(half, SIZE)[0] / layer_outputs(network, SIZE)[0] < 0.8
+
+
+@pytest.mark.parametrize("moments", [2, 3])
+def test_memory_needed__without_images_is_weights_gradients_and_moments(light: keras.Model, moments: int) -> None:
+    trained = sum(variable.numpy().size for variable in light.trainable_variables)
+    frozen = sum(variable.numpy().size for variable in light.non_trainable_variables)
+    assert memory_needed(light, SIZE, 0, moments=moments) == 4 * ((2 + moments) * trained + frozen)
+
+
+@given(limit=st.integers(0, 2 * GB), batch_size=st.integers(1, 5000))
+@settings(max_examples=30)
+def test_batch_that_fits__is_the_largest_up_to_half(light: keras.Model, limit: int, batch_size: int) -> None:
+    found = batch_that_fits(light, SIZE, batch_size, limit)
+    assert 0 <= found <= batch_size // 2
+    assert found == 0 or memory_needed(light, SIZE, found) <= limit
+    assert found == batch_size // 2 or memory_needed(light, SIZE, found + 2) > limit
+
+
+def test_batch_that_fits__is_none_without_memory(light: keras.Model) -> None:
+    assert batch_that_fits(light, SIZE, 32, 1000) == 0
+
+
+def test_describe_estimate__of_one_stage() -> None:
+    said = describe_estimate(1.5, 224, [Stage(70, 224, False, 0)], 190, 30, int(5.2 * GB), int(23.4 * GB))
+    assert said == "one epoch takes about 5 min, 70 epochs about 5 h 50 min; memory about 5.2 of 23.4 GB"
+
+
+def test_describe_estimate__of_growing_images() -> None:
+    """100 steps of 0.5 s at 128 px; at 256 px four times that."""
+    stages = [Stage(2, 64, True, 0), Stage(2, 128, False, 1), Stage(1, 256, False, 1)]
+    said = describe_estimate(0.5, 128, stages, 100, 0, 2 * GB, 8 * GB)
+    assert said == "one epoch takes about 12 s to 3 min, 5 epochs about 5 min; memory about 2.0 of 8.0 GB"
+
+
+def test_describe_estimate__of_what_is_left() -> None:
+    stages = [Stage(2, 64, True, 0), Stage(3, 128, False, 1)]
+    said = describe_estimate(0.5, 128, stages, 100, 0, 2 * GB, 8 * GB, first_epoch=3)
+    assert said == "one epoch takes about 50 s, the 2 epochs left about 2 min; memory about 2.0 of 8.0 GB"
+
+
+def test_describe_estimate__of_the_last_epoch() -> None:
+    said = describe_estimate(0.01, 64, [Stage(1, 64, False, 0)], 10, 3, GB, GB)
+    assert said == "one epoch takes about 1 s; memory about 1.0 of 1.0 GB"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.01, "1 s"), (99, "99 s"), (101, "2 min"), (5900, "98 min"), (7200, "2 h"), (22200, "6 h 10 min"), (86400, "24 h")],
+)
+def test_round_time__is_as_rough_as_it_is_known(seconds: float, said: str) -> None:
+    assert round_time(seconds) == said

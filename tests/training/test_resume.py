@@ -1,0 +1,127 @@
+"""The promise: a training that is killed at any moment and goes on ends as if it had never been killed, bit for bit."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from resuming import EPOCHS, SETTINGS, End, Loaded, Reference, read_end, reference_once
+from running import posix_only
+
+from diptych.storage import RunDir
+
+pytestmark = [pytest.mark.slow, posix_only]
+
+# When the process dies: as it starts, before or after the run's folder is made; at a random time after its first snapshot,
+# in a step, in the validation or between them; as soon as an epoch's line is in the history; or with a file half written.
+MOMENTS = ("start", "random", "writing", "epoch", "random", "start", "random", "writing", "epoch", "random")
+MORE_TRIES = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Killed:
+    """A training that was killed again and again, and has come to its end all the same."""
+
+    run: RunDir
+    end: End
+    hit: list[str]
+    said: list[str]
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def half_written(run: RunDir) -> list[Path]:
+    return [*run.root.glob(".partial-*"), *run.root.glob("checkpoints/.partial-*")]
+
+
+def kill_at(moment: str, child: Loaded, run: RunDir, random: np.random.Generator, epoch_seconds: float) -> str:
+    """Kill a training at a moment of a kind; return the moment that it was, "over" where it had ended before."""
+    before = {path: stamp(path) for path in (run.last, run.history)}
+
+    def changed(path: Path) -> bool:
+        return stamp(path) not in (None, before[path])
+
+    if moment == "start":
+        time.sleep(random.uniform(0, 3))
+    elif moment == "random":
+        child.wait_for(lambda: changed(run.last))
+        time.sleep(random.uniform(0, epoch_seconds))
+    elif moment == "epoch":
+        child.wait_for(lambda: changed(run.history))
+    else:
+        leftovers = set(half_written(run))
+        child.wait_for(lambda: changed(run.last))
+        child.wait_for(lambda: set(half_written(run)) - leftovers)
+    if child.kill() != -9:
+        return "over"
+    return "between" if moment == "writing" and not half_written(run) else moment
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    return reference_once(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="module")
+def killed(reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    folder = tmp_path_factory.mktemp("killed")
+    run = RunDir(folder / "runs" / "killed")
+    random = np.random.default_rng(7)
+    train = ("train", "--data", reference.data, "--name", "killed", "--epochs", EPOCHS, *SETTINGS)
+    waiting, hit, said = list(MOMENTS), [], []
+    coming = Loaded(folder, folder / "said0.txt")
+    while waiting and len(hit) < len(MOMENTS) + MORE_TRIES:
+        child, coming = coming, Loaded(folder, folder / f"said{len(hit) + 1}.txt")
+        resumes = run.root.is_dir() and len(hit) % 2
+        child.run(*(("resume", run.root) if resumes else train))
+        hit.append(kill_at(waiting[0], child, run, random, reference.epoch_seconds))
+        said.append(child.said.read_text())
+        if hit[-1] == waiting[0]:
+            waiting.pop(0)
+        if hit[-1] == "over":
+            coming.kill()
+            raise AssertionError(f"the training was over after {hit}: {said}")
+    coming.run(*train)
+    code = coming.finish()
+    said.append(coming.said.read_text())
+    assert code == 0, said[-1]
+    return Killed(run, read_end(run), hit, said)
+
+
+def test_reference__has_everything_in_play(reference: Reference) -> None:
+    state = reference.end.state
+    losses = [row["val_loss"] for row in state["history"]]
+    rates = [row["learning_rate"] for row in state["history"]]
+    assert min(rates) < max(rates)
+    assert any(loss > min(losses[:number]) for number, loss in enumerate(losses) if number)
+    assert state["best_epoch"] > 0
+    assert {name.split("/")[0] for name in reference.end.arrays} == {"optimizer", "model", "metrics"}
+
+
+def test_kills__were_ten_and_in_mid_write(killed: Killed) -> None:
+    assert len([moment for moment in killed.hit if moment != "between"]) == 10
+    assert {"start", "random", "writing", "epoch"} <= set(killed.hit)
+    assert sum("Going on with" in said for said in killed.said) >= 5, killed.said
+
+
+def test_killed__nothing_half_written_is_left(killed: Killed) -> None:
+    assert list(killed.run.root.rglob(".partial-*")) == []
+    assert not killed.run.last.with_name("next.safetensors").exists()
+
+
+def test_killed__history_is_the_same(reference: Reference, killed: Killed) -> None:
+    assert killed.end.history == reference.end.history
+    assert (pd.read_csv(killed.run.history)["seconds"] > 0).all()
+
+
+def test_killed__every_variable_is_the_same(reference: Reference, killed: Killed) -> None:
+    assert len(reference.end.arrays) > 100
+    assert reference.end.differences(killed.end) == []
