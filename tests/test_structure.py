@@ -16,10 +16,9 @@ data.findings data.audit data.page data.check
 data.splits data.folds data.load data.augment data.loader data.preview data.samples
 model.resnet model.convnet model.attention model.network
 training.recipes training.optim training.averaging training.batches training.checkpoint training.weights
-training.state training.signals training.snapshots training.resume training.rules training.estimate training.callbacks training.loop training.fit
-training.trainer
-training.folds training.verify training.rates training.find_lr training.space training.trials training.study
-training.tune
+training.state training.signals training.snapshots training.resume training.rules training.estimate training.callbacks
+training.loop training.fit training.trainer training.folds training.verify
+training.rates training.find_lr training.space training.trials training.study training.tune
 evaluation.metrics evaluation.views evaluation.predictions evaluation.calibration evaluation.saliency evaluation.plots
 evaluation.report evaluation.folds
 serving.artifact serving.export serving.predictor serving.app

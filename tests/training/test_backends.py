@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from making import REPOSITORY
 from running import environment, make_colours, read_history
@@ -103,7 +102,7 @@ def test_checkpoint__of_one_backend_predicts_the_same_on_another(writer: str, re
 SETTINGS = (
     *("--weights", "none", "--branches", "convnet", "--width", "0.125", "--dense-units", "16", "--dropout", "0"),
     *("--image-size", "32", "--batch-size", "8", "--learning-rate", "3e-3", "--batch-norm-momentum", "0.9"),
-    *("--optimizer", "adamw", "--ema", "0.8", "--epochs", "4", "--name", "run"),
+    *("--optimizer", "adamw", "--ema", "0.5", "--epochs", "12", "--name", "run"),
 )
 TRAIN = """
 import json, sys
@@ -140,19 +139,17 @@ def test_devices_all__trains_on_each_of_them_and_learns(backend: str, tmp_path_f
     run, said = trained_on(tmp_path_factory.getbasetemp(), backend, 2)
     assert f"{backend} on cpu:0, cpu:1" in json.loads(run.environment.read_text())["device"]
     history = read_history(run)
-    assert len(history) == 4
-    assert history["loss"].iloc[-1] < 0.8 * history["loss"].iloc[0]
-    assert history["val_accuracy"].max() > 0.9, said
+    assert len(history) == 12
+    assert history["loss"].iloc[-1] < 0.7 * history["loss"].iloc[0], said
+    assert history["val_accuracy"].max() > 0.8, said
 
 
-@several
-def test_devices_all__takes_the_same_images_as_one_device(backend: str, tmp_path_factory) -> None:
-    """On JAX the whole batch is normalised together, as on one device; on TensorFlow each device normalises its own part."""
+def test_devices_all__of_jax_gives_the_history_of_one_device(tmp_path_factory) -> None:
+    """JAX normalises the whole batch together, as one device does; on TensorFlow each device normalises its own part."""
     base = tmp_path_factory.getbasetemp()
-    one, two = (read_history(trained_on(base, backend, count)[0]) for count in (1, 2))
-    assert isinstance(one, pd.DataFrame)
+    one, two = (read_history(trained_on(base, "jax", count)[0]) for count in (1, 2))
     columns = ["loss", "val_loss", "learning_rate"]
-    np.testing.assert_allclose(two[columns], one[columns], rtol=0, atol=1e-3 if backend == "jax" else 0.25)
+    np.testing.assert_allclose(two[columns], one[columns], rtol=0, atol=1e-3)
 
 
 LOAD = """

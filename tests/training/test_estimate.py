@@ -55,7 +55,7 @@ def test_layer_outputs__are_not_kept_below_what_is_frozen(tiny: ModelConfig) -> 
 
 def test_layer_outputs__are_smaller_in_bfloat16(tiny: ModelConfig, network: keras.Model) -> None:
     half = build_network(tiny, precision="bfloat16")
-    assert 0.5 <= layer_outputs(half, SIZE)[0] / layer_outputs(network, SIZE)[0] < 0.8
+    assert 0.5 <= layer_outputs(half, SIZE)[0] / layer_outputs(network, SIZE)[0] < 0.95
 
 
 @pytest.mark.parametrize("moments", [2, 3])
@@ -67,11 +67,12 @@ def test_memory_needed__without_images_is_weights_gradients_and_moments(light: k
 
 @given(limit=st.integers(0, 2 * GB), batch_size=st.integers(1, 5000))
 @settings(max_examples=30)
-def test_batch_that_fits__is_the_largest_up_to_half(light: keras.Model, limit: int, batch_size: int) -> None:
+def test_batch_that_fits__fills_seven_tenths_or_is_half(light: keras.Model, limit: int, batch_size: int) -> None:
     found = batch_that_fits(light, SIZE, batch_size, limit)
+    without = memory_needed(light, SIZE, 0)
     assert 0 <= found <= batch_size // 2
-    assert found == 0 or memory_needed(light, SIZE, found) <= limit
-    assert found == batch_size // 2 or memory_needed(light, SIZE, found + 2) > limit
+    assert found == 0 or memory_needed(light, SIZE, found) - without <= 0.7 * (limit - without)
+    assert found == batch_size // 2 or memory_needed(light, SIZE, found + 2) - without > 0.7 * (limit - without)
 
 
 def test_batch_that_fits__is_none_without_memory(light: keras.Model) -> None:

@@ -9,7 +9,7 @@ import pytest
 from making import run_python
 from numpy.typing import NDArray
 
-from diptych.config import Config, ModelConfig, TrainingConfig
+from diptych.config import Config, DataConfig, ModelConfig, TrainingConfig
 from diptych.data.manifest import Manifest
 from diptych.presets import augmentation, to_toml
 from diptych.storage import RunDir, write_classes, write_text
@@ -68,7 +68,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     count = len(TRAINING_TARGETS)
     settings = TrainingConfig(epochs=EPOCHS, batch_size=count, class_weights="balanced", learning_rate=3e-3, schedule="constant")
     model = ModelConfig(weights="none", width=0.125, dense_units=32, dropout=0.0, batch_norm_momentum=0.5)
-    config = Config(model=model, training=settings, augment=augmentation("none"))
+    config = Config(DataConfig(image_size=32), augmentation("none"), model, settings)
     images = make_colours(targets)
     network, _ = start_network(config, root, CLASS_NAMES)
     before = np.array(network(images[:count], training=True))
@@ -127,7 +127,7 @@ def test_three_classes__best_keras_predicts_the_same_without_diptych(fitted: Fit
 
 def test_freeze_resnet50__leaves_its_weights_and_statistics_alone(tiny: ModelConfig, tmp_path: Path) -> None:
     settings = TrainingConfig(epochs=1, batch_size=4, freeze_resnet50=True, loss="focal", best_by="loss")
-    config = Config(model=tiny, training=settings)
+    config = Config(DataConfig(image_size=32), model=tiny, training=settings)
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
     manifest = make_manifest(tmp_path, np.array([0, 1] * 6), ["train"] * 8 + ["validation"] * 4, ("0", "1"))
     network, _ = start_network(config, tmp_path)

@@ -18,10 +18,10 @@ pytestmark = [pytest.mark.slow, posix_only]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes, one of them of two images, one unreadable image, and a label that no folder could have."""
+    """Three classes, one of them of four images, and one unreadable image."""
     root = make_uneven(tmp_path_factory.mktemp("verify") / "images")
     (root / "2").mkdir()
-    for number in range(2):
+    for number in range(4):
         (root / "2" / f"{number}.png").write_bytes(encode(make_image(1, 100 + number)))
     (root / "0" / "000.png").write_text("not an image")
     return root

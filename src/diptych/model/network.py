@@ -1,6 +1,7 @@
 """The dual model: pixels in, probabilities out; every normalisation is inside."""
 
 import math
+import random
 from dataclasses import dataclass
 
 import keras
@@ -48,7 +49,9 @@ def connect(settings: ModelConfig, image_size: int | None, classes: int) -> kera
         refined.append(global_attention(light, settings.attention, convnet.NAME))
     joined = layers.Concatenate(name="join")(refined) if len(refined) > 1 else refined[0]
     pooled = layers.GlobalAveragePooling2D(name="pool")(joined)
-    kept = layers.Dropout(settings.dropout, name="dropout")(pooled)
+    # As Keras draws it; but without a seed of its own, the layer draws from a generator on PyTorch that no checkpoint holds.
+    seed = random.randint(1, 10**9)
+    kept = layers.Dropout(settings.dropout, seed=seed, name="dropout")(pooled)
     hidden = layers.Dense(settings.dense_units, activation="relu", name="dense")(kept)
     units, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
     probability = layers.Dense(units, activation=activation, dtype="float32", name="probability")(hidden)

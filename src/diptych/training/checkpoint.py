@@ -86,7 +86,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint. It is written at the end of the first epoch of diptych train.")
     facts, arrays = read_arrays(path, "model")
-    return Checkpoint(path, facts, tuple(facts.get("class_names", TWO_CLASSES)), arrays)
+    names = facts.get("class_names", list(TWO_CLASSES))
+    if not isinstance(names, list):
+        raise CheckpointError(f"{path} is damaged: its class_names are {names!r}, expected a list.")
+    return Checkpoint(path, facts, tuple(names), arrays)
 
 
 def read_arrays(path: Path, *owners: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

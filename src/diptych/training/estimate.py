@@ -13,7 +13,9 @@ VALIDATION_SHARE = 1 / 3
 # What a backend's peak grows by for each byte that the layers put out, on a processor (docs/experiments.md): where a gradient
 # flows back, and where none does. The first has scratch space of the convolutions and gradients on their way in it, and on
 # PyTorch copies in another layout; the second is not 0 on PyTorch, since Keras holds every output until the end of the pass.
-OVERHEAD = {"tensorflow": (1.5, 0.2), "jax": (1.45, 0.2), "torch": (2.4, 1.1)}
+OVERHEAD = {"tensorflow": (1.5, 0.2), "jax": (1.45, 0.35), "torch": (2.4, 1.1)}
+# How much of the memory the advice on a batch size fills: the estimate may be low, and memory falls into pieces.
+FILLED = 0.7
 FLOAT32 = 4
 
 
@@ -29,7 +31,7 @@ def memory_needed(network: keras.Model, image_size: int, batch_size: int, *, mom
 
     Returns:
         Bytes: weights, gradients, the optimizer's moments, and what the layers keep for the backward pass. Measured peaks
-        are within 0.6 to 1.5 times that (docs/experiments.md).
+        were 0.8 to 1.2 times that on a processor (docs/experiments.md).
     """
     trainable: int = sum(math.prod(variable.shape) for variable in network.trainable_variables)
     frozen: int = sum(math.prod(variable.shape) for variable in network.non_trainable_variables)
@@ -40,7 +42,7 @@ def memory_needed(network: keras.Model, image_size: int, batch_size: int, *, mom
 
 
 def batch_that_fits(network: keras.Model, image_size: int, batch_size: int, limit: int, *, moments: int = 2) -> int:
-    """Find the largest batch that needs no more memory than there is.
+    """Find the largest batch that should fit into the memory there is, with room to spare.
 
     Args:
         network: as `memory_needed`.
@@ -54,7 +56,7 @@ def batch_that_fits(network: keras.Model, image_size: int, batch_size: int, limi
     """
     without = memory_needed(network, image_size, 0, moments=moments)
     each = memory_needed(network, image_size, 1, moments=moments) - without
-    return max(0, min(batch_size // 2, (limit - without) // each))
+    return max(0, min(batch_size // 2, int(FILLED * (limit - without)) // each))
 
 
 def describe_estimate(
@@ -148,7 +150,10 @@ def walk(network: keras.Model, pixels: Flow) -> Iterator[Flow]:
 
 def flow_after(operation: keras.Operation, before: list[Flow]) -> Flow:
     shape = shape_after(operation, before)
-    width = 2 if "16" in getattr(operation, "compute_dtype", "float32") else FLOAT32
+    width = FLOAT32
+    if "16" in getattr(operation, "compute_dtype", "float32"):
+        # Batch normalisation computes in float32 all the same, on a copy.
+        width = 6 if isinstance(operation, keras.layers.BatchNormalization) else 2
     learns = any(flow.learns for flow in before) or bool(getattr(operation, "trainable_weights", ()))
     return Flow(shape, width * math.prod(shape), learns)
 

@@ -14,7 +14,7 @@ from diptych.data.findings import brief, to_json
 from diptych.data.load import LoadedData, load, split
 from diptych.data.manifest import SPLITS
 from diptych.environment import describe_environment
-from diptych.errors import CheckpointError, Stopped
+from diptych.errors import CheckpointError, ConfigError, Stopped
 from diptych.presets import to_toml, with_recipe
 from diptych.runs import creating_run, new_run, read_environment
 from diptych.storage import RunDir, read_classes, write_classes, write_json, write_table, write_text

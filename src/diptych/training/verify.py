@@ -113,7 +113,7 @@ def choose_images(config: Config, folder: Path) -> Path:
     rows: list[dict[str, object]] = []
     for target in classes:
         found = manifest.table.loc[manifest.table["target"] == target, "path"].iloc[: train + 2 * others]
-        parts = ["validation", "test", "train"] + ["validation", "test"] * (others - 1) + ["train"] * len(found)
+        parts = ["train", "validation", "test"] + ["validation", "test"] * (others - 1) + ["train"] * len(found)
         for path, part in zip(found, parts, strict=False):
             name = f"{len(rows):04d}{Path(path).suffix}"
             shutil.copyfile(manifest.root / path, folder / name)
