@@ -33,7 +33,7 @@ def main() -> None:
 
     from diptych.config import ModelConfig
     from diptych.model.network import build_network
-    from diptych.training.loop import compile_network
+    from diptych.training.optim import compile_network
 
     generator = np.random.default_rng(0)
     shape = (arguments.batch_size, arguments.image_size, arguments.image_size, 3)

@@ -115,7 +115,7 @@ def measure(arguments: argparse.Namespace, card: str | None) -> dict[str, Any]:
     from diptych.model.network import summarise
     from diptych.storage import RunDir
     from diptych.training.fit import fit, start_network
-    from diptych.training.loop import compile_network
+    from diptych.training.optim import compile_network
 
     size, batch, steps = arguments.image_size, arguments.batch_size, arguments.steps
     config = Config(

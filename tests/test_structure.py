@@ -15,7 +15,7 @@ data.cache data.store data.decoding data.prepare data.waves data.twins data.shor
 data.findings data.audit data.page data.check
 data.splits data.folds data.load data.augment data.loader data.preview data.samples
 model.resnet model.convnet model.attention model.network
-training.recipes training.optim training.averaging training.batches training.checkpoint training.weights
+training.recipes training.optim training.averaging training.batches training.spread training.checkpoint training.weights
 training.state training.signals training.snapshots training.resume training.rules training.estimate training.callbacks
 training.loop training.fit training.trainer training.folds training.verify
 training.rates training.find_lr training.space training.trials training.study training.tune

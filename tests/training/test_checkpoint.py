@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from contract import randomise
+from contract import randomise, to_numpy
 
 from diptych.config import Config, ModelConfig
 from diptych.errors import CheckpointError, ConfigError
@@ -67,11 +67,11 @@ def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    return np.array(model(images))
+    return to_numpy(model(images))
 
 
 def same_weights(one: keras.Model, two: keras.Model) -> bool:
-    return all(np.array_equal(np.array(a), np.array(b)) for a, b in zip(one.variables, two.variables, strict=True))
+    return all(np.array_equal(to_numpy(a), to_numpy(b)) for a, b in zip(one.variables, two.variables, strict=True))
 
 
 def write_h5(path: Path, branch: keras.Model) -> None:
@@ -82,7 +82,7 @@ def write_h5(path: Path, branch: keras.Model) -> None:
             group = file.create_group(layer.name)
             group.attrs["weight_names"] = [f"{layer.name}/{weight.name}:0".encode() for weight in layer.weights]
             for weight in layer.weights:
-                group[f"{layer.name}/{weight.name}:0"] = np.array(weight)
+                group[f"{layer.name}/{weight.name}:0"] = to_numpy(weight)
 
 
 def test_checkpoint__gives_the_same_predictions_and_facts(network, blank, checkpoint, images):
@@ -174,10 +174,10 @@ def test_load__of_a_foreign_file(blank, tmp_path, metadata):
 
 def test_load__of_another_width(checkpoint):
     wider = build_network(ModelConfig(width=0.125, dense_units=16))
-    before = [np.array(variable) for variable in wider.variables]
+    before = [to_numpy(variable) for variable in wider.variables]
     with pytest.raises(CheckpointError, match=r"another network.*width"):
         load_checkpoint(checkpoint, wider)
-    assert all(np.array_equal(old, np.array(new)) for old, new in zip(before, wider.variables, strict=True))
+    assert all(np.array_equal(old, to_numpy(new)) for old, new in zip(before, wider.variables, strict=True))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of file size")
@@ -199,11 +199,11 @@ def test_save__that_fails_leaves_the_old_file(network, blank, checkpoint):
 
 
 def test_start__none_leaves_the_weights_alone(blank, network, tiny, tmp_path):
-    before = [np.array(variable) for variable in blank.variables]
+    before = [to_numpy(variable) for variable in blank.variables]
     weights = start_weights(blank, tiny, tmp_path)
     assert not weights.pretrained
     assert weights.description.startswith("none")
-    assert all(np.array_equal(old, np.array(new)) for old, new in zip(before, blank.variables, strict=True))
+    assert all(np.array_equal(old, to_numpy(new)) for old, new in zip(before, blank.variables, strict=True))
 
 
 def test_start__imagenet_offline_is_an_error(blank, keras_home, tmp_path):
@@ -358,7 +358,7 @@ def test_keras_file__of_three_classes_has_the_same_predictions(run_of_three, of_
 )
 def test_start__with_other_classes_leaves_out_the_last_layer(run_of_three, of_three, tiny, names, place):
     network = build_network(tiny, classes=len(names))
-    last = [np.array(variable) for variable in network.get_layer("probability").variables]
+    last = [to_numpy(variable) for variable in network.get_layer("probability").variables]
     settings = dataclasses.replace(tiny, weights="first" if place == "first" else str(run_of_three.best))
     weights = start_weights(network, settings, run_of_three.root.parent, names)
     assert weights.pretrained
@@ -366,7 +366,7 @@ def test_start__with_other_classes_leaves_out_the_last_layer(run_of_three, of_th
     assert "3 classes cat, dog, fish" in weights.description
     for layer in (layer.name for layer in network.layers if layer.variables and layer.name not in ("probability", "dropout")):
         assert same_weights(network.get_layer(layer), of_three.get_layer(layer))
-    after = [np.array(variable) for variable in network.get_layer("probability").variables]
+    after = [to_numpy(variable) for variable in network.get_layer("probability").variables]
     assert all(np.array_equal(old, new) for old, new in zip(last, after, strict=True))
 
 

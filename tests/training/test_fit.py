@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from contract import to_numpy
 from making import run_python
 from numpy.typing import NDArray
 
@@ -71,7 +72,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     config = Config(DataConfig(image_size=32), augmentation("none"), model, settings)
     images = make_colours(targets)
     network, _ = start_network(config, root, CLASS_NAMES)
-    before = np.array(network(images[:count], training=True))
+    before = to_numpy(network(images[:count], training=True))
     run = RunDir(root / "colours")
     write_text(run.config, to_toml(config))
     write_classes(run, CLASS_NAMES)
@@ -131,10 +132,10 @@ def test_freeze_resnet50__leaves_its_weights_and_statistics_alone(tiny: ModelCon
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
     manifest = make_manifest(tmp_path, np.array([0, 1] * 6), ["train"] * 8 + ["validation"] * 4, ("0", "1"))
     network, _ = start_network(config, tmp_path)
-    before = {variable.path: np.array(variable) for variable in network.variables}
+    before = {variable.path: to_numpy(variable) for variable in network.variables}
     resnet = {variable.path for variable in network.get_layer("resnet50").variables}
     fit(network, RunDir(tmp_path / "frozen"), config, manifest, images)
-    changed = {variable.path for variable in network.variables if not np.array_equal(before[variable.path], np.array(variable))}
+    changed = {variable.path for variable in network.variables if not np.array_equal(before[variable.path], to_numpy(variable))}
     assert len(resnet) > 300
     assert not changed & resnet
     assert {"stem_conv/kernel", "stem_bn/moving_mean", "probability/kernel"} <= changed

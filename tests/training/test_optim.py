@@ -9,11 +9,11 @@ from small import same, small_batch, small_network, values
 
 from diptych.config import Config, TrainingConfig
 from diptych.data.loader import encode_labels
-from diptych.training.loop import compile_network
 from diptych.training.optim import (
     build_accuracy,
     build_loss,
     build_optimizer,
+    compile_network,
     freeze_layers,
     learning_rate,
     lower_learning_rate,

@@ -12,7 +12,7 @@ from running import posix_only
 
 from diptych.storage import RunDir
 
-pytestmark = [pytest.mark.slow, posix_only]
+pytestmark = [pytest.mark.slow, pytest.mark.every_backend, posix_only]
 
 # When the process dies: as it starts, before or after the run's folder is made; at a random time after its first snapshot,
 # in a step, in the validation or between them; as soon as an epoch's line is in the history; or with a file half written.

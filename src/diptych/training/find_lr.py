@@ -74,7 +74,7 @@ def step_of(
     network: "keras.Model", config: Config, data: LoadedData, pretrained: bool, lowest: float
 ) -> Callable[[float], float]:
     """Make the network ready, and return what trains it one update at a rate and returns the loss."""
-    from diptych.training import batches, loop, optim
+    from diptych.training import batches, optim
 
     settings = dataclasses.replace(config.training, learning_rate=lowest, min_learning_rate=0.0, schedule="constant")
     stages = plan_stages(settings, config.data.image_size, pretrained)
@@ -82,7 +82,7 @@ def step_of(
     images = training_images(data)
     optim.freeze_layers(network, settings, pretrained=pretrained, head_only=False, train_images=images)
     optimizer = optim.build_optimizer(settings, network, settings.epochs, pretrained)
-    loop.compile_network(network, optimizer, settings.loss)
+    optim.compile_network(network, optimizer, settings.loss)
     set_rate = rate_setter(optimizer, lowest)
     stream = batches.training_batches(data.manifest, data.store, config, size).stream()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from diptych.backend import is_out_of_memory, memory_limit, peak_memory
+from diptych.backend import is_out_of_memory, list_devices, memory_limit, peak_memory
 from diptych.config import Config
 from diptych.data.loader import Batch, Images
 from diptych.data.manifest import Manifest
@@ -21,9 +21,8 @@ from diptych.training.callbacks import ProgressBar, Watch, describe_epoch
 from diptych.training.checkpoint import save_checkpoint
 from diptych.training.estimate import batch_that_fits, describe_estimate
 from diptych.training.optim import (
-    build_accuracy,
-    build_loss,
     build_optimizer,
+    compile_network,
     freeze_layers,
     learning_rate,
     lower_learning_rate,
@@ -33,6 +32,7 @@ from diptych.training.recipes import Stage, phase_epochs, plan_stages, stage_at
 from diptych.training.rules import judge
 from diptych.training.signals import StopSignals
 from diptych.training.snapshots import Snapshot, save_snapshot
+from diptych.training.spread import NumberedBatches, agree, check_divisible, evaluate_spread
 from diptych.training.state import TrainState
 
 log = logging.getLogger(__name__)
@@ -43,19 +43,6 @@ HISTORY_COLUMNS = (
 REHEARSED_STEPS = 3
 # Training images that batch normalisation is measured on anew, under averaged weights.
 STATISTICS_IMAGES = 512
-
-
-def compile_network(network: keras.Model, optimizer: keras.Optimizer, loss: str = "cross-entropy") -> None:
-    """Compile for a loss, "cross-entropy" or "focal", that weights of images count in, and accuracy, that they do not.
-
-    Every variable is made here. With variables left to be made in the first step, TensorFlow traces the graph twice, and
-    the first step takes 36 s instead of 23 s (measured: docs/experiments.md).
-    """
-    optimizer.build(network.trainable_variables)
-    classes = max(2, network.output.shape[-1])
-    network.compile(optimizer, loss=build_loss(loss, classes), metrics=[build_accuracy(classes)])
-    # Keras makes the metrics' variables in the first step only, and a snapshot restores them before it (3.15).
-    network._compile_metrics.build(keras.KerasTensor(network.output.shape), network.output)
 
 
 class EpochLoop:
@@ -78,6 +65,8 @@ class EpochLoop:
         self.train_images = len(rows_of(manifest, "train"))
         self.steps = math.ceil(self.train_images / config.training.batch_size)
         self.phase = -1
+        self.devices = len(list_devices()) if config.compute.devices == "all" else 1
+        check_divisible(config.training.batch_size, self.devices)
         self.memory_before = peak_memory()
         self.saved_at = time.monotonic()
 
@@ -130,7 +119,13 @@ class EpochLoop:
 
     def train(self, first: int, steps: int, watch: Watch) -> dict[str, float]:
         """Train on some batches, and return loss and accuracy."""
-        found = self.network.fit(self.batches(first, steps), shuffle=False, steps_per_epoch=steps, verbose=0, callbacks=[watch])
+        if self.devices > 1:
+            numbered = NumberedBatches(self.loader, first, steps, self.settings.label_smoothing)
+            found = self.network.fit(numbered, shuffle=False, verbose=0, callbacks=[watch])
+            agree(self.network)
+        else:
+            batches = self.batches(first, steps)
+            found = self.network.fit(batches, shuffle=False, steps_per_epoch=steps, verbose=0, callbacks=[watch])
         return {name: float(values[-1]) for name, values in found.history.items()}
 
     def rehearse(self, stage: Stage) -> None:
@@ -192,7 +187,10 @@ class EpochLoop:
         count = min(self.steps, math.ceil(STATISTICS_IMAGES / self.settings.batch_size))
         images = (batch[0] for batch in self.loader.stream(state.epoch * self.steps, count)) if full_size else None
         with averaged(self.network, self.optimizer, images, count):
-            validated = self.network.evaluate(self.validation, verbose=0, return_dict=True, callbacks=[watch])
+            if self.devices > 1:
+                validated = evaluate_spread(self.network, self.validation)
+            else:
+                validated = self.network.evaluate(self.validation, verbose=0, return_dict=True, callbacks=[watch])
             row = {"epoch": state.epoch + 1, **(state.figures or {}), "image_size": stage.image_size}
             row |= {f"val_{name}": float(value) for name, value in validated.items()}
             row |= {"learning_rate": learning_rate(self.optimizer), "seconds": time.perf_counter() - started}

@@ -211,3 +211,16 @@ def build_accuracy(classes: int) -> keras.Metric:
 def on_same_side(labels: Any, probabilities: Any) -> Any:
     """Tell of each label and probability of class 1, (N, 1), whether both are at least one half or both below it."""
     return keras.ops.equal(labels >= 0.5, probabilities >= 0.5)
+
+
+def compile_network(network: keras.Model, optimizer: keras.Optimizer, loss: str = "cross-entropy") -> None:
+    """Compile for a loss, "cross-entropy" or "focal", that weights of images count in, and accuracy, that they do not.
+
+    Every variable is made here. With variables left to be made in the first step, TensorFlow traces the graph twice, and
+    the first step takes 36 s instead of 23 s (measured: docs/experiments.md).
+    """
+    optimizer.build(network.trainable_variables)
+    classes = max(2, network.output.shape[-1])
+    network.compile(optimizer, loss=build_loss(loss, classes), metrics=[build_accuracy(classes)])
+    # Keras makes the metrics' variables in the first step only, and a snapshot restores them before it (3.15).
+    network._compile_metrics.build(keras.KerasTensor(network.output.shape), network.output)
