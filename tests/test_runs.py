@@ -1,6 +1,8 @@
 """Runs are made whole or not at all, and found again."""
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,16 @@ def test_creating_run__an_error_leaves_the_name_free(tmp_path: Path) -> None:
     with creating_run(tmp_path, "first"):
         pass
     assert (tmp_path / "first").is_dir()
+
+
+def test_creating_run__deletes_what_was_abandoned_and_nothing_else(tmp_path: Path) -> None:
+    for name, age in ((".partial-1-old", 7200), (".partial-2-new", 0), ("old", 7200)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.toml").touch()
+        os.utime(tmp_path / name, (time.time() - age, time.time() - age))
+    with creating_run(tmp_path, "first"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".partial-2-new", "first", "old"]
 
 
 def test_new_run__without_a_name_takes_date_and_time(tmp_path: Path) -> None:

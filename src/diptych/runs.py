@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,6 +15,8 @@ from diptych.storage import FORMAT_VERSION, RunDir
 
 # Where runs are kept, unless another folder is named.
 RUNS = Path("runs")
+# A run's folder is filled within seconds.
+ABANDONED_SECONDS = 3600
 
 
 def new_run(runs: Path, name: str) -> RunDir:
@@ -34,6 +37,13 @@ def new_run(runs: Path, name: str) -> RunDir:
     return RunDir(runs / name)
 
 
+def tidy(runs: Path) -> None:
+    """Delete folders that a process began to fill and was killed at."""
+    for folder in runs.glob(".partial-*"):
+        if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def creating_run(runs: Path, name: str) -> Iterator[RunDir]:
     """Make the folder of a new run: fill what is yielded; it gets its name when all of it is there.
@@ -42,6 +52,7 @@ def creating_run(runs: Path, name: str) -> Iterator[RunDir]:
         ConfigError: as `new_run`, or nothing can be written there.
     """
     run = new_run(runs, name)
+    tidy(runs)
     aside = RunDir(runs / f".partial-{os.getpid()}-{run.root.name}")
     try:
         aside.root.mkdir(parents=True)
