@@ -21,7 +21,7 @@ from running import environment
 from diptych.storage import RunDir
 
 IMAGES = {0: 28, 1: 14}
-EPOCHS = 14
+EPOCHS = 10
 # Everything that has a state of its own is in play; a snapshot is written after nearly each batch.
 SETTINGS = (
     *("--weights", "none", "--branches", "convnet", "--width", "0.125", "--image-size", "32", "--dense-units", "16"),

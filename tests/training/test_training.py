@@ -180,15 +180,14 @@ def test_ctrl_c__leaves_the_best_checkpoint_of_the_finished_epochs(interrupted):
     assert not list(interrupted.run.root.rglob(".partial*"))
 
 
-@posix_only
-def test_best_keras__loads_in_plain_keras_and_predicts_as_the_checkpoint(interrupted, tmp_path):
+def test_best_keras__loads_in_plain_keras_and_predicts_as_the_checkpoint(trained, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
-    places = [interrupted.run.best_keras, tmp_path / "images.npy", tmp_path / "predicted.npy"]
+    places = [trained.run.best_keras, tmp_path / "images.npy", tmp_path / "predicted.npy"]
     command = [sys.executable, "-c", LOAD_WITH_PLAIN_KERAS, *map(str, places)]
     done = subprocess.run(command, env=running.environment(), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    network, _, _ = load_run_network(interrupted.run)
+    network, _, _ = load_run_network(trained.run)
     expected = network.predict(images, verbose=0)
     assert expected.std() > 0
     np.testing.assert_allclose(np.load(tmp_path / "predicted.npy"), expected, rtol=1e-5, atol=1e-6)
