@@ -61,13 +61,16 @@ test-fast: $(VENV)/dev-installed
 	$(BIN)/python -m pytest -m "not slow"
 
 # Tests that have to do with what computes; of the whole runs, only those that are marked for every backend.
+BACKEND_TESTS = tests/model/test_attention.py tests/model/test_convnet.py tests/training/test_optim.py \
+	tests/training/test_averaging.py tests/training/test_resume.py tests/evaluation/test_predictions.py
+
 test-jax: export KERAS_BACKEND = jax
 test-jax: $(VENV)/jax-installed
-	$(BIN)/python -m pytest -m "not slow or every_backend" tests/model tests/training tests/evaluation
+	$(BIN)/python -m pytest -m "not slow or every_backend" $(BACKEND_TESTS)
 
 test-torch: export KERAS_BACKEND = torch
 test-torch: $(VENV)/torch-installed
-	$(BIN)/python -m pytest -m "not slow or every_backend" tests/model tests/training tests/evaluation
+	$(BIN)/python -m pytest -m "not slow or every_backend" $(BACKEND_TESTS)
 
 # All three are installed before `make test`, whose tests between backends would be skipped otherwise.
 check: $(VENV)/dev-installed $(VENV)/jax-installed $(VENV)/torch-installed
