@@ -41,6 +41,8 @@ HISTORY_COLUMNS = (
     "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "image_size", "seconds", "images_per_second",
 )  # fmt: skip
 REHEARSED_STEPS = 3
+# What PyTorch's binary cross-entropy says of a probability that is NaN, where the other backends give a loss of NaN.
+REFUSED_BY_PYTORCH = "should be between 0 and 1"
 # Training images that batch normalisation is measured on anew, under averaged weights.
 STATISTICS_IMAGES = 512
 
@@ -87,6 +89,9 @@ class EpochLoop:
         except Exception as error:
             if is_out_of_memory(error):
                 raise TrainingError(self.too_large(stage)) from error
+            if isinstance(error, RuntimeError) and REFUSED_BY_PYTORCH in str(error):
+                batch = min(self.watch.done + self.watch.steps, self.steps - 1)
+                raise self.diverged(state.epoch, batch) from error
             raise
         finally:
             self.bar.close()
@@ -132,7 +137,7 @@ class EpochLoop:
         """Try some steps, say what the whole training will take, and undo them."""
         variables = [*self.network.variables, *self.optimizer.variables]
         held = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-        watch = Watch(self.stop, None)
+        self.watch = watch = Watch(self.stop, None)
         self.train(0, REHEARSED_STEPS, watch)
         for variable, value in zip(variables, held, strict=True):
             variable.assign(value)
@@ -143,7 +148,7 @@ class EpochLoop:
     def epoch(self, stage: Stage, state: TrainState, snapshot: Snapshot | None) -> TrainState:
         """Train what is left of an epoch, validate, judge it, and write everything down."""
         started = time.perf_counter() - state.seconds
-        watch = Watch(self.stop, self.bar, state.batch)
+        self.watch = watch = Watch(self.stop, self.bar, state.batch)
         self.bar.begin(state.epoch)
         if state.batch < self.steps:
             state = self.train_rest(state, watch, snapshot, started)
