@@ -248,19 +248,13 @@ def test_other_process__is_named_as_the_reason(
         child.kill()
 
 
-SHORT = (*SETTINGS[: SETTINGS.index("--early-stopping")], *SETTINGS[SETTINGS.index("--early-stopping") + 2 :])
-
-
 def test_more_epochs__are_as_if_they_had_been_asked_for_at_once(reference: Reference, tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    train = ["train", "--data", str(reference.data), "--runs", str(runs), *SHORT]
-    assert main([*train, "--name", "at-once", "--epochs", "6"]) == 0
-    assert main([*train, "--name", "longer", "--epochs", "3"]) == 0
-    assert read_file(RunDir(runs / "longer").last)[0]["state"]["epoch"] == 3
-    assert main(["resume", str(runs / "longer"), "--epochs", "6"]) == 0
-    at_once = read_end(RunDir(runs / "at-once"))
-    assert len({row["learning_rate"] for row in at_once.state["history"]}) > 1
-    assert at_once.differences(read_end(RunDir(runs / "longer"))) == []
+    run = RunDir(tmp_path / "runs" / "longer")
+    place = ["--data", str(reference.data), "--runs", str(run.root.parent), "--name", "longer"]
+    assert main(["train", *place, *SETTINGS, "--epochs", "4"]) == 0
+    assert read_file(run.last)[0]["state"]["epoch"] == 4
+    assert main(["resume", str(run.root), "--epochs", str(EPOCHS)]) == 0
+    assert reference.end.differences(read_end(run)) == []
 
 
 def test_finished_run__has_nothing_to_go_on_with(reference: Reference, capsys: pytest.CaptureFixture[str]) -> None:
@@ -352,8 +346,9 @@ def test_ctrl_c_in_the_validation__goes_on_with_the_validation(tmp_path: Path) -
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=32))
     whole, stopped = RunDir(tmp_path / "whole"), RunDir(tmp_path / "stopped")
     fit(new_network(config, 2), whole, config, manifest, images)
+    # On TensorFlow, Keras reads the first batches twice.
     with pytest.raises(Stopped) as caught:
-        fit(new_network(config, 2), stopped, config, manifest, Pressing(images, 12, 2))
+        fit(new_network(config, 2), stopped, config, manifest, Pressing(images, 32, 2))
     assert caught.value.exit_code == 130
     snapshot = read_snapshot(stopped)
     assert snapshot
@@ -376,11 +371,12 @@ network.fit(numpy.zeros((8, 8)), numpy.zeros((8, 1)), verbose=0)
 keras.utils.set_random_seed(0)
 pages = int(open("/proc/self/statm").read().split()[0])
 limits = resource.getrlimit(resource.RLIMIT_AS)
-resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 900 * 2**20, limits[1]))
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 1000 * 2**20, limits[1]))
 from diptych.cli import main
 sys.exit(main(json.loads(sys.stdin.readline())))
 """
-# What the layers keep of 3,000 images of 64 px at full width are gigabytes.
+# What a layer puts out for 10,000 images of 64 px at full width are gigabytes: one large piece fails, while there is room for
+# the small ones, without which a backend crashes.
 LARGE = (
     "--weights",
     "none",
@@ -399,13 +395,13 @@ LARGE = (
 def test_out_of_memory__says_which_batch_size_would_fit(reference: Reference, tmp_path: Path) -> None:
     train = ("train", "--data", reference.data, "--name", "large", *LARGE)
     child = Loaded(tmp_path, tmp_path / "said.txt", SCARCE)
-    child.run(*train, "--batch-size", "3000")
+    child.run(*train, "--batch-size", "10000")
     code, said = child.finish(), child.said.read_text()
     assert code == 2, said
-    found = re.search(r"batches of 3000 images of 64 px do not fit .* --batch-size (\d+) should", said)
+    found = re.search(r"batches of 10000 images of 64 px do not fit .* --batch-size (\d+) should", said)
     assert found, said
     fits = int(found.group(1))
-    assert 8 <= fits <= 1500
+    assert 8 <= fits <= 5000
     child = Loaded(tmp_path, tmp_path / "again.txt", SCARCE)
     child.run(*train[:4], "smaller", *LARGE, "--batch-size", fits)
     assert child.finish() == 0, child.said.read_text()
@@ -417,7 +413,7 @@ def test_folds__of_a_killed_process_go_on_with_the_one_that_was_open(
     caplog.set_level(logging.INFO, "diptych")
     folds = RunDir(tmp_path / "runs" / "folds")
     first, second = (RunDir(folds.root / f"fold-{number}") for number in (1, 2))
-    train = ("train", "--data", reference.data, "--name", "folds", "--folds", 2, "--epochs", 4, *SHORT)
+    train = ("train", "--data", reference.data, "--name", "folds", "--folds", 2, "--epochs", 4, *SETTINGS)
     child = Loaded(tmp_path, tmp_path / "said.txt")
     child.run(*train)
     assert child.wait_for(second.history.is_file), child.said.read_text()
