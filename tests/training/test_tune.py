@@ -285,8 +285,16 @@ def test_lowest_loss__counts_epochs_at_the_full_size_alone() -> None:
     assert lowest_loss(epochs[:1], 64) is None
 
 
-@pytest.mark.parametrize(("trials", "hours", "name"), [(0, 0, "a"), (1, -1, "a"), (1, 0, "a/b"), (1, 0, "..")])
-def test_tune__arguments_that_make_no_sense_are_refused(tmp_path: Path, trials: int, hours: float, name: str) -> None:
-    with pytest.raises(ConfigError, match="--trials"):
+@pytest.mark.parametrize(
+    ("trials", "hours", "name", "said"),
+    [
+        (0, 0, "a", "--trials is 0"),
+        (1, -1, "a", "--hours is -1"),
+        (1, 0, "a/b", "--name is 'a/b'"),
+        (1, 0, "..", "--name is '..'"),
+    ],
+)
+def test_tune__arguments_that_make_no_sense_are_refused(tmp_path: Path, trials: int, hours: float, name: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
         tune(Config(), tmp_path, name, trials, hours=hours)
     assert not list(tmp_path.iterdir())

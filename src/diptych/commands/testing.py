@@ -16,12 +16,24 @@ from diptych.storage import RunDir
 log = logging.getLogger("diptych")
 
 
-def check_plan(run: RunDir, tta: bool, test_size: int | None) -> None:
-    """Say what is wrong with the flags before Keras is loaded, which takes seconds."""
-    from diptych.evaluation.views import plan_test
-    from diptych.presets import read_toml
+@dataclass(frozen=True)
+class TestOptions:
+    """How the images of a test are looked at, and what computes."""
 
-    plan_test(read_toml(run.config, Config()), tta, test_size)
+    tta: bool = False
+    """Test-time augmentation: the mean over the flips and quarter turns that the run was trained with."""
+    test_size: int | None = None
+    """Height and width of the images for the network, in pixels, at least 32; without it, those of the training. A tenth or
+    a quarter more can be better."""
+    backend: Backend = "auto"
+    """What Keras computes with; auto: as in diptych train."""
+
+    def check(self, run: RunDir) -> None:
+        """Say what is wrong with the flags before Keras is loaded, which takes seconds."""
+        from diptych.evaluation.views import plan_test
+        from diptych.presets import read_toml
+
+        plan_test(read_toml(run.config, Config()), self.tta, self.test_size)
 
 
 @dataclass(frozen=True)
@@ -34,13 +46,7 @@ class Evaluate:
     """The data folder, where it has moved since the training."""
     cache: Path | None = None
     """Folder that keeps the prepared images; without one, that of the training."""
-    tta: bool = False
-    """Test-time augmentation: the mean over the flips and quarter turns that the run was trained with."""
-    test_size: int | None = None
-    """Height and width of the images for the network, in pixels, at least 32; without it, those of the training. A tenth or
-    a quarter more can be better."""
-    backend: Backend = "auto"
-    """What Keras computes with; auto: as in diptych train."""
+    test: Annotated[TestOptions, arg(name="")] = field(default_factory=TestOptions)
     runs: Path = RUNS
     """Folder that holds the runs."""
 
@@ -51,14 +57,16 @@ class Evaluate:
         if run.folds.is_file():
             from diptych.evaluation.folds import describe_folds, evaluate_folds
 
-            figures = evaluate_folds(run, self.data, self.cache, tta=self.tta, test_size=self.test_size, backend=self.backend)
+            figures = evaluate_folds(
+                run, self.data, self.cache, tta=self.test.tta, test_size=self.test.test_size, backend=self.test.backend
+            )
             log.info("\n%s\n\nwritten: %s", describe_folds(figures), run.metrics)
             return 0
-        check_plan(run, self.tta, self.test_size)
-        load_backend(self.backend)
+        self.test.check(run)
+        load_backend(self.test.backend)
         from diptych.evaluation.report import describe, evaluate
 
-        figures = evaluate(run, self.data, self.cache, tta=self.tta, test_size=self.test_size)
+        figures = evaluate(run, self.data, self.cache, tta=self.test.tta, test_size=self.test.test_size)
         log.info("%s\n\nwritten: %s, %s", describe(figures), run.metrics, run.predictions)
         return 0
 
@@ -93,13 +101,7 @@ class Predict:
     """The run's folder or name (without one, the newest), then image files and folders of images."""
     output: Path | None = None
     """Where to write the CSV file; without one, a new file in the run."""
-    tta: bool = False
-    """Test-time augmentation: the mean over the flips and quarter turns that the run was trained with."""
-    test_size: int | None = None
-    """Height and width of the images for the network, in pixels, at least 32; without it, those of the training. A tenth or
-    a quarter more can be better."""
-    backend: Backend = "auto"
-    """What Keras computes with; auto: as in diptych train."""
+    test: Annotated[TestOptions, arg(name="")] = field(default_factory=TestOptions)
     runs: Path = RUNS
     """Folder that holds the runs."""
 
@@ -108,12 +110,12 @@ class Predict:
 
         first_is_run = bool(self.places) and (is_run(self.places[0]) or is_run(self.runs / self.places[0]))
         run = find_run(self.places[0] if first_is_run else None, self.runs, folds=False)
-        check_plan(run, self.tta, self.test_size)
-        load_backend(self.backend)
+        self.test.check(run)
+        load_backend(self.test.backend)
         from diptych.evaluation.predictions import predict
 
         places = self.places[1:] if first_is_run else self.places
-        table, place = predict(run, places, self.output, tta=self.tta, test_size=self.test_size)
+        table, place = predict(run, places, self.output, tta=self.test.tta, test_size=self.test.test_size)
         shown = table.loc[:, ~table.columns.str.startswith("probability_")].astype(object).fillna("-")
         log.info("%s", shown.to_string(index=False, float_format="{:.4f}".format))
         unreadable = int((table["problem"] != "").sum())

@@ -128,14 +128,14 @@ def changes_of_data(run: RunDir, data: LoadedData) -> list[str]:
     return found
 
 
-def refuse_changes_of_data(run: RunDir, data: LoadedData) -> None:
-    """Raise a DataError that names what has changed, if anything has."""
+def refuse_changes_of_data(run: RunDir, data: LoadedData, what: str = "run") -> None:
+    """Raise a DataError that names what has changed, if anything has; `what` is a word for what goes on."""
     changes = changes_of_data(run, data)
     if changes:
         more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
         raise DataError(
-            f"the images are not those that {run.root} was begun with: {'; '.join(changes[:SHOWN])}{more}. Bring them back, or "
-            "begin a new run (another --name); --weights can start it from this one."
+            f"the images are not those that the {what} {run.root} was begun with: {'; '.join(changes[:SHOWN])}{more}. Bring them "
+            f"back, or begin a new {what} with another --name."
         )
 
 

@@ -11,10 +11,10 @@ from typing import Any, get_args
 from diptych.backend import choose_compute
 from diptych.config import Augmentation, Config, Recipe
 from diptych.data.load import LoadedData, load, split
-from diptych.errors import CheckpointError, ConfigError, DataError
+from diptych.errors import CheckpointError, ConfigError
 from diptych.presets import augmentation, override, read_toml, to_toml
 from diptych.storage import FORMAT_VERSION, RunDir, write_json, write_table, write_text
-from diptych.training.resume import SHOWN, changes_of_data, changes_of_settings, with_whole_paths
+from diptych.training.resume import changes_of_settings, refuse_changes_of_data, with_whole_paths
 from diptych.training.trainer import choices_of, settle_recipe, training_images
 
 log = logging.getLogger(__name__)
@@ -163,10 +163,4 @@ def refuse_changes(folder: RunDir, config: Config, rates: list[float], before: l
             f"search {folder.root} exists already, with other settings: {'; '.join(changes)}. Go on with it as it was set up "
             f"(--config {folder.config}), or choose another --name."
         )
-    images = changes_of_data(folder, data)
-    if images:
-        more = f" and {len(images) - SHOWN} more" if len(images) > SHOWN else ""
-        raise DataError(
-            f"the images are not those that the search {folder.root} was begun with: {'; '.join(images[:SHOWN])}{more}. Bring "
-            "them back, or begin a new search with another --name."
-        )
+    refuse_changes_of_data(folder, data, "search")

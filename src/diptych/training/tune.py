@@ -76,10 +76,12 @@ def tune(
         KeyboardInterrupt: Ctrl-C; the same call goes on.
         SystemExit: with 143, SIGTERM; the same call goes on.
     """
-    if trials < 1 or hours < 0 or Path(name).name != name or name in {"", ".", ".."}:
-        raise ConfigError(
-            f"--trials {trials} --hours {hours:g} --name {name!r}: expected at least 1, 0 or more, a plain folder name."
-        )
+    if trials < 1:
+        raise ConfigError(f"--trials is {trials}; expected at least 1.")
+    if hours < 0:
+        raise ConfigError(f"--hours is {hours:g}; expected more than 0, or 0 for no limit.")
+    if Path(name).name != name or name in {"", ".", ".."}:
+        raise ConfigError(f"--name is {name!r}; expected a plain folder name, without slashes.")
     folder = RunDir(runs / name)
     config, space = open_folder(folder, config, learning_rates, choices)
     until = time.monotonic() + hours * 3600 if hours else None
