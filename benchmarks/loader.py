@@ -20,10 +20,10 @@ from itertools import islice
 import cv2
 import numpy as np
 
-from diptych.backend import keep_freed_memory
 from diptych.data.images import ImageSpec
 from diptych.data.loader import BatchLoader
 from diptych.data.store import PixelStore
+from diptych.devices import keep_freed_memory
 from diptych.presets import augmentation
 
 BATCH = 32

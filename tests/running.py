@@ -77,7 +77,8 @@ def make_colours(root: Path) -> Path:
 
 def environment(**changes: str) -> dict[str, str]:
     """The environment of a user who has set nothing."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TF_CPP_MIN_LOG_LEVEL")}
+    set_here = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "TF_CPP_MIN_LOG_LEVEL"}
+    kept = {name: value for name, value in os.environ.items() if name not in set_here}
     return kept | changes
 
 

@@ -24,7 +24,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="what Linux tell
 FAULTS = """
 import ctypes, resource
 import numpy as np
-from diptych.backend import M_TRIM_THRESHOLD, keep_freed_memory
+from diptych.devices import M_TRIM_THRESHOLD, keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -3,24 +3,19 @@
 No other file imports TensorFlow, JAX or PyTorch.
 """
 
-import ctypes
 import dataclasses
 import logging
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 from diptych.config import Backend, ComputeConfig
 from diptych.devices import BACKENDS, best_backend, best_precision, check_installed, graphics_cards, ram_limit, ram_peak
 from diptych.errors import ConfigError
-
-# From glibc's malloc.h.
-M_TRIM_THRESHOLD = -1
-M_MMAP_THRESHOLD = -3
 
 OUT_OF_MEMORY = re.compile(
     "RESOURCE_EXHAUSTED|out of memory|OOM when allocating|can(?:'t|not) allocate memory|not enough memory|std::bad_alloc"
@@ -112,21 +107,6 @@ def quiet_stderr() -> Iterator[None]:
             os.close(screen)
 
 
-def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next step instead of giving it back to the system.
-
-    When a generator that fed `fit` or its validation ends, TensorFlow 2.21 sets glibc's M_TRIM_THRESHOLD to 128 KiB
-    (generator_dataset_op.cc), for the whole process and for good. Large tensors are then mapped, cleared and unmapped anew
-    at each step: at 64 px, 29 images/s instead of 46 (docs/experiments.md). This raises the limits again.
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
-        mallopt(M_TRIM_THRESHOLD, 2**30)
-
-
 def make_deterministic() -> None:
     """Turn on what the loaded backend has for bit-for-bit the same result in every run.
 
@@ -195,6 +175,19 @@ def device_scope(devices: Literal["one", "all"]) -> AbstractContextManager[None]
 
         scope = tensorflow.distribute.MirroredStrategy(names).scope()
     return scope
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function of arrays and lists of arrays: traced once for each set of shapes; on PyTorch it stays as it is."""
+    if loaded_backend() == "tensorflow":
+        import tensorflow
+
+        function = tensorflow.function(function)
+    elif loaded_backend() == "jax":
+        import jax
+
+        function = jax.jit(function)
+    return function
 
 
 def memory_limit() -> int:

@@ -23,6 +23,10 @@ EXTRAS: dict[Backend, str] = {"tensorflow": "diptych[cpu]", "jax": "diptych[jax]
 EXTRAS_FOR_CARD: dict[Backend, str] = {"tensorflow": "diptych[gpu]", "jax": "diptych[jax-gpu]", "torch": "diptych[torch]"}
 BFLOAT16_CAPABILITY = 8.0
 
+# From glibc's malloc.h.
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+
 CGROUPS = Path("/sys/fs/cgroup")
 # The control group counts cached files too, which the system takes back when memory is short.
 CGROUP_FILES = (
@@ -211,3 +215,18 @@ def bytes_left(folder: Path, limit: str, used: str, cached: str) -> int | None:
         return None
     statistics = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
     return int(allowed) - int((folder / used).read_text(encoding="utf-8")) + int(statistics.get(cached, 0))
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next step instead of giving it back to the system.
+
+    When a generator that fed `fit` or its validation ends, TensorFlow 2.21 sets glibc's M_TRIM_THRESHOLD to 128 KiB
+    (generator_dataset_op.cc), for the whole process and for good. Large tensors are then mapped, cleared and unmapped anew
+    at each step: at 64 px, 29 images/s instead of 46 (docs/experiments.md). This raises the limits again.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
+        mallopt(M_TRIM_THRESHOLD, 2**30)

@@ -6,7 +6,7 @@ import pytest
 from small import same, small_batch, small_network, values
 
 from diptych.config import TrainingConfig
-from diptych.training.averaging import averaged
+from diptych.training.averaging import Averaging
 from diptych.training.optim import build_loss, build_optimizer, parts_of
 
 EMA = TrainingConfig(optimizer="adamw", learning_rate=1e-2, ema=0.8, schedule="constant")
@@ -41,7 +41,7 @@ def test_averaged__gives_the_averages_and_then_everything_back(settings):
     before, optimizer_before = values(network.variables), values(network.optimizer.variables)
     expected = averages_of(network)
     assert len(expected) == len(network.trainable_variables)
-    with averaged(network, network.optimizer, None, 0):
+    with Averaging(network, network.optimizer).averaged(None, 0):
         inside = dict(zip([v.path for v in network.trainable_variables], values(network.trainable_variables), strict=True))
         assert all(np.array_equal(inside[path], expected[path]) for path in expected)
         kernel = network.get_layer("dense").kernel.path
@@ -55,7 +55,7 @@ def test_averaged__gives_everything_back_after_an_error():
     network = compiled(EMA)
     train(network, 2)
     before = values(network.variables)
-    with pytest.raises(ZeroDivisionError), averaged(network, network.optimizer, iter([small_batch()[0]]), 1):
+    with pytest.raises(ZeroDivisionError), Averaging(network, network.optimizer).averaged(iter([small_batch()[0]]), 1):
         raise ZeroDivisionError
     assert same(values(network.variables), before)
 
@@ -63,7 +63,7 @@ def test_averaged__gives_everything_back_after_an_error():
         yield small_batch()[0]
         raise OSError("unreadable")
 
-    with pytest.raises(OSError, match="unreadable"), averaged(network, network.optimizer, broken(), 2):
+    with pytest.raises(OSError, match="unreadable"), Averaging(network, network.optimizer).averaged(broken(), 2):
         pass
     assert same(values(network.variables), before)
     assert network.get_layer("resnet50").get_layer("conv1_bn").momentum == 0.99
@@ -78,7 +78,7 @@ def test_averaged__without_an_average_reads_and_changes_nothing():
     train(without, 1)
     for network in (without, compiled(EMA)):  # the second one has not seen a batch yet: its averages are zero
         before = values(network.variables)
-        with averaged(network, network.optimizer, unread(), 1):
+        with Averaging(network, network.optimizer).averaged(unread(), 1):
             assert same(values(network.variables), before)
 
 
@@ -89,7 +89,7 @@ def test_averaged__measures_batch_normalisation_anew():
     batches = [small_batch(seed=20 + number)[0] for number in range(3)]
     branch = network.get_layer("resnet50")
     first, second = (branch.get_layer(f"conv{number}_bn") for number in (1, 2))
-    with averaged(network, network.optimizer, iter(batches), 2):
+    with Averaging(network, network.optimizer).averaged(iter(batches), 2):
         found = values([first.moving_mean, first.moving_variance, second.moving_mean, second.moving_variance])
         expected = [[], [], [], []]
         for images in batches[:2]:
@@ -115,7 +115,7 @@ def test_averaged__leaves_frozen_batch_normalisation_alone():
     network.compile(optimizer, loss=build_loss("cross-entropy", 2), run_eagerly=True)
     train(network, 2)
     before = values([frozen.moving_mean, frozen.moving_variance]), values([free.moving_mean])
-    with averaged(network, network.optimizer, iter([small_batch(seed=9)[0]]), 1):
+    with Averaging(network, network.optimizer).averaged(iter([small_batch(seed=9)[0]]), 1):
         assert same(values([frozen.moving_mean, frozen.moving_variance]), before[0])
         assert not same(values([free.moving_mean]), before[1])
 
@@ -127,8 +127,9 @@ def test_training_goes_on_as_if_nothing_had_been_averaged():
         keras.utils.set_random_seed(0)
         network = compiled(EMA, traced=True)
         train(network, 2)
+        averaging = Averaging(network, network.optimizer)
         for _ in range(times):
-            with averaged(network, network.optimizer, iter([small_batch(seed=7)[0]]), 1):
+            with averaging.averaged(iter([small_batch(seed=7)[0]]), 1):
                 network.evaluate(*small_batch(), verbose=0)
         train(network, 2, first=2)
         ends.append([*values(network.variables), *values(network.optimizer.variables)])

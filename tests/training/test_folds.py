@@ -14,13 +14,14 @@ from diptych.storage import RunDir
 
 pytestmark = pytest.mark.slow
 FOLDS = 2
+SETTINGS = (*running.SETTINGS, "--branches", "convnet")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("folds")
     running.make_colours(folder / "data")
-    arguments = ["--data", "data", "--name", "cross", "--folds", FOLDS, "--epochs", 2, "--no-near-twins", *running.SETTINGS]
+    arguments = ["--data", "data", "--name", "cross", "--folds", FOLDS, "--epochs", 2, "--no-near-twins", *SETTINGS]
     done = running.door("train.py", *arguments, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Next: diptych evaluate" in done.stdout
@@ -74,7 +75,7 @@ def test_find_run__commands_for_one_run_name_a_fold(run):
 
 @pytest.mark.parametrize("arguments", [["--folds", "1"], ["--folds", "2", "--split", "data/0.csv"]])
 def test_train__folds_that_make_no_sense_are_refused(folder, arguments):
-    done = running.module("train", "--data", "data", *arguments, *running.SETTINGS, folder=folder)
+    done = running.module("train", "--data", "data", *arguments, *SETTINGS, folder=folder)
     assert done.returncode == 2
     assert "--folds is" in done.stderr
     assert "Traceback" not in done.stderr

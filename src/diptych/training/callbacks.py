@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
-from diptych.backend import keep_freed_memory
+from diptych.devices import keep_freed_memory
 from diptych.errors import Stopped
 from diptych.training.signals import StopSignals
 

@@ -15,7 +15,7 @@ from diptych.data.loader import Batch, Images
 from diptych.data.manifest import Manifest
 from diptych.errors import Stopped, TrainingError
 from diptych.storage import RunDir, write_text
-from diptych.training.averaging import averaged
+from diptych.training.averaging import Averaging
 from diptych.training.batches import rows_of, training_batches, validation_batches
 from diptych.training.callbacks import ProgressBar, Watch, describe_epoch
 from diptych.training.checkpoint import save_checkpoint
@@ -112,6 +112,7 @@ class EpochLoop:
             )
             self.optimizer = build_optimizer(self.settings, self.network, steps, self.pretrained, stage.head_only)
             compile_network(self.network, self.optimizer, self.settings.loss)
+            self.averaging = Averaging(self.network, self.optimizer)
             if snapshot and snapshot.state.phase == stage.phase:
                 snapshot.restore("optimizer", self.optimizer.variables)
             self.phase = stage.phase
@@ -191,7 +192,7 @@ class EpochLoop:
         full_size = stage.image_size == self.config.data.image_size
         count = min(self.steps, math.ceil(STATISTICS_IMAGES / self.settings.batch_size))
         images = (batch[0] for batch in self.loader.stream(state.epoch * self.steps, count)) if full_size else None
-        with averaged(self.network, self.optimizer, images, count):
+        with self.averaging.averaged(images, count):
             if self.devices > 1:
                 validated = evaluate_spread(self.network, self.validation)
             else:
