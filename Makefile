@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 # anew: 12 seconds instead of 5. Some packages hold files that are not Python 3, which is no reason to stop.
 COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
 # Several processes, each with whole files of tests, whose trainings are shared.
-PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: help venv train test test-fast test-jax test-torch check bench clean
 

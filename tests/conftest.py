@@ -12,6 +12,12 @@ settings.register_profile("diptych", deadline=None, derandomize=True)
 settings.load_profile("diptych")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of whole runs: of several processes, none shall be left alone with them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home folder of the tests' own, for what is kept between runs lies in it."""

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import safetensors
 from making import REPOSITORY, encode, make_image
-from running import environment
+from running import environment, obeying_ctrl_c
 
 from diptych.storage import RunDir
 
@@ -49,22 +49,17 @@ class Loaded:
 
     def __init__(self, folder: Path, said: Path, code: str = LOADED) -> None:
         """Start it in a folder; what it prints goes to a file."""
-        # It shall obey Ctrl-C even where this process was told to ignore it.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            with said.open("w") as screen:
-                self.process = subprocess.Popen(
-                    [sys.executable, "-c", code],
-                    cwd=folder,
-                    env=environment(PYTHONPATH=str(REPOSITORY / "src"), MALLOC_ARENA_MAX="2"),
-                    stdin=subprocess.PIPE,
-                    stdout=screen,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    start_new_session=True,
-                )
-        finally:
-            signal.signal(signal.SIGINT, before)
+        with obeying_ctrl_c(), said.open("w") as screen:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                cwd=folder,
+                env=environment(PYTHONPATH=str(REPOSITORY / "src"), MALLOC_ARENA_MAX="2"),
+                stdin=subprocess.PIPE,
+                stdout=screen,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
         self.said = said
 
     def run(self, *arguments: object) -> None:

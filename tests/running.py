@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -128,16 +129,23 @@ def interrupted_once(base: Path) -> Interrupted:
     return Interrupted(elsewhere, child.returncode, output, errors)
 
 
-def start(*arguments: object, folder: Path, **options: Any) -> subprocess.Popen[str]:
-    """Start `python -m diptych ARGUMENTS` as a process that obeys Ctrl-C, even where this one was told to ignore it."""
-    command = [sys.executable, "-m", "diptych", *map(str, arguments)]
-    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+@contextmanager
+def obeying_ctrl_c() -> Iterator[None]:
+    """Let the processes that are started here obey Ctrl-C, even where this one was told to ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        found = environment(PYTHONPATH=str(REPOSITORY / "src"))
-        return subprocess.Popen(command, cwd=folder, env=found, text=True, **streams)
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def start(*arguments: object, folder: Path, **options: Any) -> subprocess.Popen[str]:
+    """Start `python -m diptych ARGUMENTS` as a process that obeys Ctrl-C."""
+    command = [sys.executable, "-m", "diptych", *map(str, arguments)]
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    with obeying_ctrl_c():
+        found = environment(PYTHONPATH=str(REPOSITORY / "src"))
+        return subprocess.Popen(command, cwd=folder, env=found, text=True, **streams)
 
 
 def press_when(child: subprocess.Popen[str], ready: Callable[[], bool], timeout: float = 240) -> None:

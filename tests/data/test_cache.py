@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from making import REPOSITORY, encode, fingerprint, make_image
+from running import obeying_ctrl_c
 
 from diptych.data.cache import folder_of, locked
 from diptych.data.images import ImageSpec, decode_image
@@ -86,7 +87,8 @@ def start(
     if mount:
         command = ["unshare", "-m", "sh", "-ec", f'{mount}\nexec "$@"', "sh", *command]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, env=ENVIRONMENT | changes, **pipes)
+    with obeying_ctrl_c():
+        return subprocess.Popen(command, env=ENVIRONMENT | changes, **pipes)
 
 
 def finish(child: subprocess.Popen[str]) -> tuple[int, str]:

@@ -56,11 +56,8 @@ def start(folder: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", SEARCH, "settings.toml"]
     found = running.environment(PYTHONPATH=str(REPOSITORY / "src"))
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with running.obeying_ctrl_c():
         return subprocess.Popen(command, cwd=folder, env=found, **streams)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def wait_for(ready: Callable[[], bool], process: subprocess.Popen[str] | None = None, seconds: float = 180) -> None:
