@@ -23,7 +23,7 @@ import numpy as np
 from diptych.data.images import ImageSpec
 from diptych.data.loader import BatchLoader
 from diptych.data.store import PixelStore
-from diptych.devices import keep_freed_memory
+from diptych.memory import keep_freed_memory
 from diptych.presets import augmentation
 
 BATCH = 32

@@ -93,7 +93,7 @@ def by_steps(network: Any, images: np.ndarray, labels: np.ndarray, steps: int) -
 
 def by_fit(network: Any, images: np.ndarray, labels: np.ndarray, steps: int) -> float:
     """Return the bare network's images/s in Keras's own loop, without any callback of ours."""
-    from diptych.devices import keep_freed_memory
+    from diptych.memory import keep_freed_memory
 
     batches = itertools.repeat((images, labels))
     network.fit(batches, steps_per_epoch=2, verbose=0)
@@ -111,7 +111,7 @@ def measure(arguments: argparse.Namespace, card: str | None) -> dict[str, Any]:
 
     from diptych.config import ComputeConfig, Config, DataConfig, ModelConfig, TrainingConfig
     from diptych.data.manifest import Manifest
-    from diptych.devices import keep_freed_memory
+    from diptych.memory import keep_freed_memory
     from diptych.model.network import summarise
     from diptych.storage import RunDir
     from diptych.training.fit import fit, start_network

@@ -24,7 +24,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="what Linux tell
 FAULTS = """
 import ctypes, resource
 import numpy as np
-from diptych.devices import M_TRIM_THRESHOLD, keep_freed_memory
+from diptych.memory import M_TRIM_THRESHOLD, keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -226,15 +226,15 @@ LOADED = """
 import json, os, resource, sys
 from diptych import backend
 from diptych.config import ComputeConfig
-from diptych.devices import kibibytes
 from diptych.errors import ConfigError
+from diptych.memory import is_out_of_memory, kibibytes
 
 def attempt(do):
     try:
         do()
         return None
     except Exception as error:
-        return [type(error).__name__, str(error)[:300], backend.is_out_of_memory(error)]
+        return [type(error).__name__, str(error)[:300], is_out_of_memory(error)]
 
 found = {}
 name, other = sys.argv[1:]
@@ -254,6 +254,11 @@ if name == "torch":
 if name == "tensorflow":
     from tensorflow.python.framework import config
     found["deterministic"] = config.is_op_determinism_enabled()
+parts = [numpy.full((rows, 2), number, numpy.float32) for number, rows in enumerate((3, 3, 2))]
+network = keras.Sequential([keras.Input((2,)), keras.layers.Rescaling(2.0)])
+fed = backend.feed((part,) for part in parts)
+found["tuned"] = name == "tensorflow" and fed.options().autotune.enabled
+found["fed"] = network.predict(fed, steps=3, verbose=0)[:, 0].tolist()
 before = backend.peak_memory()
 held = numpy.ones(200 * 2**20, numpy.uint8)
 found["grown"] = backend.peak_memory() - before
@@ -313,6 +318,15 @@ def test_make_deterministic__turns_on_what_the_backend_has(backend: str) -> None
 @linux_only
 @installed
 @pytest.mark.slow
+def test_feed__gives_all_batches_and_starts_no_tuning(backend: str) -> None:
+    found = loaded(backend)
+    assert found["fed"] == [0.0] * 3 + [2.0] * 3 + [4.0] * 2
+    assert found["tuned"] is False
+
+
+@linux_only
+@installed
+@pytest.mark.slow
 def test_memory_limit__obeys_the_machine_and_the_limit_of_the_process(backend: str) -> None:
     found = loaded(backend)
     assert 2**28 < found["free"] <= found["machine"]
@@ -338,7 +352,7 @@ def test_is_out_of_memory__tells_real_errors_apart(backend: str) -> None:
 
 
 def test_is_out_of_memory__sees_the_cause() -> None:
-    from diptych.backend import is_out_of_memory
+    from diptych.memory import is_out_of_memory
 
     wrapped = RuntimeError("the training failed")
     wrapped.__cause__ = MemoryError()

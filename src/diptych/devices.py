@@ -1,4 +1,4 @@
-"""What the machine has, and what fits it best: graphics cards, backends, memory. No backend is loaded to find out."""
+"""What the machine computes on, and what fits it best: graphics cards and backends. No backend is loaded to find out."""
 
 import ctypes
 import ctypes.util
@@ -22,17 +22,6 @@ ORDER_ON_CARD: tuple[Backend, ...] = ("jax", "tensorflow", "torch")
 EXTRAS: dict[Backend, str] = {"tensorflow": "diptych[cpu]", "jax": "diptych[jax]", "torch": "diptych[torch]"}
 EXTRAS_FOR_CARD: dict[Backend, str] = {"tensorflow": "diptych[gpu]", "jax": "diptych[jax-gpu]", "torch": "diptych[torch]"}
 BFLOAT16_CAPABILITY = 8.0
-
-# From glibc's malloc.h.
-M_TRIM_THRESHOLD = -1
-M_MMAP_THRESHOLD = -3
-
-CGROUPS = Path("/sys/fs/cgroup")
-# The control group counts cached files too, which the system takes back when memory is short.
-CGROUP_FILES = (
-    ("memory.max", "memory.current", "inactive_file"),
-    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-)
 
 
 @dataclass(frozen=True)
@@ -149,84 +138,3 @@ def best_precision(backend: Backend, cards: list[GraphicsCard]) -> tuple[Literal
 def package_folder(package: str) -> Path:
     spec = util.find_spec(package)
     return Path(spec.origin if spec and spec.origin else "").parent
-
-
-def ram_limit() -> int:
-    """Return how many bytes this process may come to use: what it uses, and what the machine has left for it.
-
-    What is left is the least of the free memory, the limit of the control group (a container's) and RLIMIT_AS.
-    """
-    if sys.platform != "linux":
-        return ram_of_machine()
-    status, free = kibibytes("/proc/self/status"), kibibytes("/proc/meminfo")
-    left = [free["MemAvailable"], *cgroups_left()]
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY:
-        left.append(soft - status["VmSize"])
-    return status["VmRSS"] + max(0, min(left))
-
-
-def ram_peak() -> int:
-    """Return the most bytes of memory that this process has held at a time; 0 where the system does not tell."""
-    if sys.platform == "linux":
-        # Not ru_maxrss, which a process inherits from the one that started it.
-        return kibibytes("/proc/self/status")["VmHWM"]
-    if sys.platform == "darwin":
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return 0
-
-
-def ram_of_machine() -> int:
-    if sys.platform == "win32":
-        installed = ctypes.c_ulonglong(0)
-        ctypes.windll.kernel32.GetPhysicallyInstalledSystemMemory(ctypes.byref(installed))
-        return installed.value * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def kibibytes(file: str) -> dict[str, int]:
-    """Read the lines "Name:  123 kB" of a file of /proc, as bytes by name."""
-    text = Path(file).read_text(encoding="utf-8")
-    return {name: int(number) * 1024 for name, number in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
-
-
-def cgroups_left() -> list[int]:
-    """Return what the limits of the control groups around this process leave, in bytes; of either version of them."""
-    left = []
-    for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-        _, controllers, inner = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        top = CGROUPS / "memory" if controllers else CGROUPS
-        below = top / inner.strip("/")
-        for folder in (below, *below.parents):
-            if folder.is_relative_to(top):
-                left += [bytes_left(folder, *names) for names in CGROUP_FILES if (folder / names[0]).is_file()]
-    return [number for number in left if number is not None]
-
-
-def bytes_left(folder: Path, limit: str, used: str, cached: str) -> int | None:
-    allowed = (folder / limit).read_text(encoding="utf-8").strip()
-    if not allowed.isdigit():
-        return None
-    statistics = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
-    return int(allowed) - int((folder / used).read_text(encoding="utf-8")) + int(statistics.get(cached, 0))
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next step instead of giving it back to the system.
-
-    When a generator that fed `fit` or its validation ends, TensorFlow 2.21 sets glibc's M_TRIM_THRESHOLD to 128 KiB
-    (generator_dataset_op.cc), for the whole process and for good. Large tensors are then mapped, cleared and unmapped anew
-    at each step: at 64 px, 29 images/s instead of 46 (docs/experiments.md). This raises the limits again.
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
-        mallopt(M_TRIM_THRESHOLD, 2**30)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from diptych.backend import feed
 from diptych.config import Config
 from diptych.data.images import SUFFIXES
 from diptych.data.loader import Images
@@ -50,7 +51,7 @@ def predict_probabilities(
     for view in views if len(rows) > 0 else ():
         turned = images if view == AS_IT_IS else Turned(images, view)
         batches = OrderedBatches(turned, np.zeros(len(images), np.int64), rows, BATCH_SIZE, max(2, units))
-        total += np.asarray(network.predict(batches, verbose=0))
+        total += np.asarray(network.predict(feed(iter(batches)), steps=len(batches), verbose=0))
     probabilities = (total / len(views)).astype(np.float32)
     if not np.isfinite(probabilities).all():
         raise CheckpointError("the network predicts NaN: its training diverged. Train anew with a lower --learning-rate.")

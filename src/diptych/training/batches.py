@@ -1,7 +1,8 @@
 """What is trained and validated on: the batches of a manifest's parts, at any image size up to the prepared one."""
 
+from collections.abc import Iterator
+
 import cv2
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,7 +31,7 @@ class Shrunk:
         return shrunk
 
 
-class OrderedBatches(keras.utils.PyDataset):
+class OrderedBatches:
     """Images as they are and in order, with their labels, read batch by batch."""
 
     def __init__(
@@ -41,7 +42,6 @@ class OrderedBatches(keras.utils.PyDataset):
         batch_size: int,
         classes: int,
     ) -> None:
-        super().__init__()
         self.images, self.targets, self.rows, self.batch_size, self.classes = images, targets, rows, batch_size, classes
 
     def __len__(self) -> int:
@@ -50,6 +50,9 @@ class OrderedBatches(keras.utils.PyDataset):
     def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         rows = self.rows[number * self.batch_size : (number + 1) * self.batch_size]
         return self.images[rows], encode_labels(self.targets[rows], self.classes)
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+        return (self[number] for number in range(len(self)))
 
 
 def training_batches(manifest: Manifest, store: Images, config: Config, image_size: int) -> BatchLoader:

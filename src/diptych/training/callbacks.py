@@ -9,8 +9,8 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
-from diptych.devices import keep_freed_memory
 from diptych.errors import Stopped
+from diptych.memory import keep_freed_memory
 from diptych.training.signals import StopSignals
 
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from diptych.backend import is_out_of_memory, list_devices, memory_limit, peak_memory
+from diptych.backend import feed, list_devices, memory_limit, peak_memory
 from diptych.config import Config
 from diptych.data.loader import Batch, Images
 from diptych.data.manifest import Manifest
 from diptych.errors import Stopped, TrainingError
+from diptych.memory import is_out_of_memory
 from diptych.storage import RunDir, write_text
 from diptych.training.averaging import Averaging
 from diptych.training.batches import rows_of, training_batches, validation_batches
@@ -130,7 +131,7 @@ class EpochLoop:
             found = self.network.fit(numbered, shuffle=False, verbose=0, callbacks=[watch])
             agree(self.network)
         else:
-            batches = self.batches(first, steps)
+            batches = feed(self.batches(first, steps))
             found = self.network.fit(batches, shuffle=False, steps_per_epoch=steps, verbose=0, callbacks=[watch])
         return {name: float(values[-1]) for name, values in found.history.items()}
 
@@ -196,7 +197,8 @@ class EpochLoop:
             if self.devices > 1:
                 validated = evaluate_spread(self.network, self.validation)
             else:
-                validated = self.network.evaluate(self.validation, verbose=0, return_dict=True, callbacks=[watch])
+                images_in_order, steps = feed(iter(self.validation)), len(self.validation)
+                validated = self.network.evaluate(images_in_order, steps=steps, verbose=0, return_dict=True, callbacks=[watch])
             row = {"epoch": state.epoch + 1, **(state.figures or {}), "image_size": stage.image_size}
             row |= {f"val_{name}": float(value) for name, value in validated.items()}
             row |= {"learning_rate": learning_rate(self.optimizer), "seconds": time.perf_counter() - started}
