@@ -19,8 +19,10 @@ training.recipes training.optim training.averaging training.batches training.spr
 training.state training.signals training.snapshots training.resume training.rules training.estimate training.callbacks
 training.loop training.fit training.trainer training.folds training.verify
 training.rates training.find_lr training.space training.trials training.study training.tune
-evaluation.metrics evaluation.views evaluation.predictions evaluation.calibration evaluation.saliency evaluation.plots
-evaluation.report evaluation.folds
+evaluation.scores evaluation.intervals evaluation.calibration evaluation.thresholds evaluation.decision evaluation.metrics
+evaluation.views evaluation.predictions evaluation.outliers evaluation.subgroups evaluation.saliency evaluation.faithfulness
+evaluation.paired evaluation.labels evaluation.plots evaluation.curves evaluation.page evaluation.report evaluation.explain
+evaluation.folds evaluation.compare evaluation.ablation evaluation.learning_curve
 serving.artifact serving.export serving.predictor serving.app
 scaleout
 commands.data commands.training commands.search commands.testing cli
