@@ -1,7 +1,7 @@
 """Intervals: Wilson's for a share, and those of a stratified bootstrap for everything else."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -99,6 +99,6 @@ def percentile_interval(name: str, figure: float, drawn: NDArray[np.float64]) ->
     if np.isnan(figure) or 2 * len(defined) < len(drawn):
         return None
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    if name.split("/")[0] in TURNED:
+    if name.split("/", maxsplit=1)[0] in TURNED:
         low, high = np.clip([2 * figure - high, 2 * figure - low], 0.0, 1.0)
     return float(low), float(high)

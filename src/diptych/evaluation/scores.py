@@ -17,7 +17,9 @@ SMALLEST = float(np.finfo(np.float64).eps)
 
 def ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
     """Divide; NaN where nothing can be divided by."""
-    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below > 0)
+    quotient = np.full(np.broadcast(above, below).shape, np.nan)
+    np.divide(above, below, out=quotient, where=below > 0)
+    return quotient
 
 
 @dataclass(frozen=True)

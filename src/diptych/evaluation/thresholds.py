@@ -44,7 +44,7 @@ def choose_threshold(rule: str, targets: NDArray[np.int64], probabilities: NDArr
             raise ConfigError(
                 f"--threshold {rule}: on the validation images no threshold has that {name}; the highest is {figure.max():.3f}."
             )
-        return places[meets[-1] if name == "recall" else meets[0]]
+        return places[int(meets[-1] if name == "recall" else meets[0])]
     gains: dict[str, Callable[[], NDArray[np.float64]]] = {
         "youden": lambda: hit / ones - wrong / zeros,
         "f1": lambda: 2 * hit / (hit + wrong + ones),
@@ -67,12 +67,11 @@ def read_rule(rule: str) -> tuple[str, tuple[float, ...]]:
         if not rest:
             if name in ("youden", "f1"):
                 return name, ()
-            name, given = "probability", (float(rule),)
-        else:
-            given = tuple(float(part) for part in rest.split(","))
+            name, rest = "probability", rule
+        given = tuple(float(part) for part in rest.split(","))
         costs = name == "cost" and len(given) == 2 and min(given) >= 0 and 0 < max(given) < math.inf
         shares = name in ("recall", "precision") and len(given) == 1 and 0 < given[0] <= 1
-        if costs or shares or (name == "probability" and 0 <= given[0] <= 1):
+        if costs or shares or (name == "probability" and len(given) == 1 and 0 <= given[0] <= 1):
             return name, given
     except ValueError:
         pass
