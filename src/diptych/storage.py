@@ -130,6 +130,22 @@ class RunDir:
         return self.root / "evaluation" / "metrics.json"
 
     @property
+    def decision(self) -> Path:
+        return self.root / "decision.json"
+
+    @property
+    def outliers(self) -> Path:
+        return self.root / "outliers.safetensors"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "evaluation" / "report.html"
+
+    @property
+    def model_card(self) -> Path:
+        return self.root / "model_card.md"
+
+    @property
     def predictions(self) -> Path:
         return self.root / "evaluation" / "predictions.csv"
 

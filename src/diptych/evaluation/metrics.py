@@ -1,4 +1,4 @@
-"""Figures of a classifier on a test set."""
+"""Figures of a classifier on a test set, each with its 95 % interval."""
 
 import json
 from collections.abc import Sequence
@@ -6,57 +6,126 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
-from sklearn import metrics
 
 from diptych.errors import CheckpointError
+from diptych.evaluation.intervals import DRAWS, Interval, bootstrap, percentile_interval, wilson
+from diptych.evaluation.scores import Answers, Figures
 from diptych.storage import TWO_CLASSES, RunDir
+
+# So many classes have the full number of draws; of more, a draw takes long, and there are fewer.
+QUICK_CLASSES = 10
+FEWEST_DRAWS = 100
+RENAMED = {"accuracy": "test_accuracy", "loss": "test_loss"}
 
 
 def compute_metrics(
     targets: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
+    probabilities: NDArray[np.floating[Any]],
     threshold: float = 0.5,
     class_names: Sequence[str] = TWO_CLASSES,
+    *,
+    groups: NDArray[np.int64] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Compute the test figures of two classes, of which class 1 is the positive one, or of K > 2.
+
+    docs/metrics.md says what each figure is. A figure that is not defined is None: recall where the class is not there,
+    precision where it neither is there nor is predicted, the areas where only one class is there. Precision is 0 where the
+    class is there but never predicted.
 
     Args:
         targets: (N,), 0 to K - 1; at least one. Classes that are in none of them shift no figure.
         probabilities: of two classes (N,), that of class 1; of more (N, K), each row adding up to 1; [0, 1].
         threshold: of two classes: from this probability on the prediction is 1.
         class_names: the K names.
+        groups: (N,), the group of each image; None where there are no groups, and each image is drawn by itself.
+        draws: of the bootstrap; 0 to leave its intervals out. Of more than 10 classes they are fewer.
+        seed: of the draws.
 
     Returns:
-        `class_names`, `test_images`, `test_loss` (mean cross-entropy in nats), `test_accuracy` with its 95 % Wilson interval
-        `test_accuracy_interval`, `precision`, `recall`, `f1`, `roc_auc`, `confusion_matrix` (rows: targets; columns:
-        predictions), and of two classes `threshold`. Precision, recall and F1 are 0 where nothing is predicted or nothing
-        is there, and the area is None where only one class is there. Of K > 2 classes these four are the mean over the
-        classes that are there (so that recall is also the balanced accuracy), each against all others, and `per_class`
-        has them for each class, in order, with `class_name` and `test_images`.
+        `class_names`, `test_images`, `test_loss` (mean cross-entropy in nats), `test_accuracy`, `balanced_accuracy`,
+        `precision`, `recall`, `specificity`, `f1`, `mcc`, `roc_auc`, `average_precision`, `brier`, `ece`; `intervals`: of
+        each of these that is a figure, [low, high], or None where it is not defined; `test_accuracy_interval`, the one of
+        the accuracy; `bootstrap_draws`; `confusion_matrix` (rows: targets; columns: predictions); and of two classes
+        `threshold`. Of K > 2 classes, `per_class` has the figures of each class against the rest with their intervals, and
+        precision, recall, specificity, F1 and the two areas are the mean over the classes that are there.
     """
-    binary = probabilities.ndim == 1
+    shares, count = as_shares(probabilities), len(class_names)
     predicted = predict_targets(probabilities, threshold)
-    labels = range(len(class_names))
-    correct = int((predicted == targets).sum())
-    interval = binomtest(correct, len(targets)).proportion_ci(0.95, "wilson")
-    shares = probabilities.astype(np.float64)
-    if not binary:
-        # Of float32, the sum is 1 up to rounding only, which scikit-learn warns of.
-        shares = shares / shares.sum(axis=1, keepdims=True)
+    answers = Answers(targets, shares, predicted)
+    figures = {name: float(values[0]) for name, values in answers.figures(np.ones((1, len(targets)))).items()}
+    matrix = np.zeros((count, count), np.int64)
+    np.add.at(matrix, (targets, predicted), 1)
+    draws = draws if count <= QUICK_CLASSES else min(draws, max(FEWEST_DRAWS, QUICK_CLASSES * draws // count))
+    drawn = bootstrap(answers.figures, targets, groups, draws, seed) if draws else {}
+    intervals = find_intervals(figures, drawn, {} if groups is not None else shares_of(matrix, count))
+    plain = {name: value for name, value in figures.items() if "/" not in name}
     return {
         "class_names": list(class_names),
         "test_images": len(targets),
-        "test_loss": float(metrics.log_loss(targets, shares, labels=labels)),
-        "test_accuracy": correct / len(targets),
-        "test_accuracy_interval": [float(interval.low), float(interval.high)],
-        **(of_two(targets, predicted, shares) if binary else of_many(targets, predicted, shares, class_names)),
-        "confusion_matrix": metrics.confusion_matrix(targets, predicted, labels=labels).tolist(),
-        **({"threshold": threshold} if binary else {}),
+        **{RENAMED.get(name, name): defined(value) for name, value in plain.items()},
+        "test_accuracy_interval": intervals["accuracy"],
+        "intervals": {RENAMED.get(name, name): intervals[name] for name in plain},
+        "bootstrap_draws": draws,
+        **({"threshold": threshold} if count == 2 else {"per_class": rows_of(figures, intervals, matrix, class_names)}),
+        "confusion_matrix": matrix.tolist(),
     }
 
 
-def predict_targets(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.int64]:
+def find_intervals(
+    figures: dict[str, float], drawn: Figures, shares: dict[str, tuple[int, int]]
+) -> dict[str, list[float] | None]:
+    """Return the interval of each figure: Wilson's where it is a share of images, else that of the draws, if there are any."""
+    found: dict[str, list[float] | None] = {}
+    for name, value in figures.items():
+        interval: Interval | None = None
+        if name in shares:
+            interval = wilson(*shares[name])
+        elif name in drawn:
+            interval = percentile_interval(name, value, drawn[name])
+        found[name] = None if interval is None else list(interval)
+    return found
+
+
+def shares_of(matrix: NDArray[np.int64], count: int) -> dict[str, tuple[int, int]]:
+    """Return the figures that are a share of images as that share: so many of so many."""
+    total, correct = int(matrix.sum()), int(np.trace(matrix))
+    shares = {"accuracy": (correct, total)}
+    for k in range(count) if count > 2 else (1,):
+        suffix = f"/{k}" if count > 2 else ""
+        right, there, predicted = int(matrix[k, k]), int(matrix[k].sum()), int(matrix[:, k].sum())
+        others, left = total - there, total - there - (predicted - right)
+        shares |= {f"precision{suffix}": (right, predicted), f"recall{suffix}": (right, there)}
+        shares[f"specificity{suffix}"] = (left, others)
+    return shares
+
+
+def rows_of(
+    figures: dict[str, float], intervals: dict[str, list[float] | None], matrix: NDArray[np.int64], class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return a row of figures and intervals for each class."""
+    rows: list[dict[str, Any]] = []
+    for k, class_name in enumerate(class_names):
+        own = [name for name in figures if name.endswith(f"/{k}")]
+        plain = {name: name.rpartition("/")[0] for name in own}
+        row: dict[str, Any] = {"class_name": class_name, "test_images": int(matrix[k].sum())}
+        row |= {plain[name]: defined(figures[name]) for name in own}
+        rows.append(row | {"intervals": {plain[name]: intervals[name] for name in own}})
+    return rows
+
+
+def as_shares(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return probabilities of class 1 (N,), or of K classes (N, K), as float64 (N, 2) or (N, K) whose rows add up to 1."""
+    exact = probabilities.astype(np.float64)
+    if exact.ndim == 1:
+        return np.stack([1 - exact, exact], axis=1)
+    # Of float32, the sum is 1 up to rounding only.
+    shares: NDArray[np.float64] = exact / exact.sum(axis=1, keepdims=True)
+    return shares
+
+
+def predict_targets(probabilities: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.int64]:
     """Return the predicted targets (N,): class 1 from the threshold on, or the most probable of K classes."""
     if probabilities.ndim == 1:
         return (probabilities >= threshold).astype(np.int64)
@@ -64,51 +133,9 @@ def predict_targets(probabilities: NDArray[np.float32], threshold: float) -> NDA
     return targets
 
 
-def of_two(targets: NDArray[np.int64], predicted: NDArray[np.int64], probabilities: NDArray[np.float64]) -> dict[str, Any]:
-    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        targets, predicted, labels=[0, 1], pos_label=1, average="binary", zero_division=0.0
-    )
-    return {
-        "precision": float(precision),
-        "recall": float(recall),
-        "f1": float(f1),
-        "roc_auc": area(targets == 1, probabilities),
-    }
-
-
-def of_many(
-    targets: NDArray[np.int64], predicted: NDArray[np.int64], probabilities: NDArray[np.float64], class_names: Sequence[str]
-) -> dict[str, Any]:
-    precision, recall, f1, images = metrics.precision_recall_fscore_support(
-        targets, predicted, labels=range(len(class_names)), average=None, zero_division=0.0
-    )
-    per_class: list[dict[str, Any]] = [
-        {
-            "class_name": name,
-            "test_images": int(images[target]),
-            "precision": float(precision[target]),
-            "recall": float(recall[target]),
-            "f1": float(f1[target]),
-            "roc_auc": area(targets == target, probabilities[:, target]),
-        }
-        for target, name in enumerate(class_names)
-    ]
-    there = images > 0
-    areas = [row["roc_auc"] for row in per_class if row["roc_auc"] is not None]
-    return {
-        "precision": float(precision[there].mean()),
-        "recall": float(recall[there].mean()),
-        "f1": float(f1[there].mean()),
-        "roc_auc": float(np.mean(areas)) if areas else None,
-        "per_class": per_class,
-    }
-
-
-def area(positive: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> float | None:
-    """Return the area under the ROC curve, or None where all or none are positive."""
-    if positive.all() or not positive.any():
-        return None
-    return float(metrics.roc_auc_score(positive, probabilities))
+def defined(value: float) -> float | None:
+    """Return a figure, or None for NaN, which JSON does not have."""
+    return None if np.isnan(value) else value
 
 
 def probability_column(class_name: str) -> str:

@@ -77,19 +77,18 @@ def bin_of(scores: NDArray[np.float64]) -> NDArray[np.int64]:
 def counted(true_positive: Weights, false_positive: Weights, false_negative: Weights, true_negative: Weights) -> Figures:
     """Return what follows from the four counts of one class against the rest, each (B,).
 
-    Precision is 0 where nothing is predicted, and F1 and MCC are 0 where they are not defined, but all of them NaN, as the
-    recall, where nothing is there; specificity is NaN where nothing else is there.
+    Precision is 0 where the class is there but never predicted, and MCC is 0 where all images, or all predictions, are of one
+    kind; else what would be divided by 0 is NaN.
     """
     there, absent = true_positive + false_negative, false_positive + true_negative
     predicted, left = true_positive + false_positive, false_negative + true_negative
     product = np.sqrt(predicted) * np.sqrt(left) * np.sqrt(there) * np.sqrt(absent)
-    nothing = np.where(there > 0, 0.0, np.nan)
     correlation = ratio(true_positive * true_negative - false_positive * false_negative, product)
     return {
-        "precision": np.where(predicted > 0, ratio(true_positive, predicted), nothing) + nothing,
+        "precision": np.where((predicted == 0) & (there > 0), 0.0, ratio(true_positive, predicted)),
         "recall": ratio(true_positive, there),
         "specificity": ratio(true_negative, absent),
-        "f1": ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative) + nothing,
+        "f1": ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative),
         "mcc": np.where(product > 0, correlation, 0.0),
     }
 

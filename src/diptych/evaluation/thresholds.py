@@ -102,6 +102,20 @@ def risk_coverage(right: NDArray[np.bool_], confidence: NDArray[np.float64]) -> 
     return answered / len(right), np.cumsum(~right[order])[ends] / answered
 
 
+def error_limit(right: NDArray[np.bool_], confidence: NDArray[np.float64], share: float) -> float | None:
+    """Return the lowest confidence from which on at most a share of the answers is wrong; None where there is none.
+
+    It lies in the middle to the next lower confidence, so that another machine's last digits change no answer.
+    """
+    _, risk = risk_coverage(right, confidence)
+    meets = np.flatnonzero(risk <= share)
+    if len(meets) == 0:
+        return None
+    steps = np.unique(confidence)[::-1]
+    place = int(meets[-1])
+    return 0.0 if place == len(steps) - 1 else float((steps[place] + steps[place + 1]) / 2)
+
+
 def conformal_limit(true_shares: NDArray[np.float64], coverage: float) -> float:
     """Return the least probability with which a class belongs to an image's set.
 

@@ -1,0 +1,86 @@
+"""Outliers: images that look like nothing in the training set, by their distance to its pooled features."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+
+from diptych.rng import generator
+from diptych.storage import RunDir
+from diptych.training.checkpoint import read_arrays, write_arrays
+
+# Sun et al., ICML 2022 (https://arxiv.org/abs/2204.06507) take the k-th neighbour, k about 1 % of the images, and find that 1 %
+# of the images do nearly as well as all.
+REFERENCES = 2000
+NEIGHBOUR_SHARE = 0.01
+FLAGGED_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """What new images are compared with.
+
+    Attributes:
+        references: float32 (M, C), pooled features of training images, each of length 1.
+        neighbour: the distance to which neighbour is the score, from 1 on.
+        limit: a score above it is that of an outlier; 5 % of the validation images are above it.
+        weights: SHA-256 of the checkpoint that the features are of.
+        test_size: height and width of the images, in pixels.
+    """
+
+    references: NDArray[np.float32]
+    neighbour: int
+    limit: float
+    weights: str
+    test_size: int
+
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the scores (N,), 0 to 2, of images with pooled features (N, C)."""
+        if len(features) == 0:
+            return np.zeros(0)
+        search = NearestNeighbors(n_neighbors=self.neighbour, algorithm="brute").fit(self.references)
+        distances: NDArray[np.float64] = search.kneighbors(normalise(features))[0][:, -1].astype(np.float64)
+        return distances
+
+
+def normalise(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give each row of features (N, C) the length 1; rows of zeros stay."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(lengths > 0, lengths, 1).astype(np.float32)
+
+
+def pick_references(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Return all training images, or 2,000 of them drawn at random, in their order."""
+    if len(rows) <= REFERENCES:
+        return rows
+    return np.sort(generator(seed, "outliers").choice(rows, REFERENCES, replace=False))
+
+
+def fit_outliers(training: NDArray[np.float32], validation: NDArray[np.float32], weights: str, test_size: int) -> Outliers:
+    """Keep the features of training images (M, C), and set the limit on those of the validation images (N, C)."""
+    neighbour = max(1, round(NEIGHBOUR_SHARE * len(training)))
+    found = Outliers(normalise(training), neighbour, 0.0, weights, test_size)
+    return dataclasses.replace(found, limit=float(np.quantile(found.scores(validation), 1 - FLAGGED_SHARE)))
+
+
+def write_outliers(run: RunDir, outliers: Outliers) -> None:
+    """Write outliers.safetensors; the features have half precision, 4 kB an image."""
+    facts = dataclasses.asdict(outliers)
+    del facts["references"]
+    write_arrays(run.outliers, {"outliers/references": outliers.references.astype(np.float16)}, facts)
+
+
+def read_outliers(run: RunDir) -> Outliers | None:
+    """Read the outliers of a run; None where there are none yet.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    if not run.outliers.is_file():
+        return None
+    facts, arrays = read_arrays(run.outliers, "outliers")
+    del facts["format_version"]
+    references = normalise(arrays["outliers/references"].astype(np.float32))
+    return Outliers(references, **facts)
