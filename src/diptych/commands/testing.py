@@ -46,6 +46,17 @@ class Evaluate:
     """The data folder, where it has moved since the training."""
     cache: Path | None = None
     """Folder that keeps the prepared images; without one, that of the training."""
+    threshold: str | None = None
+    """From which probability of class 1 on the answer is class 1, of two classes: a number, youden, f1, cost:FP,FN, recall:SHARE
+    or precision:SHARE; chosen on the validation images, kept in the run and obeyed by predict. Without it, as before; at first
+    0.5."""
+    abstain: str | None = None
+    """When to answer "don't know": none, error:SHARE (so that at most that share of the answers to the validation images is
+    wrong), the least probability of an answer, or of two classes LOW,HIGH. Without it, as before; at first none."""
+    coverage: float | None = None
+    """The set of classes that an image may be of holds the true one with this chance. Without it, as before; at first 0.95."""
+    by: tuple[str, ...] = ()
+    """Columns of the table: the figures of each of their values are computed too."""
     test: Annotated[TestOptions, arg(name="")] = field(default_factory=TestOptions)
     runs: Path = RUNS
     """Folder that holds the runs."""
@@ -62,13 +73,27 @@ class Evaluate:
             )
             log.info("\n%s\n\nwritten: %s", describe_folds(figures), run.metrics)
             return 0
-        self.test.check(run)
+        self.check(run)
         load_backend(self.test.backend)
-        from diptych.evaluation.report import describe, evaluate
+        from diptych.evaluation.report import Choices, evaluate
+        from diptych.evaluation.summary import describe
 
-        figures = evaluate(run, self.data, self.cache, tta=self.test.tta, test_size=self.test.test_size)
+        choices = Choices(self.threshold, self.abstain, self.coverage)
+        figures = evaluate(
+            run, self.data, self.cache, tta=self.test.tta, test_size=self.test.test_size, choices=choices, by=self.by
+        )
         log.info("%s\n\nwritten: %s, %s", describe(figures), run.metrics, run.predictions)
         return 0
+
+    def check(self, run: RunDir) -> None:
+        """Say what is wrong with the flags before Keras is loaded."""
+        from diptych.evaluation.decision import Decision, check_rules
+        from diptych.storage import read_classes
+
+        self.test.check(run)
+        default = Decision()
+        given = self.threshold or default.rule, self.abstain or default.abstain_rule, self.coverage or default.coverage
+        check_rules(*given, len(read_classes(run)))
 
 
 @dataclass(frozen=True)

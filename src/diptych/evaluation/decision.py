@@ -23,9 +23,9 @@ class Decision:
         temperature: the logits are divided by it before anything else.
         threshold: of two classes: from this probability of class 1 on, the answer is class 1.
         rule: how the threshold was chosen; see `choose_threshold`.
-        unsure: of two classes: "don't know" from the first up to below the second probability of class 1; of more classes,
+        abstain: of two classes: "don't know" from the first up to below the second probability of class 1; of more classes,
             from the first up to below the second probability of the most probable class. Equal ones: always an answer.
-        unsure_rule: how these were chosen; see `choose_unsure`.
+        abstain_rule: how these were chosen; see `choose_abstention`.
         coverage: with which chance the set of classes of an image holds the true one, if it is like the validation images.
         set_limit: a class is in the set from this probability on.
         calibration: how the temperature was found; None where it was not looked for.
@@ -38,8 +38,8 @@ class Decision:
     temperature: float = 1.0
     threshold: float = 0.5
     rule: str = "0.5"
-    unsure: tuple[float, float] = (0.0, 0.0)
-    unsure_rule: str = "none"
+    abstain: tuple[float, float] = (0.0, 0.0)
+    abstain_rule: str = "none"
     coverage: float = COVERAGE
     set_limit: float = 0.0
     calibration: Calibration | None = None
@@ -47,6 +47,11 @@ class Decision:
     weights: str = ""
     test_size: int = 0
     views: int = 0
+
+    @property
+    def made_for(self) -> tuple[str, int, int, str, str, float]:
+        """What it was chosen for, and by which rules."""
+        return self.weights, self.test_size, self.views, self.rule, self.abstain_rule, self.coverage
 
     def calibrated(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return probabilities (N, K) as they count: with the temperature."""
@@ -61,7 +66,7 @@ class Decision:
 
     def answered(self, shares: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which of some images (N,) are answered; for the others it is "don't know"."""
-        low, high = self.unsure
+        low, high = self.abstain
         value = shares[:, 1] if shares.shape[1] == 2 else shares.max(axis=1)
         return (value < low) | (value >= high)
 
@@ -70,11 +75,15 @@ class Decision:
         return shares >= self.set_limit
 
 
+# Before a decision is chosen.
+DEFAULT = Decision()
+
+
 def choose_decision(
     targets: NDArray[np.int64],
     shares: NDArray[np.float64],
     rule: str = "0.5",
-    unsure_rule: str = "none",
+    abstain_rule: str = "none",
     coverage: float = COVERAGE,
     seed: int = 0,
 ) -> Decision:
@@ -84,38 +93,40 @@ def choose_decision(
         targets: (N,), 0 to K - 1.
         shares: probabilities as the network gives them (N, K), each row adding up to 1.
         rule: of the threshold; "0.5" for more than two classes.
-        unsure_rule: see `choose_unsure`.
+        abstain_rule: see `choose_abstention`.
         coverage: of the sets, above 0 and below 1.
         seed: of the folds that judge the temperature.
 
     Raises:
         ConfigError: a rule is not one, or cannot be met.
     """
-    check_rules(rule, unsure_rule, coverage, shares.shape[1])
+    check_rules(rule, abstain_rule, coverage, shares.shape[1])
     calibration = calibrate(shares, targets, seed)
     warm = heat(shares, calibration.temperature)
     threshold = choose_threshold(rule, targets, warm[:, 1]) if shares.shape[1] == 2 else 0.5
-    decision = Decision(calibration.temperature, threshold, rule, unsure_rule=unsure_rule, coverage=coverage)
+    decision = Decision(calibration.temperature, threshold, rule, abstain_rule=abstain_rule, coverage=coverage)
     return dataclasses.replace(
         decision,
-        unsure=choose_unsure(unsure_rule, targets, warm, decision),
+        abstain=choose_abstention(abstain_rule, targets, warm, decision),
         set_limit=conformal_limit(warm[np.arange(len(targets)), targets], coverage),
         calibration=calibration,
         validation_images=len(targets),
     )
 
 
-def check_rules(rule: str, unsure_rule: str, coverage: float, classes: int) -> None:
+def check_rules(rule: str, abstain_rule: str, coverage: float, classes: int) -> None:
     """Raise a ConfigError where a rule is not one, or not one for so many classes."""
     read_rule(rule)
     if classes != 2 and rule != "0.5":
         raise ConfigError(f"--threshold {rule} is for two classes; these are {classes}, of which the most probable is chosen.")
-    read_unsure_rule(unsure_rule, classes)
+    read_abstain_rule(abstain_rule, classes)
     if not 0 < coverage < 1:
         raise ConfigError(f"--coverage is {coverage}; expected a share above 0 and below 1, such as 0.95.")
 
 
-def choose_unsure(rule: str, targets: NDArray[np.int64], shares: NDArray[np.float64], decision: Decision) -> tuple[float, float]:
+def choose_abstention(
+    rule: str, targets: NDArray[np.int64], shares: NDArray[np.float64], decision: Decision
+) -> tuple[float, float]:
     """Choose between which probabilities the answer is "don't know".
 
     Args:
@@ -128,7 +139,7 @@ def choose_unsure(rule: str, targets: NDArray[np.int64], shares: NDArray[np.floa
     Raises:
         ConfigError: there is no such rule, or no answer is left.
     """
-    name, given = read_unsure_rule(rule, shares.shape[1])
+    name, given = read_abstain_rule(rule, shares.shape[1])
     binary = shares.shape[1] == 2
     if name == "none":
         return 0.0, 0.0
@@ -140,7 +151,7 @@ def choose_unsure(rule: str, targets: NDArray[np.int64], shares: NDArray[np.floa
     limit = error_limit(decision.predicted(shares) == targets, sure, given[0])
     if limit is None:
         raise ConfigError(
-            f"--unsure {rule}: even the surest validation images are answered wrongly more often than that; give a larger share."
+            f"--abstain {rule}: even the surest validation images are answered wrongly more often than that; give a larger share."
         )
     if not binary:
         return 0.0, limit
@@ -158,7 +169,7 @@ def certainty(shares: NDArray[np.float64], threshold: float) -> NDArray[np.float
     return np.clip(np.where(ones >= threshold, above, below), 0.0, 1.0)
 
 
-def read_unsure_rule(rule: str, classes: int) -> tuple[str, tuple[float, ...]]:
+def read_abstain_rule(rule: str, classes: int) -> tuple[str, tuple[float, ...]]:
     """Take a rule apart into its name and its numbers.
 
     Raises:
@@ -179,7 +190,7 @@ def read_unsure_rule(rule: str, classes: int) -> tuple[str, tuple[float, ...]]:
     if name == "" and len(given) == 2 and classes == 2 and 0 <= given[0] <= given[1] <= 1:
         return "between", given
     raise ConfigError(
-        f"--unsure is {rule!r}; expected none, error:SHARE, the least probability of an answer ({lowest:g} to 1), or for two "
+        f"--abstain is {rule!r}; expected none, error:SHARE, the least probability of an answer ({lowest:g} to 1), or for two "
         "classes LOW,HIGH: two probabilities of class 1 between which nothing is answered."
     )
 
@@ -201,8 +212,8 @@ def read_decision(run: RunDir) -> Decision | None:
         content = json.loads(run.decision.read_text(encoding="utf-8"))
         version = content.pop("format_version")
         calibration = content.pop("calibration")
-        low, high = content.pop("unsure")
-        found = Decision(**content, unsure=(low, high), calibration=calibration and Calibration(**calibration))
+        low, high = content.pop("abstain")
+        found = Decision(**content, abstain=(low, high), calibration=calibration and Calibration(**calibration))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{run.decision} is damaged: {error!r}. Delete it and run diptych evaluate again.") from error
     if version != FORMAT_VERSION:

@@ -11,7 +11,8 @@ from scipy.stats import binomtest
 from diptych.evaluation.scores import Figures, Weights
 from diptych.rng import generator
 
-Interval = tuple[float, float]
+# The lower and the upper end.
+Interval = list[float]
 
 LEVEL = 0.95
 DRAWS = 1000
@@ -27,7 +28,7 @@ def wilson(right: float, of: float) -> Interval | None:
     if of == 0:
         return None
     found = binomtest(round(right), round(of)).proportion_ci(LEVEL, "wilson")
-    return float(found.low), float(found.high)
+    return [float(found.low), float(found.high)]
 
 
 def draw_weights(strata: NDArray[np.int64], groups: NDArray[np.int64] | None, first: int, draws: int, seed: int) -> Weights:
@@ -101,4 +102,4 @@ def percentile_interval(name: str, figure: float, drawn: NDArray[np.float64]) ->
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     if name.split("/", maxsplit=1)[0] in TURNED:
         low, high = np.clip([2 * figure - high, 2 * figure - low], 0.0, 1.0)
-    return float(low), float(high)
+    return [float(low), float(high)]

@@ -73,18 +73,14 @@ def compute_metrics(
     }
 
 
-def find_intervals(
-    figures: dict[str, float], drawn: Figures, shares: dict[str, tuple[int, int]]
-) -> dict[str, list[float] | None]:
+def find_intervals(figures: dict[str, float], drawn: Figures, shares: dict[str, tuple[int, int]]) -> dict[str, Interval | None]:
     """Return the interval of each figure: Wilson's where it is a share of images, else that of the draws, if there are any."""
-    found: dict[str, list[float] | None] = {}
+    found: dict[str, Interval | None] = {}
     for name, value in figures.items():
-        interval: Interval | None = None
         if name in shares:
-            interval = wilson(*shares[name])
-        elif name in drawn:
-            interval = percentile_interval(name, value, drawn[name])
-        found[name] = None if interval is None else list(interval)
+            found[name] = wilson(*shares[name])
+        else:
+            found[name] = percentile_interval(name, value, drawn[name]) if name in drawn else None
     return found
 
 
@@ -102,7 +98,7 @@ def shares_of(matrix: NDArray[np.int64], count: int) -> dict[str, tuple[int, int
 
 
 def rows_of(
-    figures: dict[str, float], intervals: dict[str, list[float] | None], matrix: NDArray[np.int64], class_names: Sequence[str]
+    figures: dict[str, float], intervals: dict[str, Interval | None], matrix: NDArray[np.int64], class_names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return a row of figures and intervals for each class."""
     rows: list[dict[str, Any]] = []

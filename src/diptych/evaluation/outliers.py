@@ -36,6 +36,11 @@ class Outliers:
     weights: str
     test_size: int
 
+    @property
+    def made_for(self) -> tuple[str, int]:
+        """What the features are of: the weights and the size of the images."""
+        return self.weights, self.test_size
+
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the scores (N,), 0 to 2, of images with pooled features (N, C)."""
         if len(features) == 0:
@@ -47,8 +52,8 @@ class Outliers:
 
 def normalise(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Give each row of features (N, C) the length 1; rows of zeros stay."""
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.where(lengths > 0, lengths, 1).astype(np.float32)
+    lengths = np.sqrt((features * features).sum(axis=1, keepdims=True))
+    return (features / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
 def pick_references(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

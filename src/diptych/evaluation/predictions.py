@@ -1,9 +1,10 @@
 """Predictions: one row an image, with its class and the probabilities."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +17,9 @@ from diptych.data.images import SUFFIXES
 from diptych.data.loader import Images
 from diptych.data.prepare import prepare
 from diptych.errors import CheckpointError, DataError
-from diptych.evaluation.metrics import predict_targets, probability_column
+from diptych.evaluation.decision import DEFAULT, Decision, hash_of_weights, read_decision
+from diptych.evaluation.metrics import as_shares, probability_column
+from diptych.evaluation.outliers import Outliers, read_outliers
 from diptych.evaluation.views import AS_IT_IS, Turned, View, describe_test, plan_test
 from diptych.presets import read_toml
 from diptych.storage import TWO_CLASSES, RunDir, write_table
@@ -26,68 +29,106 @@ from diptych.training.checkpoint import load_run_network
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 32
-THRESHOLD = 0.5
+# Features of so many images are in memory at a time.
+CHUNK = 64 * BATCH_SIZE
+
+Reduce = Callable[[NDArray[np.float32]], NDArray[Any]]
+
+
+def tap(network: keras.Model) -> keras.Model:
+    """Return a model that gives the dual model's pooled features, float (N, C), beside its probabilities."""
+    return keras.Model(network.input, [network.output, network.get_layer("pool").output])
+
+
+def predict_outputs(
+    tapped: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View], reduce: Reduce
+) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Return the probabilities of some rows of the images, and something made of their pooled features.
+
+    Args:
+        tapped: see `tap`.
+        images: uint8 (N, S, S, 3), RGB; a batch of them at a time is in memory.
+        rows: (M,), which images.
+        views: of each image, at least one, the first as it is; the probabilities are the mean over them.
+        reduce: is given features, float32 (n, C), of some of the images as they are, and returns n rows.
+
+    Returns:
+        Probabilities, float32, [0, 1]: of two classes (M,), that of class 1; of K > 2 classes (M, K). And the M rows.
+
+    Raises:
+        CheckpointError: the weights are broken, so that the network predicts NaN.
+    """
+    units, width = (output.shape[-1] for output in tapped.outputs)
+    total, reduced = np.zeros((len(rows), units)), [reduce(np.zeros((0, width), np.float32))]
+    for first in range(0, len(rows), CHUNK):
+        chunk = rows[first : first + CHUNK]
+        for view in views:
+            turned = images if view == AS_IT_IS else Turned(images, view)
+            batches = OrderedBatches(turned, np.zeros(len(images), np.int64), chunk, BATCH_SIZE, max(2, units))
+            found, features = tapped.predict(feed(iter(batches)), steps=len(batches), verbose=0)
+            total[first : first + CHUNK] += found
+            if view == AS_IT_IS:
+                reduced.append(reduce(np.asarray(features, np.float32)))
+    probabilities = (total / len(views)).astype(np.float32)
+    if not np.isfinite(probabilities).all():
+        raise CheckpointError("the network predicts NaN: its training diverged. Train anew with a lower --learning-rate.")
+    return (probabilities[:, 0] if units == 1 else probabilities), np.concatenate(reduced)
 
 
 def predict_probabilities(
     network: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View] = (AS_IT_IS,)
 ) -> NDArray[np.float32]:
-    """Return the probabilities of some rows of the images; a batch of them at a time is in memory.
-
-    Args:
-        network: the dual model.
-        images: uint8 (N, S, S, 3), RGB.
-        rows: (M,), which images.
-        views: of each image, at least one; the probabilities are the mean over them.
-
-    Returns:
-        float32, [0, 1]: of two classes (M,), the probability of class 1; of K > 2 classes (M, K).
-
-    Raises:
-        CheckpointError: the weights are broken, so that the network predicts NaN.
-    """
-    units = network.output.shape[-1]
-    total = np.zeros((len(rows), units))
-    for view in views if len(rows) > 0 else ():
-        turned = images if view == AS_IT_IS else Turned(images, view)
-        batches = OrderedBatches(turned, np.zeros(len(images), np.int64), rows, BATCH_SIZE, max(2, units))
-        total += np.asarray(network.predict(feed(iter(batches)), steps=len(batches), verbose=0))
-    probabilities = (total / len(views)).astype(np.float32)
-    if not np.isfinite(probabilities).all():
-        raise CheckpointError("the network predicts NaN: its training diverged. Train anew with a lower --learning-rate.")
-    return probabilities[:, 0] if units == 1 else probabilities
+    """Return the probabilities alone, as `predict_outputs` does."""
+    return predict_outputs(tap(network), images, rows, views, lambda features: features[:, :0])[0]
 
 
 def with_predictions(
-    table: pd.DataFrame, probabilities: NDArray[np.float32], class_names: Sequence[str] = TWO_CLASSES
+    table: pd.DataFrame,
+    probabilities: NDArray[np.floating[Any]],
+    class_names: Sequence[str] = TWO_CLASSES,
+    decision: Decision = DEFAULT,
+    outlier_scores: NDArray[np.float64] | None = None,
+    outlier_limit: float = 0.0,
 ) -> pd.DataFrame:
     """Add the predictions to a table.
 
     Args:
         table: M rows.
-        probabilities: of two classes (M,), that of class 1; of K > 2 (M, K).
+        probabilities: as the network gives them: of two classes (M,), that of class 1; of K > 2 (M, K).
         class_names: the K names.
+        decision: what makes answers of them.
+        outlier_scores: (M,); None where there are none.
+        outlier_limit: above it, an image is an outlier.
 
     Returns:
-        The table with the columns `predicted_target` (an index into the names), `predicted_class` (its name) and
-        `predicted_probability`: of class 1 where there are two classes, else of the predicted class, and then also
-        `probability_NAME` for each class.
+        The table with the columns `predicted_target` (an index into the names), `predicted_class` (its name),
+        `predicted_probability` (calibrated): of class 1 where there are two classes, else of the predicted class, and then
+        also `probability_NAME` for each class; `answered`, False for "don't know"; `class_set`, the classes that the image
+        may be of, separated by "|"; and where there are scores `outlier_score` and `outlier`.
     """
-    targets = predict_targets(probabilities, THRESHOLD)
-    predicted = {
+    shares = decision.calibrated(as_shares(probabilities))
+    targets, names = decision.predicted(shares), np.array(class_names, object)
+    predicted: dict[str, Any] = {
         "predicted_target": targets,
-        "predicted_class": np.array(class_names, object)[targets],
-        "predicted_probability": probabilities if probabilities.ndim == 1 else probabilities.max(axis=1),
+        "predicted_class": names[targets],
+        "predicted_probability": shares[:, 1] if probabilities.ndim == 1 else shares.max(axis=1),
     }
     if probabilities.ndim == 2:
-        predicted |= {probability_column(name): probabilities[:, target] for target, name in enumerate(class_names)}
+        predicted |= {probability_column(name): shares[:, target] for target, name in enumerate(class_names)}
+    predicted["answered"] = decision.answered(shares)
+    predicted["class_set"] = ["|".join(names[inside]) for inside in decision.sets(shares)]
+    if outlier_scores is not None:
+        predicted |= {"outlier_score": outlier_scores, "outlier": outlier_scores > outlier_limit}
+    for name, column in predicted.items():
+        if isinstance(column, np.ndarray) and column.dtype == np.float64:
+            predicted[name] = column.astype(np.float32)
     return pd.concat([table.drop(columns=predicted, errors="ignore"), pd.DataFrame(predicted, index=table.index)], axis=1)
 
 
 def predict(
     run: RunDir, paths: Sequence[Path], output: Path | None = None, *, tta: bool = False, test_size: int | None = None
 ) -> tuple[pd.DataFrame, Path]:
-    """Classify new images with the best checkpoint of a run, and write the table as CSV.
+    """Classify new images with the best checkpoint of a run and its decision, and write the table as CSV.
 
     Args:
         run: a trained run.
@@ -102,23 +143,53 @@ def predict(
 
     Raises:
         DataError: a path does not exist, or a folder holds no image.
-        CheckpointError: the run has no checkpoint.
+        CheckpointError: the run has no checkpoint, or its decision is for other weights.
         ConfigError: as `plan_test`.
     """
     files = find_images(paths)
     spec, views = plan_test(read_toml(run.config, Config()), tta, test_size)
     network, config, class_names = load_run_network(run)
+    decision, outliers = read_own(run, spec.size, len(views))
     store, outcome = prepare(files, spec, None)
     readable = (outcome["problem"] == "").to_numpy()
     table = pd.DataFrame({"path": [str(file) for file in files]})
-    probabilities = predict_probabilities(network, store, np.flatnonzero(readable), views)
-    predicted = with_predictions(table[readable], probabilities, class_names).astype({"predicted_target": "Int64"})
+    rows = np.flatnonzero(readable)
+    if outliers is None:
+        predicted = with_predictions(table[readable], predict_probabilities(network, store, rows, views), class_names, decision)
+    else:
+        probabilities, scores = predict_outputs(tap(network), store, rows, views, outliers.scores)
+        predicted = with_predictions(table[readable], probabilities, class_names, decision, scores, outliers.limit)
+    predicted = predicted.astype({"predicted_target": "Int64", "answered": "boolean"})
+    predicted = predicted.astype({"outlier": "boolean"}) if outliers else predicted
     table = pd.concat([table, predicted.drop(columns="path"), outcome["problem"]], axis=1)
     place = output or run.root / "predictions" / f"{datetime.now():%Y%m%d-%H%M%S-%f}.csv"
     write_table(place, table)
     if len(views) > 1 or spec.size != config.data.image_size:
         log.info("%s", describe_test(spec.size, len(views)))
     return table, place
+
+
+def read_own(run: RunDir, test_size: int, views: int) -> tuple[Decision, Outliers | None]:
+    """Return the run's decision, or the default one with a word on that, and its outliers, if they are for these images.
+
+    Raises:
+        CheckpointError: the decision is for other weights than the run's best checkpoint.
+    """
+    decision, outliers = read_decision(run), read_outliers(run)
+    if decision is None:
+        log.info("threshold 0.5 and no calibration: diptych evaluate chooses them on the validation images")
+        return DEFAULT, None
+    weights = hash_of_weights(run)
+    if decision.weights != weights:
+        raise CheckpointError(
+            f"{run.decision} was chosen for other weights than {run.best}: the training went on since. Run diptych evaluate "
+            f"{run.root} again."
+        )
+    if (decision.test_size, decision.views) != (test_size, views):
+        chosen, now = describe_test(decision.test_size, decision.views), describe_test(test_size, views)
+        log.warning("Warning: threshold and calibration were chosen with %s; now it is %s.", chosen, now)
+    fitting = outliers is not None and (outliers.weights, outliers.test_size) == (weights, test_size)
+    return decision, outliers if fitting else None
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:

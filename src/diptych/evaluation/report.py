@@ -1,18 +1,28 @@
-"""The test of a run: figures on the screen and in metrics.json, predictions in predictions.csv."""
+"""The test of a run: figures in metrics.json, predictions in predictions.csv."""
 
+import dataclasses
+import json
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from diptych.config import Config
-from diptych.data.prepare import prepare
-from diptych.errors import CheckpointError, DataError
-from diptych.evaluation.metrics import compute_metrics, shorten
-from diptych.evaluation.predictions import THRESHOLD, predict_probabilities, with_predictions
-from diptych.evaluation.views import describe_test, plan_test
+from diptych.errors import ConfigError
+from diptych.evaluation.curves import compute_curves, describe_answers, describe_sets
+from diptych.evaluation.decision import Decision, choose_decision, hash_of_weights, read_decision, write_decision
+from diptych.evaluation.intervals import DRAWS, wilson
+from diptych.evaluation.metrics import as_shares, compute_metrics
+from diptych.evaluation.outliers import Outliers, fit_outliers, read_outliers, write_outliers
+from diptych.evaluation.parts import Answering, keep_all, no_scores, number_groups, pick_rows, read_images, read_split
+from diptych.evaluation.predictions import tap, with_predictions
+from diptych.evaluation.subgroups import check_column, compute_subgroups
+from diptych.evaluation.views import plan_test
 from diptych.presets import read_toml
 from diptych.storage import FORMAT_VERSION, RunDir, write_json, write_table
 from diptych.training.checkpoint import load_run_network
@@ -20,14 +30,42 @@ from diptych.training.state import read_state
 
 log = logging.getLogger(__name__)
 
-# A table of more lines does not fit on a screen beside the other figures.
-SHOWN_CLASSES = 15
+
+@dataclass(frozen=True)
+class Choices:
+    """What is chosen on the validation images. None: as in the test before, or what stands in brackets.
+
+    Attributes:
+        threshold: see `choose_threshold` ("0.5").
+        abstain: see `choose_abstention` ("none").
+        coverage: of the sets of classes (0.95).
+    """
+
+    threshold: str | None = None
+    abstain: str | None = None
+    coverage: float | None = None
+
+    def after(self, stored: Decision | None) -> tuple[str, str, float]:
+        """Return the three with nothing left open."""
+        before = stored or Decision()
+        return self.threshold or before.rule, self.abstain or before.abstain_rule, self.coverage or before.coverage
 
 
 def evaluate(
-    run: RunDir, data: Path | None = None, cache: Path | None = None, *, tta: bool = False, test_size: int | None = None
+    run: RunDir,
+    data: Path | None = None,
+    cache: Path | None = None,
+    *,
+    tta: bool = False,
+    test_size: int | None = None,
+    choices: Choices | None = None,
+    by: Sequence[str] = (),
+    draws: int = DRAWS,
 ) -> dict[str, Any]:
     """Test the best checkpoint of a run on the images that its split keeps for the test.
+
+    Temperature, threshold, "don't know", sets of classes and the limit of outliers are chosen on the validation images, unless
+    they were for the same weights and the same choices, and kept in the run, where `predict` finds them.
 
     Args:
         run: a trained run.
@@ -35,93 +73,119 @@ def evaluate(
         cache: the folder that keeps the prepared images; None for the one of the training.
         tta: test-time augmentation: the mean over the flips and quarter turns that the run was trained with.
         test_size: height and width of the images for the network, in pixels; None for those of the training.
+        choices: what to choose.
+        by: columns of the table; the figures of their subgroups are computed too.
+        draws: of the bootstrap.
 
     Returns:
-        The figures of `compute_metrics`, with `test_size` and the number of `views` of each image, as written to
-        evaluation/metrics.json.
+        What is written to evaluation/metrics.json; docs/metrics.md describes it.
 
     Raises:
-        DataError: a test image is missing, unreadable, or not the same file as when the run was trained.
+        DataError: an image is missing, unreadable, or not the same file as when the run was trained.
         CheckpointError: the run has no checkpoint or no split.
-        ConfigError: as `plan_test`.
+        ConfigError: as `plan_test`, `choose_decision` and `compute_subgroups`.
     """
-    spec, views = plan_test(read_toml(run.config, Config()), tta, test_size)
-    network, config, class_names = load_run_network(run)
-    state = read_state(run)
-    if state is not None and not state.finished(config.training.epochs):
-        done, best = f"{state.epoch} of {config.training.epochs} epochs", f"epoch {state.best_epoch}"
-        log.warning("The training of %s is not finished (%s); tested is the best up to now, %s.", run.root, done, best)
-    test = read_split(run)
-    place = data or config.data.data
-    # The paths in a table are relative to the folder that it lies in.
-    root = place.parent if place.is_file() else place
-    store, outcome = prepare([root / path for path in test["path"]], spec, (cache or config.data.cache).expanduser())
-    check_unchanged(root, test, outcome)
-    probabilities = predict_probabilities(network, store, np.arange(len(test)), views)
-    figures = compute_metrics(test["target"].to_numpy(), probabilities, THRESHOLD, class_names)
-    figures |= {"test_size": spec.size, "views": len(views)}
-    write_table(run.predictions, with_predictions(test, probabilities, class_names))
+    config = read_toml(run.config, Config())
+    spec, views = plan_test(config, tta, test_size)
+    table = read_split(run)
+    for column in by:
+        check_column(table, column)
+    network, _, class_names = load_run_network(run)
+    warn_of_unfinished(run, config)
+    weights, rules = hash_of_weights(run), (choices or Choices()).after(read_decision(run))
+    decision, outliers = read_decision(run), read_outliers(run)
+    if decision is not None and decision.made_for != (weights, spec.size, len(views), *rules):
+        decision = None
+    if outliers is not None and outliers.made_for != (weights, spec.size):
+        outliers = None
+    wanted = ("test",) if decision and outliers else ("train", "validation", "test")
+    parts = pick_rows(table, wanted, config.training.seed)
+    root, keep = data or config.data.data, cache or config.data.cache
+    store = read_images(root.parent if root.is_file() else root, parts, spec, keep.expanduser())
+    answers = Answering(tap(network), store, parts, views)
+    if decision is None or outliers is None:
+        probabilities, features = answers.outputs("validation", keep_all)
+        if decision is None:
+            found = choose(answers.targets("validation"), probabilities, rules, config.training.seed)
+            decision = dataclasses.replace(found, weights=weights, test_size=spec.size, views=len(views))
+            write_decision(run, decision)
+        if outliers is None and len(features) and (parts["split"] == "train").any():
+            outliers = fit_outliers(answers.outputs("train", keep_all)[1], features, weights, spec.size)
+            write_outliers(run, outliers)
+    test = parts[parts["split"] == "test"].reset_index(drop=True)
+    probabilities, scores = answers.outputs("test", outliers.scores if outliers else no_scores)
+    figures = compute_all(test, probabilities, class_names, decision, config, by, draws)
+    figures |= {"outliers": describe_outliers(outliers, scores), "test_size": spec.size, "views": len(views)}
+    told = (scores, outliers.limit) if outliers else (None, 0.0)
+    write_table(run.predictions, with_predictions(test, probabilities, class_names, decision, *told))
     write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})
     return figures
 
 
-def read_split(run: RunDir) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(run.split, dtype=str, keep_default_na=False).astype({"target": int})
-        return table[table["split"] == "test"].reset_index(drop=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{run.split} is missing or damaged: {error}") from error
-
-
-def check_unchanged(root: Path, test: pd.DataFrame, outcome: pd.DataFrame) -> None:
-    for path, expected, digest, problem in zip(test["path"], test["sha256"], outcome["sha256"], outcome["problem"], strict=True):
-        if problem:
-            raise DataError(
-                f"{root / path}: {problem}. It was readable when the run was trained; bring it back, "
-                "or name the folder with --data."
-            )
-        if digest != expected:
-            raise DataError(f"{root / path} has changed since the run was trained; bring the file back, or train anew.")
-
-
-def describe(figures: dict[str, Any]) -> str:
-    """Put the figures into lines for the screen."""
-    low, high = figures["test_accuracy_interval"]
-    of_two = "per_class" not in figures
-    of_what = f"of class {figures['class_names'][1]}" if of_two else "mean over the classes"
-    looked_at = {"tested at": describe_test(figures["test_size"], figures["views"])} if "views" in figures else {}
-    rows = {
-        "test images": figures["test_images"],
-        **looked_at,
-        "test loss": f"{figures['test_loss']:.4f}",
-        "test accuracy": f"{figures['test_accuracy']:.2%}  (95 % interval {low:.2%} to {high:.2%})",
-        "precision": f"{figures['precision']:.2%}  ({of_what})",
-        "recall": f"{figures['recall']:.2%}  ({of_what})",
-        "F1": f"{figures['f1']:.2%}  ({of_what})",
-        "ROC AUC": "not defined (one class only)" if figures["roc_auc"] is None else f"{figures['roc_auc']:.4f}",
-    }
-    if of_two:
-        zero, one = figures["class_names"]
-        (true0, false1), (false0, true1) = figures["confusion_matrix"]
-        rows["confusion matrix"] = (
-            f"class {zero}: {true0} as {zero}, {false1} as {one};  class {one}: {false0} as {zero}, {true1} as {one}"
+def choose(targets: NDArray[np.int64], probabilities: NDArray[np.float32], rules: tuple[str, str, float], seed: int) -> Decision:
+    if len(targets):
+        return choose_decision(targets, as_shares(probabilities), *rules, seed)
+    if rules != Choices().after(None):
+        raise ConfigError(
+            "--threshold, --abstain and --coverage are chosen on validation images, and the split of this run has none. Leave "
+            "them out."
         )
-    lines = "\n".join(f"{name + ':':18} {value}" for name, value in rows.items())
-    return lines if of_two else f"{lines}\n\n{describe_classes(figures['per_class'])}"
+    return Decision()
 
 
-def describe_classes(per_class: list[dict[str, Any]]) -> str:
-    """Lay the figures of each class out as a table in their order; of many classes, those with the lowest F1."""
-    shown, rest = per_class, ""
-    if len(per_class) > SHOWN_CLASSES:
-        tested = [row for row in per_class if row["test_images"] > 0]
-        shown = sorted(tested, key=lambda row: row["f1"])[:SHOWN_CLASSES]
-        rest = f"\n… these are the worst by F1; all {len(per_class)} classes are in metrics.json"
-    names = [shorten(row["class_name"]) for row in shown]
-    width = max(len("class"), *map(len, names))
-    lines = [f"{'class':{width}}  images  precision   recall       F1  ROC AUC"]
-    for name, row in zip(names, shown, strict=True):
-        figures = f"{row['precision']:9.2%}  {row['recall']:7.2%}  {row['f1']:7.2%}" if row["test_images"] else "not tested"
-        area = "" if row["roc_auc"] is None else f"  {row['roc_auc']:7.4f}"
-        lines.append(f"{name:{width}}  {row['test_images']:6}  {figures}{area}")
-    return "\n".join(lines) + rest
+def compute_all(
+    test: pd.DataFrame,
+    probabilities: NDArray[np.float32],
+    class_names: Sequence[str],
+    decision: Decision,
+    config: Config,
+    by: Sequence[str] = (),
+    draws: int = DRAWS,
+) -> dict[str, Any]:
+    """Compute everything that follows from the predictions alone.
+
+    Args:
+        test: N rows with `target`, the columns to divide by, and that of the groups, if there are any.
+        probabilities: as the network gives them: of two classes (N,), that of class 1; of more (N, K).
+        class_names: the K names.
+        decision: of the run.
+        config: of the run.
+        by: columns.
+        draws: of the bootstrap.
+    """
+    targets, raw = test["target"].to_numpy(np.int64), as_shares(probabilities)
+    shares = decision.calibrated(raw)
+    counted = shares[:, 1] if probabilities.ndim == 1 else shares
+    options: dict[str, Any] = {"draws": draws, "seed": config.training.seed}
+    options["groups"] = number_groups(test, config.data.group_column)
+    figures = compute_metrics(targets, counted, decision.threshold, class_names, **options)
+    return figures | {
+        "decision": json.loads(json.dumps(dataclasses.asdict(decision))),
+        "answers": describe_answers(targets, shares, decision),
+        "class_sets": describe_sets(targets, shares, decision),
+        "subgroups": {
+            column: compute_subgroups(test, column, counted, decision.threshold, class_names, **options) for column in by
+        },
+        "curves": compute_curves(targets, raw, shares, decision),
+    }
+
+
+def describe_outliers(outliers: Outliers | None, scores: NDArray[np.float64]) -> dict[str, Any] | None:
+    if outliers is None:
+        return None
+    flagged = int((scores > outliers.limit).sum())
+    return {
+        "references": len(outliers.references),
+        "neighbour": outliers.neighbour,
+        "limit": outliers.limit,
+        "flagged": flagged,
+        "share": flagged / len(scores),
+        "share_interval": wilson(flagged, len(scores)),
+    }
+
+
+def warn_of_unfinished(run: RunDir, config: Config) -> None:
+    state = read_state(run)
+    if state is not None and not state.finished(config.training.epochs):
+        done, best = f"{state.epoch} of {config.training.epochs} epochs", f"epoch {state.best_epoch}"
+        log.warning("The training of %s is not finished (%s); tested is the best up to now, %s.", run.root, done, best)

@@ -44,14 +44,9 @@ def compute_subgroups(
     Raises:
         ConfigError: there is no such column, or it has more than 50 values.
     """
-    if column not in table:
-        own = ("path", "image_name", "target", "sha256", "split")
-        further = ", ".join(name for name in table.columns if name not in own) or "none"
-        raise ConfigError(f"--by {column}: the table has no such column; further columns: {further}.")
-    values = table[column].astype(str)
+    check_column(table, column)
+    values = table[column]
     names = sorted(values.unique())
-    if len(names) > MOST_VALUES:
-        raise ConfigError(f"--by {column}: {len(names)} different values; expected at most {MOST_VALUES} subgroups.")
     targets = table["target"].to_numpy(np.int64)
     right = predict_targets(probabilities, threshold) == targets
     groups, rows, p_values = options.pop("groups", None), [], []
@@ -66,6 +61,17 @@ def compute_subgroups(
     for row, p_value in zip(rows, holm(p_values), strict=True):
         row |= {"p_value": p_value if len(rows) > 1 else None, "worse": len(rows) > 1 and p_value < SIGNIFICANT}
     return rows
+
+
+def check_column(table: pd.DataFrame, column: str) -> None:
+    """Raise a ConfigError where a table of texts cannot be divided by a column: there is none, or it has over 50 values."""
+    if column not in table:
+        own = ("path", "image_name", "target", "sha256", "split")
+        further = ", ".join(name for name in table.columns if name not in own) or "none"
+        raise ConfigError(f"--by {column}: the table has no such column; further columns: {further}.")
+    count = table[column].nunique()
+    if count > MOST_VALUES:
+        raise ConfigError(f"--by {column}: {count} different values; expected at most {MOST_VALUES} subgroups.")
 
 
 def worse_by_chance(inside: NDArray[np.bool_], outside: NDArray[np.bool_]) -> float:

@@ -1,0 +1,93 @@
+"""The parts of a run's split: their rows, their images, their groups, and what the network says of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from diptych.data.images import ImageSpec
+from diptych.data.loader import Images
+from diptych.data.manifest import SPLITS
+from diptych.data.prepare import prepare
+from diptych.errors import CheckpointError, DataError
+from diptych.evaluation.outliers import pick_references
+from diptych.evaluation.predictions import Reduce, predict_outputs
+from diptych.evaluation.views import View
+from diptych.storage import RunDir
+
+
+def read_split(run: RunDir) -> pd.DataFrame:
+    """Read split.csv, all columns but the target as text."""
+    try:
+        table = pd.read_csv(run.split, dtype=str, keep_default_na=False).astype({"target": int})
+        return table[table["split"].isin(SPLITS)].reset_index(drop=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{run.split} is missing or damaged: {error}") from error
+
+
+def pick_rows(table: pd.DataFrame, wanted: Sequence[str], seed: int) -> pd.DataFrame:
+    """Return the rows of some parts; of the training images, those that new images are compared with."""
+    rows = [np.flatnonzero(table["split"] == part) for part in wanted]
+    picked = [pick_references(found, seed) if part == "train" else found for part, found in zip(wanted, rows, strict=True)]
+    return table.iloc[np.concatenate(picked)].reset_index(drop=True)
+
+
+def read_images(root: Path, table: pd.DataFrame, spec: ImageSpec, cache: Path) -> Images:
+    """Prepare the images of a table, and make sure that they are those of the training.
+
+    Raises:
+        DataError: one is missing, unreadable or changed.
+    """
+    store, outcome = prepare([root / path for path in table["path"]], spec, cache)
+    for path, expected, digest, problem in zip(
+        table["path"], table["sha256"], outcome["sha256"], outcome["problem"], strict=True
+    ):
+        if problem:
+            raise DataError(
+                f"{root / path}: {problem}. It was readable when the run was trained; bring it back, "
+                "or name the folder with --data."
+            )
+        if digest != expected:
+            raise DataError(f"{root / path} has changed since the run was trained; bring the file back, or train anew.")
+    return store
+
+
+def number_groups(table: pd.DataFrame, column: str) -> NDArray[np.int64] | None:
+    """Number the groups of the images, each image without one for itself; None where there are no groups."""
+    if column not in table or not (table[column].str.strip() != "").any():
+        return None
+    names = table[column].str.strip()
+    own = names.where(names != "", "\0" + table["path"])
+    numbers: NDArray[np.int64] = np.unique(own, return_inverse=True)[1]
+    return numbers
+
+
+@dataclass(frozen=True)
+class Answering:
+    """What the network says of the parts of a split."""
+
+    tapped: keras.Model
+    store: Images
+    table: pd.DataFrame
+    views: Sequence[View]
+
+    def targets(self, part: str) -> NDArray[np.int64]:
+        return self.table["target"].to_numpy(np.int64)[self.table["split"] == part]
+
+    def outputs(self, part: str, reduce: Reduce) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Do `predict_outputs`; of training images only the features count, so that one view is enough."""
+        views = self.views[:1] if part == "train" else self.views
+        return predict_outputs(self.tapped, self.store, np.flatnonzero(self.table["split"] == part), views, reduce)
+
+
+def keep_all(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    return features
+
+
+def no_scores(features: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.zeros(len(features))
