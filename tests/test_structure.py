@@ -9,7 +9,7 @@ from making import REPOSITORY, run_python
 PACKAGE = REPOSITORY / "src" / "diptych"
 # A file imports only from files above it in this list.
 ORDER = """
-errors rng config presets devices memory backend storage runs environment
+errors rng config presets pages devices memory backend storage runs environment
 data.images data.tables data.manifest data.folders data.listings data.layouts data.fixes
 data.cache data.store data.decoding data.prepare data.waves data.twins data.shortcuts data.quality
 data.findings data.audit data.page data.check

@@ -1,24 +1,17 @@
 """The audit as one HTML page for people: what was found, in pictures, and a way to write fixes.csv. It needs no network."""
 
-import base64
-import hashlib
-import io
 import shlex
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
-from PIL import Image
 
 from diptych.data.findings import Audit, Finding
 from diptych.data.manifest import Manifest
+from diptych.pages import encode_uri, load_template
 from diptych.storage import write_text
 
 # So many groups of a finding, and images of a group, are shown: with ten findings the page stays at some 25 MB at worst.
@@ -95,10 +88,10 @@ def render_page(audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArr
     cards = {}
     for path in shown_images(audit):
         label = manifest.class_names[targets[path]] if path in targets else ""
-        thumbnail = encode_uri(thumbnails[path]) if path in thumbnails else ""
+        thumbnail = encode_uri(thumbnails[path], THUMBNAIL_SIZE) if path in thumbnails else ""
         cards[path] = Card(path, label, thumbnail, numbers.get(path, -1))
     counts: Counter[str] = Counter(finding.level for finding in audit.findings)
-    return load_template().render(
+    return load_template("diptych.data", "page.html").render(
         audit=audit,
         findings=[(finding, make_groups(finding, cards, numbers)) for finding in audit.findings],
         images=[(path, targets[path]) for path in mendable],
@@ -109,14 +102,6 @@ def render_page(audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArr
         shortcut_level=next((finding.level for finding in audit.findings if finding.kind == "shortcut"), "none"),
         command=f"diptych train --data {shlex.quote(audit.root)} --fixes fixes.csv",
     )
-
-
-def load_template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=legible
-    )
-    environment.filters |= {"sha256": content_hash, "breakable": breakable}
-    return environment.from_string((resources.files("diptych.data") / "page.html").read_text(encoding="utf-8"))
 
 
 def make_groups(finding: Finding, cards: Mapping[str, Card], numbers: Mapping[str, int]) -> list[Group]:
@@ -137,36 +122,3 @@ def listed_paths(audit: Audit) -> list[str]:
 def fits_csv(text: str) -> bool:
     """Tell whether a name comes back from a CSV as it went in: read as text, a carriage return is a new line."""
     return "\r" not in text
-
-
-def legible(value: object) -> object:
-    """Write out what cannot be seen or encoded (control characters, bytes that are not UTF-8) as \\n, \\xff, ..."""
-    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
-        return value
-    return "".join(map(legible_character, value))
-
-
-def legible_character(character: str) -> str:
-    # How Python keeps a byte of a file name that is not UTF-8 (PEP 383).
-    if "\udc80" <= character <= "\udcff":
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    hidden = unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}
-    return character.encode("unicode_escape").decode("ascii") if hidden else character
-
-
-def breakable(path: str) -> Markup:
-    """Return a path that may go on in a new line after each slash."""
-    return Markup("/<wbr>").join(str(legible(part)) for part in path.split("/"))
-
-
-def encode_uri(pixels: NDArray[np.uint8]) -> str:
-    image = Image.fromarray(pixels)
-    image.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def content_hash(text: str) -> Markup:
-    """Return the name by which a Content-Security-Policy allows an inline script or style."""
-    return Markup(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'")

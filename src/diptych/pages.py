@@ -1,0 +1,56 @@
+"""HTML pages that are one file and need no network: their templates, and what users' texts and images become in them."""
+
+import base64
+import hashlib
+import io
+import unicodedata
+from importlib import resources
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def load_template(package: str, name: str) -> jinja2.Template:
+    """Load a template that lies in a package. Text is escaped; what cannot be seen or encoded is written out."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=legible
+    )
+    environment.filters |= {"sha256": content_hash, "breakable": breakable}
+    return environment.from_string((resources.files(package) / name).read_text(encoding="utf-8"))
+
+
+def legible(value: object) -> object:
+    """Write out what cannot be seen or encoded (control characters, bytes that are not UTF-8) as \\n, \\xff, ..."""
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return "".join(map(legible_character, value))
+
+
+def legible_character(character: str) -> str:
+    # How Python keeps a byte of a file name that is not UTF-8 (PEP 383).
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    hidden = unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}
+    return character.encode("unicode_escape").decode("ascii") if hidden else character
+
+
+def breakable(path: str) -> Markup:
+    """Return a path that may go on in a new line after each slash."""
+    return Markup("/<wbr>").join(str(legible(part)) for part in path.split("/"))
+
+
+def encode_uri(pixels: NDArray[np.uint8], size: int) -> str:
+    """Return pixels, uint8 (H, W, 3), as the address of a JPEG of at most `size` pixels a side that holds itself."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((size, size))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def content_hash(text: str) -> Markup:
+    """Return the name by which a Content-Security-Policy allows an inline script or style."""
+    return Markup(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'")
