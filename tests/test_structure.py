@@ -20,10 +20,10 @@ training.state training.signals training.snapshots training.resume training.rule
 training.loop training.fit training.trainer training.folds training.verify
 training.rates training.find_lr training.space training.trials training.study training.tune
 evaluation.scores evaluation.intervals evaluation.calibration evaluation.thresholds evaluation.decision evaluation.metrics
-evaluation.views evaluation.outliers evaluation.predictions evaluation.parts
-evaluation.subgroups evaluation.saliency evaluation.faithfulness
-evaluation.paired evaluation.labels evaluation.plots evaluation.curves evaluation.summary evaluation.page evaluation.report evaluation.explain
-evaluation.folds evaluation.compare evaluation.ablation evaluation.learning_curve
+evaluation.views evaluation.outliers evaluation.predictions evaluation.parts evaluation.subgroups evaluation.saliency
+evaluation.faithfulness evaluation.paired evaluation.labels evaluation.plots evaluation.curves evaluation.facts
+evaluation.summary evaluation.page evaluation.report evaluation.explain evaluation.folds evaluation.compare
+evaluation.ablation evaluation.learning_curve
 serving.artifact serving.export serving.predictor serving.app
 scaleout
 commands.data commands.training commands.search commands.testing cli

@@ -82,7 +82,7 @@ class Evaluate:
         figures = evaluate(
             run, self.data, self.cache, tta=self.test.tta, test_size=self.test.test_size, choices=choices, by=self.by
         )
-        log.info("%s\n\nwritten: %s, %s", describe(figures), run.metrics, run.predictions)
+        log.info("%s\n\nwritten: %s, %s, %s", describe(figures), run.report, run.metrics, run.predictions)
         return 0
 
     def check(self, run: RunDir) -> None:

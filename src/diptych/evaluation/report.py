@@ -16,9 +16,11 @@ from diptych.config import Config
 from diptych.errors import ConfigError
 from diptych.evaluation.curves import compute_curves, describe_answers, describe_sets
 from diptych.evaluation.decision import Decision, choose_decision, hash_of_weights, read_decision, write_decision
+from diptych.evaluation.facts import describe_data, describe_run, list_images, start_model_card
 from diptych.evaluation.intervals import DRAWS, wilson
 from diptych.evaluation.metrics import as_shares, compute_metrics
 from diptych.evaluation.outliers import Outliers, fit_outliers, read_outliers, write_outliers
+from diptych.evaluation.page import write_report
 from diptych.evaluation.parts import Answering, keep_all, no_scores, number_groups, pick_rows, read_images, read_split
 from diptych.evaluation.predictions import tap, with_predictions
 from diptych.evaluation.subgroups import check_column, compute_subgroups
@@ -117,8 +119,17 @@ def evaluate(
     figures = compute_all(test, probabilities, class_names, decision, config, by, draws)
     figures |= {"outliers": describe_outliers(outliers, scores), "test_size": spec.size, "views": len(views)}
     told = (scores, outliers.limit) if outliers else (None, 0.0)
-    write_table(run.predictions, with_predictions(test, probabilities, class_names, decision, *told))
+    predictions = with_predictions(test, probabilities, class_names, decision, *told)
+    figures |= list_images(predictions, class_names, decision)
+    grouped = number_groups(test, config.data.group_column) is not None
+    figures |= {"data": describe_data(run, config, table, class_names, grouped), "run": describe_run(run, config)}
+    listed = {row["path"] for key in ("mistakes", "least_sure") for row in figures[key]}
+    rows = np.flatnonzero((parts["split"] == "test") & parts["path"].isin(listed))
+    pictures = {parts["path"][row]: [("image", pixels)] for row, pixels in zip(rows, store[rows], strict=True)}
+    start_model_card(run, class_names)
+    write_table(run.predictions, predictions)
     write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})
+    write_report(run, figures, pictures)
     return figures
 
 
