@@ -62,7 +62,8 @@ def test_with_predictions__cuts_at_one_half():
 
 def test_with_predictions__names_the_class_of_two():
     table = with_predictions(pd.DataFrame({"path": ["a", "b"]}), np.array([0.5, 0.49], np.float32), ("cat", "dog"))
-    assert list(table.columns) == ["path", "predicted_target", "predicted_class", "predicted_probability"]
+    own = ["predicted_target", "predicted_class", "predicted_probability", "answered", "class_set"]
+    assert list(table.columns) == ["path", *own]
     assert list(table["predicted_class"]) == ["dog", "cat"]
     assert list(table["predicted_probability"]) == pytest.approx([0.5, 0.49])
 
@@ -72,18 +73,19 @@ def test_with_predictions__of_three_classes():
     rows = pd.DataFrame({"path": ["a", "b"], "probability_dog": ["mine", "too"]}, index=[7, 3])
     table = with_predictions(rows, probabilities, ("cat", "dog", "a fish"))
     further = ["probability_cat", "probability_dog", "probability_a fish"]
-    assert list(table.columns) == ["path", "predicted_target", "predicted_class", "predicted_probability", *further]
+    own = ["predicted_target", "predicted_class", "predicted_probability", *further, "answered", "class_set"]
+    assert list(table.columns) == ["path", *own]
     assert list(table.index) == [7, 3]
     assert list(table["predicted_target"]) == [2, 0]
     assert list(table["predicted_class"]) == ["a fish", "cat"]
     assert list(table["predicted_probability"]) == pytest.approx([0.5, 0.7])
-    np.testing.assert_array_equal(table[further], probabilities)
+    np.testing.assert_allclose(table[further], probabilities, rtol=1e-6)
 
 
 def test_with_predictions__of_a_thousand_classes():
     names = [str(number) for number in range(1000)]
     table = with_predictions(pd.DataFrame({"path": ["a"]}), np.eye(1000, dtype=np.float32)[[999]], names)
-    assert (table["predicted_class"][0], table["probability_999"][0], table.shape) == ("999", 1, (1, 1004))
+    assert (table["predicted_class"][0], table["probability_999"][0], table.shape) == ("999", 1, (1, 1006))
 
 
 def test_predict__of_three_classes_and_an_unreadable_file(of_three, tmp_path):
@@ -101,7 +103,7 @@ def test_predict__of_three_classes_and_an_unreadable_file(of_three, tmp_path):
     assert list(table["problem"]) == ["", "the file is empty", ""]
     written = pd.read_csv(place, keep_default_na=False)
     predicted = ["predicted_target", "predicted_class", "predicted_probability"]
-    assert list(written.columns) == ["path", *predicted, *columns, "problem"]
+    assert list(written.columns) == ["path", *predicted, *columns, "answered", "class_set", "problem"]
     assert written["predicted_class"][1] == ""
 
 
@@ -123,7 +125,9 @@ def test_predict__gives_the_probabilities_of_the_evaluation(trained, tested_file
     assert list(table["predicted_target"]) == list(tested_files["predicted_target"])
     written = pd.read_csv(place, keep_default_na=False)
     assert place == tmp_path / "new" / "out.csv"
-    assert list(written.columns) == ["path", "predicted_target", "predicted_class", "predicted_probability", "problem"]
+    own = ["predicted_target", "predicted_class", "predicted_probability", "answered", "class_set", "outlier_score", "outlier"]
+    assert list(written.columns) == ["path", *own, "problem"]
+    np.testing.assert_allclose(table["outlier_score"], tested_files["outlier_score"], rtol=0, atol=1e-4)
     assert list(written["path"]) == list(tested_files["file"])
 
 

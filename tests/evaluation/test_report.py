@@ -16,7 +16,8 @@ from diptych.data.prepare import prepare
 from diptych.errors import CheckpointError, DataError
 from diptych.evaluation.metrics import compute_metrics, read_metrics
 from diptych.evaluation.predictions import predict_probabilities
-from diptych.evaluation.report import describe, evaluate
+from diptych.evaluation.report import evaluate
+from diptych.evaluation.summary import describe
 from diptych.training.checkpoint import load_run_network
 
 
@@ -54,7 +55,7 @@ def test_evaluate__keeps_the_further_columns_and_the_order(trained):
     split = split[split["split"] == "test"].reset_index(drop=True)
     pd.testing.assert_frame_equal(predictions[split.columns], split)
     assert "kind" in split
-    own = ["predicted_target", "predicted_class", "predicted_probability"]
+    own = ["predicted_target", "predicted_class", "predicted_probability", "answered", "class_set", "outlier_score", "outlier"]
     assert list(predictions.columns[len(split.columns) :]) == own
 
 
@@ -101,7 +102,7 @@ def test_describe__shows_the_figures():
 def test_describe__names_the_classes_of_two():
     targets, probabilities = np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.7, 0.4, 0.8, 0.9], np.float32)
     text = describe(compute_metrics(targets, probabilities, 0.5, ("cat", "dog")))
-    assert "66.67%  (of class dog)" in text
+    assert "(class dog)" in text
     assert "class cat: 1 as cat, 1 as dog;  class dog: 1 as cat, 2 as dog" in text
 
 
@@ -117,7 +118,9 @@ def figures_of(classes: int, images: int) -> dict[str, Any]:
 def test_describe__has_a_line_for_each_of_few_classes():
     figures = figures_of(4, 30)
     summary, table = describe(figures).split("\n\n")
-    assert f"recall:            {figures['recall']:.2%}  (mean over the classes)" in summary
+    low, high = figures["intervals"]["recall"]
+    between = f"(95 % interval {low:.2%} to {high:.2%})"
+    assert f"recall:             {figures['recall']:.2%}  {between}  (mean over the classes)" in summary
     lines = table.splitlines()
     assert [line[:6].strip() for line in lines] == ["class", "kind 0", "kind 1", "kind 2", "kind 3"]
     assert lines[1].split("kind 0")[1].split(maxsplit=1) == ["0", "not tested"]

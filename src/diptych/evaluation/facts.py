@@ -46,7 +46,8 @@ Who answers questions about it?
 
 def describe_run(run: RunDir, config: Config) -> dict[str, Any]:
     """Return `name`, `created`, `facts` (what one wants to know first, as text by name), `config` (TOML) and `packages`."""
-    environment, state = read_environment(run), read_state(run)
+    environment: dict[str, Any] = read_environment(run) if run.environment.is_file() else {"created": ""}
+    state = read_state(run)
     training, model = config.training, config.model
     history = state.history if state is not None else ()
     seconds = sum(row["seconds"] for row in history)

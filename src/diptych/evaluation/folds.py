@@ -67,7 +67,7 @@ def evaluate_folds(
 
 def spread(metrics: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Return the mean and the standard deviation of each figure that is a number in all of the folds."""
-    skipped = {"format_version", "threshold", *HOW_TESTED}
+    skipped = {"format_version", "threshold", "bootstrap_draws", *HOW_TESTED}
     names = [name for name in metrics[0] if name not in skipped and all(is_number(found.get(name)) for found in metrics)]
     values = {name: np.array([found[name] for found in metrics], float) for name in names}
     return {

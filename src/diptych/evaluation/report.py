@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diptych.config import Config
+from diptych.data.manifest import SPLITS
 from diptych.errors import ConfigError
 from diptych.evaluation.curves import compute_curves, describe_answers, describe_sets
 from diptych.evaluation.decision import Decision, choose_decision, hash_of_weights, read_decision, write_decision
@@ -100,7 +101,8 @@ def evaluate(
         decision = None
     if outliers is not None and outliers.made_for != (weights, spec.size):
         outliers = None
-    wanted = ("test",) if decision and outliers else ("train", "validation", "test")
+    found = set(table["split"]) if "validation" in set(table["split"]) and not (decision and outliers) else {"test"}
+    wanted = [part for part in SPLITS if part in found]
     parts = pick_rows(table, wanted, config.training.seed)
     root, keep = data or config.data.data, cache or config.data.cache
     store = read_images(root.parent if root.is_file() else root, parts, spec, keep.expanduser())
@@ -108,10 +110,10 @@ def evaluate(
     if decision is None or outliers is None:
         probabilities, features = answers.outputs("validation", keep_all)
         if decision is None:
-            found = choose(answers.targets("validation"), probabilities, rules, config.training.seed)
-            decision = dataclasses.replace(found, weights=weights, test_size=spec.size, views=len(views))
+            chosen = choose(answers.targets("validation"), probabilities, rules, config.training.seed)
+            decision = dataclasses.replace(chosen, weights=weights, test_size=spec.size, views=len(views))
             write_decision(run, decision)
-        if outliers is None and len(features) and (parts["split"] == "train").any():
+        if outliers is None and {"train", "validation"} <= set(wanted):
             outliers = fit_outliers(answers.outputs("train", keep_all)[1], features, weights, spec.size)
             write_outliers(run, outliers)
     test = parts[parts["split"] == "test"].reset_index(drop=True)
