@@ -1,12 +1,16 @@
 """Intervals: Wilson's for a share, and those of a stratified bootstrap for everything else."""
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 from scipy.stats import binomtest
+from scipy.stats import t as student
 
 from diptych.evaluation.scores import Figures, Weights
 from diptych.rng import generator
@@ -15,12 +19,14 @@ from diptych.rng import generator
 Interval = list[float]
 
 LEVEL = 0.95
+# Scales without bounds: there and back, and the bounds.
+SCALES: dict[str, tuple[Any, Any, float, float]] = {
+    "mcc": (np.arctanh, np.tanh, -1.0, 1.0),
+    "loss": (np.log, np.exp, 0.0, math.inf),
+}
 DRAWS = 1000
 # Weights that are in memory at a time, for each thread.
 CHUNK = 2_000_000
-# These cannot be negative and are too high on average, the more so the fewer images: their interval is turned round the
-# figure (the basic bootstrap: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 5.2).
-TURNED = ("ece",)
 
 
 def wilson(right: float, of: float) -> Interval | None:
@@ -94,12 +100,57 @@ def bootstrap(
     return {name: np.concatenate([found[name] for found in parts]) for name in parts[0]}
 
 
-def percentile_interval(name: str, figure: float, drawn: NDArray[np.float64]) -> Interval | None:
-    """Return the middle 95 % of the draws of a figure; None where it is not defined, or in fewer than half of the draws."""
+def percentile_interval(figure: float, drawn: NDArray[np.float64]) -> Interval | None:
+    """Return the middle 95 % of the draws, such as those of a difference.
+
+    Returns:
+        The interval; None where the figure is not defined (NaN), or in fewer than half of the draws.
+    """
     defined = drawn[~np.isnan(drawn)]
     if np.isnan(figure) or 2 * len(defined) < len(drawn):
         return None
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    if name.split("/", maxsplit=1)[0] in TURNED:
-        low, high = np.clip([2 * figure - high, 2 * figure - low], 0.0, 1.0)
-    return [float(low), float(high)]
+    return [float(end) for end in np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]
+
+
+def figure_interval(name: str, figure: float, drawn: NDArray[np.float64], units: int, least: float = 0.0) -> Interval | None:
+    """Return a figure's 95 % interval from what it is in the draws of a bootstrap.
+
+    It is normal on a scale without bounds: the logit for figures from 0 to 1 (for the average precision: Boyd, Eng and Page,
+    ECML 2013), Fisher's for MCC, the logarithm for the loss. In simulations with 200 to 1,000 images it holds the true figure
+    in 93 to 97 of 100 cases, and percentiles of the draws in 91 to 95 (docs/experiments.md). The calibration error, which is
+    too high on average, is moved by how much it is higher in the draws (Efron and Tibshirani 1993, section 10.3).
+
+    Args:
+        name: of the figure; what follows a slash does not count.
+        figure: its value; NaN where it is not defined.
+        drawn: (draws,), with NaN where it is not defined.
+        units: how many images, or groups, the smaller class has: the fewer, the wider.
+        least: of the calibration error: up to here, a perfectly calibrated classifier could show it, and the interval begins
+            at 0.
+
+    Returns:
+        The interval; at a bound of the scale, such as a ROC AUC of 1, the middle 95 % of the draws; None where the figure is
+        not defined, or in fewer than half of the draws.
+    """
+    middle_of_draws = percentile_interval(figure, drawn)
+    if middle_of_draws is None:
+        return None
+    defined, reach = drawn[~np.isnan(drawn)], widen(units)
+    kind = name.split("/", maxsplit=1)[0]
+    if kind == "ece":
+        middle, spread = 2 * figure - defined.mean(), reach * defined.std()
+        low = 0.0 if figure <= least else max(0.0, min(figure, middle - spread))
+        return [float(low), float(min(1.0, max(figure, middle + spread)))]
+    bend, unbend, lowest, highest = SCALES.get(kind, (logit, expit, 0.0, 1.0))
+    if not lowest < figure < highest:
+        return middle_of_draws
+    edge = 1 / (4 * units * units)
+    bent = bend(np.clip(defined, lowest + edge, highest - edge))
+    middle, spread = bend(figure), reach * bent.std()
+    return [float(unbend(middle - spread)), float(unbend(middle + spread))]
+
+
+def widen(units: int) -> float:
+    """Return how many standard deviations of a bootstrap the interval reaches, for so many units (Hesterberg 2015, 3.2)."""
+    units = max(2, units)
+    return float(student.ppf((1 + LEVEL) / 2, units - 1)) * math.sqrt(units / (units - 1))

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.errors import CheckpointError
-from diptych.evaluation.intervals import DRAWS, Interval, bootstrap, percentile_interval, wilson
-from diptych.evaluation.scores import Answers, Figures
+from diptych.evaluation.intervals import DRAWS, Interval, bootstrap, figure_interval, wilson
+from diptych.evaluation.scores import Answers, Figures, chance_error
 from diptych.storage import TWO_CLASSES, RunDir
 
 # So many classes have the full number of draws; of more, a draw takes long, and there are fewer.
@@ -59,7 +59,10 @@ def compute_metrics(
     np.add.at(matrix, (targets, predicted), 1)
     draws = draws if count <= QUICK_CLASSES else min(draws, max(FEWEST_DRAWS, QUICK_CLASSES * draws // count))
     drawn = bootstrap(answers.figures, targets, groups, draws, seed) if draws else {}
-    intervals = find_intervals(figures, drawn, {} if groups is not None else shares_of(matrix, count))
+    units = count_units(targets, groups, count)
+    least = {f"ece/{k}": chance_error(shares[:, k], seed) for k in range(count) if count > 2}
+    least["ece"] = chance_error(shares[:, 1] if count == 2 else shares[np.arange(len(targets)), predicted], seed)
+    intervals = find_intervals(figures, drawn, {} if groups is not None else shares_of(matrix, count), units, least)
     plain = {name: value for name, value in figures.items() if "/" not in name}
     return {
         "class_names": list(class_names),
@@ -73,15 +76,40 @@ def compute_metrics(
     }
 
 
-def find_intervals(figures: dict[str, float], drawn: Figures, shares: dict[str, tuple[int, int]]) -> dict[str, Interval | None]:
+def count_units(targets: NDArray[np.int64], groups: NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:
+    """Count the images of each class, or the groups that hold any of it, (K,)."""
+    pairs = np.unique(np.stack([targets, np.arange(len(targets)) if groups is None else groups]), axis=1)
+    return np.bincount(pairs[0], minlength=count)
+
+
+def find_intervals(
+    figures: dict[str, float],
+    drawn: Figures,
+    shares: dict[str, tuple[int, int]],
+    units: NDArray[np.int64],
+    least: dict[str, float],
+) -> dict[str, Interval | None]:
     """Return the interval of each figure: Wilson's where it is a share of images, else that of the draws, if there are any."""
     found: dict[str, Interval | None] = {}
     for name, value in figures.items():
         if name in shares:
             found[name] = wilson(*shares[name])
+        elif name in drawn:
+            found[name] = figure_interval(name, value, drawn[name], units_of(name, units), least.get(name, 0.0))
         else:
-            found[name] = percentile_interval(name, value, drawn[name]) if name in drawn else None
+            found[name] = None
     return found
+
+
+def units_of(name: str, units: NDArray[np.int64]) -> int:
+    """Return how many units decide how sure a figure is: those of the smaller side, or of a class of many on average."""
+    total = int(units.sum())
+    if name in ("accuracy", "loss", "brier"):
+        return total
+    _, _, target = name.partition("/")
+    if target:
+        return min(int(units[int(target)]), total - int(units[int(target)]))
+    return int(units.min()) if len(units) == 2 else total // int((units > 0).sum())
 
 
 def shares_of(matrix: NDArray[np.int64], count: int) -> dict[str, tuple[int, int]]:

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.rng import generator
+
 Weights = NDArray[np.float64]
 Figures = dict[str, NDArray[np.float64]]
 
 # Of equal width over [0, 1] (Guo et al., ICML 2017, https://arxiv.org/abs/1706.04599, section 2).
 BINS = 15
+CHANCES = 10_000
 # A probability of 0 for what then is the case would cost infinitely much; scikit-learn's log loss clips at the same place.
 SMALLEST = float(np.finfo(np.float64).eps)
 
@@ -67,6 +70,17 @@ class Ranked:
         """Return the expected calibration error (B,): the mean distance of score and share of positives over the bins."""
         gap = np.add.reduceat(weights[:, self.order] * (self.positive - self.scores), self.bins, axis=1)
         return ratio(np.abs(gap).sum(axis=1), weights.sum(axis=1))
+
+
+def chance_error(scores: NDArray[np.float64], seed: int) -> float:
+    """Return the calibration error that scores of perfectly calibrated probabilities stay below in 95 of 100 cases.
+
+    In each bin, the sum of as many draws as there are scores is taken as normal (consistency resampling: Bröcker and Smith,
+    Weather and Forecasting 2007).
+    """
+    variances = np.bincount(bin_of(scores), scores * (1 - scores), minlength=BINS)
+    gaps = np.abs(generator(seed, "chance").standard_normal((CHANCES, BINS))) * np.sqrt(variances)
+    return float(np.quantile(gaps.sum(axis=1) / len(scores), 0.95))
 
 
 def bin_of(scores: NDArray[np.float64]) -> NDArray[np.int64]:
