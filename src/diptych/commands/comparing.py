@@ -71,7 +71,7 @@ class Ablate:
         settings, choices = on_folder(self.folder, self.settings, self.choices)
         result, folder = ablate(settings, self.runs, self.name, self.seeds, choices)
         written = ", ".join(str(folder.root / f"ablation.{kind}") for kind in ("md", "json"))
-        log.info("\n%s\nwritten: %s", to_markdown(result), written)
+        log.info("\n%s\nwritten: %s", to_markdown(result, ["accuracy"]), written)
         return 0
 
 

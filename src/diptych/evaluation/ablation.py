@@ -160,21 +160,21 @@ def spread(values: NDArray[np.float64]) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
 
-def to_markdown(result: Ablation) -> str:
-    """Lay an ablation out as Markdown, which can be read on a screen too."""
+def to_markdown(result: Ablation, shown: Sequence[str] = SHOWN) -> str:
+    """Lay an ablation out as Markdown, with some of FIGURES; with one or two it can be read on a screen too."""
     grouped = "" if result.groups is None else f", whole groups of {result.groups}"
     seeds = ", ".join(map(str, result.seeds))
     lines = [f"{result.images} test images, {len(result.seeds)} trainings of each variant (seeds {seeds}).", ""]
-    titles = ["variant", *(NAMES[name] for name in SHOWN), "accuracy against the default", "seconds", "parameters"]
+    titles = ["variant", *(NAMES[name] for name in shown), "accuracy against the default", "seconds", "parameters"]
     rows = []
     for variant, figures in result.figures.items():
         cost = result.costs.loc[variant]
         against = "" if variant == DEFAULT else describe_difference(result.to_default[variant].of("accuracy"))
-        shown = [describe_figure(figures[name]) for name in SHOWN]
-        rows.append([variant, *shown, against, f"{cost['seconds']:.0f}", f"{cost['parameters']:,.0f}"])
+        values = [describe_figure(figures[name]) for name in shown]
+        rows.append([variant, *values, against, f"{cost['seconds']:.0f}", f"{cost['parameters']:,.0f}"])
     lines += [*table_of(titles, rows), ""]
-    questions = [[part, *(describe_difference(pair.of(name)) for name in SHOWN)] for part, pair in result.parts.items()]
-    lines += table_of(["what a part brings", *(NAMES[name] for name in SHOWN)], questions)
+    questions = [[part, *(describe_difference(pair.of(name)) for name in shown)] for part, pair in result.parts.items()]
+    lines += table_of(["what a part brings", *(NAMES[name] for name in shown)], questions)
     return "\n".join([*lines, "", HOW.format(draws=f"{DRAWS:,}", grouped=grouped), ""])
 
 
