@@ -10,7 +10,7 @@ from diptych.evaluation.intervals import Interval, percentile_interval
 from diptych.rng import generator
 
 # Of real tasks, exponents of 0.07 to 0.35 are reported (Hestness et al. 2017, https://arxiv.org/abs/1712.00409, section 6).
-EXPONENTS = np.linspace(0.01, 2.0, 400)
+EXPONENTS = np.linspace(0.01, 2.0, 399)
 # Three unknowns are not fitted to fewer points.
 FEWEST_SIZES = 4
 # Below, the errors do not follow the law.
