@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from making import REPOSITORY
 
-from diptych.cli import main
+from diptych.cli import main, parse
+from diptych.commands.comparing import Ablate, Compare, Curve, LabelErrors, on_folder
 from diptych.config import Config, DataConfig
 from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.evaluation.compare import compare, compare_runs, describe, to_json
@@ -221,3 +223,29 @@ def test_command__prints_the_table_and_writes_json(
     assert accuracy["verdict"] == "better"
     assert accuracy["interval"][0] < accuracy["difference"] == pytest.approx(0.3)
     assert main(["compare", "poor", "--runs", str(tmp_path / "runs")]) == 2
+
+
+def test_documentation__commands_are_understood() -> None:
+    lines = (REPOSITORY / "docs" / "comparing.md").read_text(encoding="utf-8").splitlines()
+    commands = [parse(line.split()[1:]) for line in lines if line.startswith("diptych ")]
+    assert {Compare, Ablate, Curve, LabelErrors} <= {type(command) for command in commands}
+
+
+@pytest.mark.parametrize("verb", ["ablate", "learning-curve"])
+def test_parse__takes_all_settings_of_a_training_and_the_folder_without_a_flag(verb: str, tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("[training]\nepochs = 9\nbatch_size = 4\n")
+    command = parse([verb, "images", "--config", str(tmp_path / "settings.toml"), "--preset", "quick", "--batch-size", "5"])
+    assert isinstance(command, Ablate | Curve)
+    settings, choices = on_folder(command.folder, command.settings, command.choices)
+    assert (settings.training.epochs, settings.training.batch_size, settings.data.image_size) == (9, 5, 64)
+    assert settings.data.data == Path("images")
+    assert choices is None
+    command = parse([verb, "images", "--recipe", "auto", "--epochs", "7"])
+    assert isinstance(command, Ablate | Curve)
+    _, choices = on_folder(command.folder, command.settings, command.choices)
+    assert choices is not None
+    assert {recipe: config.training.recipe for recipe, config in choices.items()} == {
+        "fine-tune": "fine-tune",
+        "scratch": "scratch",
+    }
+    assert {(config.training.epochs, config.data.data) for config in choices.values()} == {(7, Path("images"))}

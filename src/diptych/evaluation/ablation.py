@@ -43,8 +43,9 @@ HOW = (
     "Each figure is the mean over the seeds. A difference is that of two such means on the same test images; its 95 % interval "
     "is a bootstrap of these images ({draws} draws, stratified by class{grouped}, the same draws for all variants). So it tells "
     "how the very networks that were trained would differ on other images; how much another seed changes is the standard "
-    "deviation beside each mean. p is twice the smaller share of the draws on either side of 0, corrected for the number of "
-    "comparisons (Holm). Better or worse is said only where interval and p both exclude that there is no difference."
+    "deviation beside each mean. p is twice the smaller share of the draws on either side of 0 (of the accuracy, with one seed "
+    "and without groups, that of McNemar's test), corrected for the number of comparisons (Holm). Better or worse is said only "
+    "where interval and p both exclude that there is no difference."
 )
 
 
