@@ -13,8 +13,8 @@ from diptych.evaluation.paired import DRAWS, Difference, Pair, compare_pairs
 from diptych.evaluation.tested import Tested, match, read_tested
 from diptych.storage import FORMAT_VERSION, RunDir, write_json
 
-# With fewer of them, their bootstrap says less than it seems to.
-FEW_GROUPS = 20
+# With fewer of them, the bootstrap's intervals are too narrow.
+FEW_IMAGES, FEW_GROUPS = 50, 20
 NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -100,8 +100,10 @@ def describe(comparison: Comparison) -> str:
     lines = [f"on the same {comparison.images} test images{grouped}"]
     for name, count in zip(names, comparison.left_out, strict=True):
         lines += [f"left out, since they are not shared by all: {count} test images of {name}"] if count else []
-    if comparison.groups is not None and comparison.groups < FEW_GROUPS:
-        lines.append(f"Only {comparison.groups} groups: too few for intervals that can be relied on.")
+    few_groups = comparison.groups is not None and comparison.groups < FEW_GROUPS
+    if few_groups or comparison.images < FEW_IMAGES:
+        few = f"{comparison.groups} groups" if few_groups else f"{comparison.images} images"
+        lines.append(f"Only {few}: too few for intervals that can be relied on.")
     for pair in comparison.pairs:
         first, second = names[pair.first], names[pair.second]
         lines += ["", f"{second} against {first}", *describe_differences(pair.differences, first, second)]
