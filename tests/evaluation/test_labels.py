@@ -64,8 +64,9 @@ def cross(tmp_path: Path) -> RunDir:
 
 def test_find_doubtful__planted_labels_are_found_and_no_others() -> None:
     labels, shares = plant(300)
-    rows = find_doubtful(labels, shares)
+    rows, likely = find_doubtful(labels, shares)
     assert set(rows) == set(PLANTED)
+    assert likely.all()
     given = shares[rows, labels[rows]]
     assert (np.diff(given) >= 0).all()
 
@@ -74,20 +75,22 @@ def test_find_doubtful__planted_labels_are_found_and_no_others() -> None:
 def test_find_doubtful__two_classes_with_noise(seed: int) -> None:
     random = np.random.default_rng(seed)
     truth = np.arange(400) % 2
-    second = np.clip(np.where(truth == 1, 0.85, 0.15) + random.normal(0, 0.12, 400), 0.001, 0.999)
+    second = np.clip(np.where(truth == 1, 0.85, 0.15) + random.normal(0, 0.15, 400), 0.001, 0.999)
     labels = truth.copy()
     wrong = random.choice(400, 20, replace=False)
     labels[wrong] = 1 - labels[wrong]
-    found = find_doubtful(labels, np.stack([1 - second, second], axis=1))
-    assert len(set(found) & set(wrong)) >= 15
-    assert len(set(found) - set(wrong)) <= 2
+    found, likely = find_doubtful(labels, np.stack([1 - second, second], axis=1))
+    assert set(found) == set(np.flatnonzero((second > 0.5) != (labels == 1)))
+    assert len(set(found) & set(wrong)) >= 19
+    assert len(set(found[likely]) & set(wrong)) >= 15
+    assert len(set(found[likely]) - set(wrong)) <= 2
 
 
 def test_find_doubtful__a_class_without_images_is_no_obstacle() -> None:
     labels, shares = plant(300)
     labels, shares = labels * 2, np.stack([shares[:, 0], np.zeros(300), shares[:, 1], np.zeros(300), shares[:, 2]], axis=1)
-    assert set(find_doubtful(labels, shares)) == set(PLANTED)
-    assert len(find_doubtful(np.zeros(10, np.int64), np.tile([1.0, 0.0], (10, 1)))) == 0
+    assert set(find_doubtful(labels, shares)[0]) == set(PLANTED)
+    assert len(find_doubtful(np.zeros(10, np.int64), np.tile([1.0, 0.0], (10, 1)))[0]) == 0
 
 
 def test_find_label_errors__table_sheet_and_corrections(cross: RunDir, tmp_path: Path) -> None:
@@ -100,6 +103,7 @@ def test_find_label_errors__table_sheet_and_corrections(cross: RunDir, tmp_path:
         assert (row.given_class, row.suggested_class) == (NAMES[(number + 1) % 3], NAMES[number % 3])
         assert row.score == pytest.approx(getattr(row, f"probability_{row.given_class}"))
     assert table["score"].is_monotonic_increasing
+    assert table["likely_wrong"].all()
     with Image.open(tmp_path / "out" / "label_errors.png") as sheet:
         pixels = np.asarray(sheet.convert("RGB"))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
@@ -112,6 +116,21 @@ def test_find_label_errors__fixes_csv_is_obeyed(cross: RunDir, tmp_path: Path) -
     numbers = [int(Path(path).stem) for path in fixed.table["path"]]
     assert [fixed.class_names[target] for target in fixed.table["target"]] == [NAMES[number % 3] for number in numbers]
     assert (manifest.table["target"] != fixed.table["target"]).sum() == len(PLANTED)
+
+
+def test_find_label_errors__merely_doubtful_labels_are_listed_but_not_corrected(cross: RunDir, tmp_path: Path) -> None:
+    unsure = [f"{NAMES[(number + 1) % 3]}/{number}.png" for number in PLANTED[:2]]
+    for fold in (1, 2):
+        own = RunDir(cross.root / f"fold-{fold}")
+        table = pd.read_csv(own.predictions).set_index("path", drop=False)
+        for path in table.index.intersection(unsure):
+            truth = NAMES[int(Path(path).stem) % 3]
+            table.loc[path, [f"probability_{name}" for name in NAMES]] = [0.5 if name == truth else 0.25 for name in NAMES]
+        write_table(own.predictions, table)
+    found = find_label_errors(cross, tmp_path / "out")
+    assert set(found.table["path"][~found.table["likely_wrong"]]) == set(unsure)
+    fixes = pd.read_csv(tmp_path / "out" / "fixes.csv")
+    assert [Path(path).stem for path in fixes["path"]] == [str(PLANTED[2])]
 
 
 def test_find_label_errors__without_doubt_the_table_alone_is_written(cross: RunDir, tmp_path: Path) -> None:
@@ -140,7 +159,7 @@ def test_find_label_errors__a_single_run_is_refused(tested: RunDir, tmp_path: Pa
 def test_command__says_what_to_do(cross: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["label-errors", "cross", "--runs", str(cross.root.parent)]) == 0
     said = capsys.readouterr().out
-    assert "3 of 60 labels are doubtful" in said
+    assert "3 of 60 labels are doubtful, 3 of them likely wrong" in said
     assert f"diptych train --fixes {cross.root / 'label-errors' / 'fixes.csv'}" in said
 
 
@@ -169,7 +188,6 @@ def test_label_errors__of_a_real_cross_validation(tmp_path: Path) -> None:
     for command in ("evaluate", "label-errors"):
         done = running.module(command, "cross", folder=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
-    table = pd.read_csv(tmp_path / "runs" / "cross" / "label-errors" / "label_errors.csv")
-    assert (tmp_path / "runs" / "cross" / "label-errors" / "fixes.csv").is_file()
+    table = pd.read_csv(tmp_path / "runs" / "cross" / "label-errors" / "label_errors.csv", dtype={"suggested_class": str})
     assert set(table["path"][:2]) == set(planted)
     assert list(table["suggested_class"][:2]) == ["0", "0"]

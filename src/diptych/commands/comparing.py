@@ -132,10 +132,11 @@ class LabelErrors:
 
         run = find_run(self.of, self.runs)
         found = find_label_errors(run, self.output or run.root / "label-errors", self.data)
-        shown = found.table[["path", "given_class", "suggested_class", "score"]].head(20)
-        log.info("%d of %d labels are doubtful", len(found.table), found.images)
+        shown, likely = found.table.iloc[:20, :5], int(found.table["likely_wrong"].sum())
+        log.info("%d of %d labels are doubtful, %d of them likely wrong", len(found.table), found.images, likely)
         if len(shown):
             log.info("%s", shown.to_string(index=False, float_format="{:.3f}".format))
+        if likely:
             log.info("Look at each before you take its line over: diptych train --fixes %s", found.files[-1])
         log.info("written: %s", ", ".join(map(str, found.files)))
         return 0

@@ -38,9 +38,10 @@ class LabelErrors:
 
     Attributes:
         images: how many were looked at.
-        table: a row an image, the most doubtful first: `path`, `given_class`, `suggested_class`, `score` (the probability
-            that the network gives to the label, 0 to 1), `probability_NAME` of each class.
-        files: what was written: the table, the sheet, the corrections; the table alone where nothing is doubtful.
+        table: a row an image that the network would label otherwise, the most doubtful first: `path`, `given_class`,
+            `suggested_class`, `score` (the probability that the network gives to the label, 0 to 1), `likely_wrong` (whether
+            confident learning says so too), `probability_NAME` of each class.
+        files: what was written: the table; the sheet, unless it is empty; the corrections, unless there are none.
     """
 
     images: int
@@ -51,8 +52,9 @@ class LabelErrors:
 def find_label_errors(run: RunDir, output: Path, data: Path | None = None) -> LabelErrors:
     """Name the images of a cross-validation whose labels are likely wrong, and write them down for a person to look at.
 
-    Each image was tested by a network that has not seen it. Which labels are doubtful is decided by confident learning
-    (Northcutt et al., JAIR 2021, https://arxiv.org/abs/1911.00068).
+    Each image was tested by a network that has not seen it. Doubtful is any label that this network would not give; likely
+    wrong are as many as confident learning estimates (Northcutt et al., JAIR 2021, https://arxiv.org/abs/1911.00068), which
+    leaves out most images that are merely hard. These alone are suggested as corrections.
 
     Args:
         run: the folder of a cross-validation that `diptych evaluate` has tested.
@@ -69,36 +71,40 @@ def find_label_errors(run: RunDir, output: Path, data: Path | None = None) -> La
             "train --folds 5, and test it with diptych evaluate."
         )
     tested = read_tested(run)
-    doubtful = find_doubtful(tested.targets, tested.shares)
-    table = describe_doubtful(tested, doubtful)
+    table = describe_doubtful(tested, *find_doubtful(tested.targets, tested.shares))
     files = [output / "label_errors.csv"]
     write_table(files[0], table)
     if len(table):
-        files += [output / "label_errors.png", output / "fixes.csv"]
-        draw_sheet(files[1], table[:SHEET_IMAGES], run, data)
-        write_table(files[2], to_fixes(table))
+        files.append(output / "label_errors.png")
+        draw_sheet(files[-1], table[:SHEET_IMAGES], run, data)
+    if table["likely_wrong"].any():
+        files.append(output / "fixes.csv")
+        write_table(files[-1], to_fixes(table[table["likely_wrong"]]))
     return LabelErrors(len(tested.table), table, tuple(files))
 
 
-def find_doubtful(targets: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the rows whose label is likely wrong, the most doubtful first.
+def find_doubtful(targets: NDArray[np.int64], shares: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Find the labels that are not the most probable class, and those that are likely wrong.
 
     Args:
         targets: (N,), the labels. A class without an image is left out.
         shares: (N, K), out-of-sample probabilities; each row adds up to 1.
+
+    Returns:
+        Their rows (M,), the most doubtful first; and for each whether it is likely wrong.
     """
     there, labels = np.unique(targets, return_inverse=True)
-    if len(there) < 2:
-        return np.empty(0, np.int64)
     kept = shares[:, there] + np.finfo(float).tiny
     kept = kept / kept.sum(axis=1, keepdims=True)
-    found = np.flatnonzero(find_label_issues(labels, kept, n_jobs=1))
+    # cleanlab knows no data of a single class.
+    likely = find_label_issues(labels, kept, n_jobs=1) if len(there) > 1 else np.zeros(len(labels), bool)
+    found = np.flatnonzero(likely | (kept.argmax(axis=1) != labels))
     scores = get_label_quality_scores(labels, kept, method="self_confidence")
     rows: NDArray[np.int64] = found[np.argsort(scores[found], kind="stable")]
-    return rows
+    return rows, likely[rows]
 
 
-def describe_doubtful(tested: Tested, rows: NDArray[np.int64]) -> pd.DataFrame:
+def describe_doubtful(tested: Tested, rows: NDArray[np.int64], likely: NDArray[np.bool_]) -> pd.DataFrame:
     """Return the table of LabelErrors; suggested is the most probable other class."""
     targets, shares = tested.targets[rows], tested.shares[rows]
     others = shares.copy()
@@ -109,6 +115,7 @@ def describe_doubtful(tested: Tested, rows: NDArray[np.int64]) -> pd.DataFrame:
         "given_class": names[targets],
         "suggested_class": names[others.argmax(axis=1)],
         "score": shares[np.arange(len(rows)), targets],
+        "likely_wrong": likely,
     }
     return pd.DataFrame(facts | {f"probability_{name}": shares[:, place] for place, name in enumerate(tested.class_names)})
 
@@ -129,9 +136,12 @@ def draw_sheet(path: Path, table: pd.DataFrame, run: RunDir, data: Path | None) 
     rows = -(-len(table) // SHEET_COLUMNS)
     size = GAP + SHEET_COLUMNS * (TILE + GAP), 2 * GAP + LINE + rows * (TILE + 2 * LINE + GAP)
     sheet = Image.new("RGB", size, PAPER)
-    write_line(sheet, 0, GAP, "worst first", INK)
+    write_line(sheet, 0, GAP, "worst first; ! likely", INK)
     for place, found in enumerate(table.itertuples()):
-        lines = PurePosixPath(str(found.path)).name, f"{found.given_class} → {found.suggested_class}? {found.score:.3f}"
+        lines = (
+            PurePosixPath(str(found.path)).name,
+            f"{found.given_class} → {found.suggested_class}{'!' if found.likely_wrong else '?'} {found.score:.3f}",
+        )
         row, column = divmod(place, SHEET_COLUMNS)
         draw_tile(sheet, column, row, pixels[place], lines)
     write_atomically(path, sheet.save)
