@@ -140,7 +140,7 @@ def draw_sheet(path: Path, table: pd.DataFrame, run: RunDir, data: Path | None) 
     for place, found in enumerate(table.itertuples()):
         lines = (
             PurePosixPath(str(found.path)).name,
-            f"{found.given_class} → {found.suggested_class}{'!' if found.likely_wrong else '?'} {found.score:.3f}",
+            f"{found.given_class} > {found.suggested_class}{'!' if found.likely_wrong else '?'} {found.score:.3f}",
         )
         row, column = divmod(place, SHEET_COLUMNS)
         draw_tile(sheet, column, row, pixels[place], lines)
