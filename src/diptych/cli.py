@@ -11,6 +11,7 @@ from typing import Annotated, cast, get_args
 import tyro
 from tyro.conf import OmitArgPrefixes, subcommand
 
+from diptych.commands.comparing import Ablate, Compare, Curve, LabelErrors
 from diptych.commands.data import Cache, Check, Preview, Samples
 from diptych.commands.search import FindLr, Tune
 from diptych.commands.testing import Evaluate, Plot, Predict, Summary
@@ -21,7 +22,8 @@ from diptych.presets import PRESETS, augmentation, override, read_toml, with_pre
 
 log = logging.getLogger("diptych")
 
-Command = Check | Preview | Train | Resume | FindLr | Tune | Evaluate | Plot | Predict | Summary | Cache | Samples
+Training = Train | FindLr | Tune | Ablate | Curve
+Command = Check | Preview | Training | Resume | Evaluate | Plot | Predict | Compare | LabelErrors | Summary | Cache | Samples
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -39,11 +41,11 @@ def parse(arguments: Sequence[str]) -> Command:
     start, _ = early.parse_known_args(arguments)
     recipe = start.recipe or (read_toml(start.config, Config()).training.recipe if start.config else "classic")
     command = parse_from(arguments, start, recipe if recipe in get_args(Recipe) else "classic")
-    if not isinstance(command, Train | FindLr | Tune) or command.settings.training.recipe != "auto":
+    if not isinstance(command, Training) or command.settings.training.recipe != "auto":
         return command
     choices: dict[Recipe, Config] = {}
     for choice in ("fine-tune", "scratch"):
-        settings = cast(Train | FindLr | Tune, parse_from(arguments, start, choice)).settings
+        settings = cast(Training, parse_from(arguments, start, choice)).settings
         choices[choice] = dataclasses.replace(settings, training=dataclasses.replace(settings.training, recipe=choice))
     return dataclasses.replace(command, choices=choices)
 
@@ -65,6 +67,10 @@ def parse_from(arguments: Sequence[str], start: argparse.Namespace, recipe: Reci
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Plot, subcommand("plot")]
         | Annotated[Predict, subcommand("predict")]
+        | Annotated[Compare, subcommand("compare")]
+        | Annotated[Ablate, subcommand("ablate", default=Ablate(settings=settings))]
+        | Annotated[Curve, subcommand("learning-curve", default=Curve(settings=settings))]
+        | Annotated[LabelErrors, subcommand("label-errors")]
         | Annotated[Summary, subcommand("summary")]
         | Annotated[Cache, subcommand("cache")]
         | Annotated[Samples, subcommand("samples")]

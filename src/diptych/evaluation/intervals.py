@@ -37,6 +37,19 @@ def wilson(right: float, of: float) -> Interval | None:
     return [float(found.low), float(found.high)]
 
 
+def number_groups(names: NDArray[np.str_]) -> NDArray[np.int64] | None:
+    """Number the groups of images by the names of the groups, (N,), "" for none; an image without one is one by itself.
+
+    Returns:
+        (N,); None where no image has a group.
+    """
+    if not (names != "").any():
+        return None
+    own = np.char.add("image ", np.arange(len(names)).astype(str))
+    numbers: NDArray[np.int64] = np.unique(np.where(names == "", own, np.char.add("group ", names)), return_inverse=True)[1]
+    return numbers
+
+
 def draw_weights(strata: NDArray[np.int64], groups: NDArray[np.int64] | None, first: int, draws: int, seed: int) -> Weights:
     """Draw test sets with replacement, as often from each stratum as it has members.
 

@@ -15,6 +15,7 @@ from diptych.data.loader import Images
 from diptych.data.manifest import SPLITS
 from diptych.data.prepare import prepare
 from diptych.errors import CheckpointError, DataError
+from diptych.evaluation.intervals import number_groups
 from diptych.evaluation.outliers import pick_references
 from diptych.evaluation.predictions import Reduce, predict_outputs
 from diptych.evaluation.views import View
@@ -57,14 +58,9 @@ def read_images(root: Path, table: pd.DataFrame, spec: ImageSpec, cache: Path) -
     return store
 
 
-def number_groups(table: pd.DataFrame, column: str) -> NDArray[np.int64] | None:
-    """Number the groups of the images, each image without one for itself; None where there are no groups."""
-    if column not in table or not (table[column].str.strip() != "").any():
-        return None
-    names = table[column].str.strip()
-    own = names.where(names != "", "\0" + table["path"])
-    numbers: NDArray[np.int64] = np.unique(own, return_inverse=True)[1]
-    return numbers
+def groups_of(table: pd.DataFrame, column: str) -> NDArray[np.int64] | None:
+    """Number the groups that a column names, as `number_groups` does; None where there is no such column."""
+    return number_groups(table[column].str.strip().to_numpy(str)) if column in table else None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from diptych.evaluation.intervals import DRAWS, wilson
 from diptych.evaluation.metrics import as_shares, compute_metrics
 from diptych.evaluation.outliers import Outliers, fit_outliers, read_outliers, write_outliers
 from diptych.evaluation.page import write_report
-from diptych.evaluation.parts import Answering, keep_all, no_scores, number_groups, pick_rows, read_images, read_split
+from diptych.evaluation.parts import Answering, groups_of, keep_all, no_scores, pick_rows, read_images, read_split
 from diptych.evaluation.predictions import tap, with_predictions
 from diptych.evaluation.subgroups import check_column, compute_subgroups
 from diptych.evaluation.views import plan_test
@@ -123,7 +123,7 @@ def evaluate(
     told = (scores, outliers.limit) if outliers else (None, 0.0)
     predictions = with_predictions(test, probabilities, class_names, decision, *told)
     figures |= list_images(predictions, class_names, decision)
-    grouped = number_groups(test, config.data.group_column) is not None
+    grouped = groups_of(test, config.data.group_column) is not None
     figures |= {"data": describe_data(run, config, table, class_names, grouped), "run": describe_run(run, config)}
     listed = {row["path"] for key in ("mistakes", "least_sure") for row in figures[key]}
     rows = np.flatnonzero((parts["split"] == "test") & parts["path"].isin(listed))
@@ -170,7 +170,7 @@ def compute_all(
     shares = decision.calibrated(raw)
     counted = shares[:, 1] if probabilities.ndim == 1 else shares
     options: dict[str, Any] = {"draws": draws, "seed": config.training.seed}
-    options["groups"] = number_groups(test, config.data.group_column)
+    options["groups"] = groups_of(test, config.data.group_column)
     figures = compute_metrics(targets, counted, decision.threshold, class_names, **options)
     return figures | {
         "decision": json.loads(json.dumps(dataclasses.asdict(decision))),

@@ -10,6 +10,7 @@ from scipy.stats import fisher_exact
 
 from diptych.errors import ConfigError
 from diptych.evaluation.metrics import compute_metrics, predict_targets
+from diptych.evaluation.paired import holm
 
 SIGNIFICANT = 0.05
 # Beyond it, a column names images rather than groups of them.
@@ -78,13 +79,3 @@ def worse_by_chance(inside: NDArray[np.bool_], outside: NDArray[np.bool_]) -> fl
     """Return how probable it is that so many answers, or more, are wrong inside if the shares are the same."""
     counts = [[int((~inside).sum()), int(inside.sum())], [int((~outside).sum()), int(outside.sum())]]
     return float(fisher_exact(counts, alternative="greater").pvalue)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p values for their number (Holm 1979)."""
-    count, highest = len(p_values), 0.0
-    corrected = [0.0] * count
-    for rank, place in enumerate(np.argsort(p_values, kind="stable")):
-        highest = max(highest, min(1.0, p_values[place] * (count - rank)))
-        corrected[int(place)] = highest
-    return corrected

@@ -1,17 +1,27 @@
-"""One trial of a search: a training in a process of its own, that can be followed and ended."""
+"""One training of several: a process of its own, that can be followed and ended."""
 
 import math
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 import pandas as pd
 
+from diptych.errors import EXIT_INTERRUPTED, ConfigError
+from diptych.runs import is_run
 from diptych.storage import RunDir
+from diptych.training.resume import only_one
+
+POLL_SECONDS = 0.5
+# How long a training whose parent was killed may take to save its state and leave.
+LEAVE_SECONDS = 120.0
+ENDED_FROM_OUTSIDE = (EXIT_INTERRUPTED, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
 
 # A child dies with its parent, as far as the system can be told so: Linux's PR_SET_PDEATHSIG (1), which outlives exec.
 LAUNCHER = """
@@ -65,6 +75,37 @@ class Child:
                 self.process.kill()
                 self.process.wait()
                 raise
+
+
+@contextmanager
+def terminating() -> Iterator[None]:
+    """Leave on SIGTERM as on Ctrl-C, through all that is to be done at the end."""
+
+    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def wait_until_free(run: RunDir) -> None:
+    """Wait until a training whose parent was killed has saved its state and is gone.
+
+    Raises:
+        ConfigError: it does not go.
+    """
+    give_up = time.monotonic() + LEAVE_SECONDS
+    while is_run(run.root):
+        try:
+            with only_one(run):
+                return
+        except ConfigError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(POLL_SECONDS)
 
 
 def read_epochs(run: RunDir) -> pd.DataFrame:

@@ -3,23 +3,19 @@
 import logging
 import shlex
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from diptych.config import Config, Recipe
-from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, ConfigError, TrainingError
+from diptych.errors import EXIT_TROUBLE, ConfigError, TrainingError
 from diptych.presets import to_toml
-from diptych.runs import is_run
 from diptych.storage import RunDir, write_text
 from diptych.training.resume import is_finished, only_one
 from diptych.training.space import open_folder, with_values
 from diptych.training.study import Outcome, Search, next_trial, open_search, overview, report, tell, values_of
-from diptych.training.trials import Child, last_words
+from diptych.training.trials import ENDED_FROM_OUTSIDE, POLL_SECONDS, Child, last_words, terminating, wait_until_free
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +23,7 @@ log = logging.getLogger(__name__)
 UNPRUNED_TRIALS = 4
 # As many failures in a row are a fault of the set-up, not of a trial.
 MAX_FAILURES = 3
-POLL_SECONDS = 0.5
-# How long a training whose search was killed may take to save its state and leave.
-LEAVE_SECONDS = 120.0
 SHOWN_TRIALS = 10
-ENDED_FROM_OUTSIDE = (EXIT_INTERRUPTED, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
 
 
 class TimeIsUp(Exception):  # noqa: N818
@@ -102,20 +94,6 @@ def tune(
     return search.root / "best.toml" if search.best else None
 
 
-@contextmanager
-def terminating() -> Iterator[None]:
-    """Leave on SIGTERM as on Ctrl-C, through all that is to be done at the end."""
-
-    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def run_trials(search: Search, trials: int, until: float | None) -> None:
     """Run what is left of so many trials.
 
@@ -176,23 +154,6 @@ def train_trial(run: RunDir, config: Config, report: Callable[[], bool], until: 
                 raise TimeIsUp
     report()
     return code
-
-
-def wait_until_free(run: RunDir) -> None:
-    """Wait until a training whose search was killed has saved its state and is gone.
-
-    Raises:
-        ConfigError: it does not go.
-    """
-    give_up = time.monotonic() + LEAVE_SECONDS
-    while is_run(run.root):
-        try:
-            with only_one(run):
-                return
-        except ConfigError:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(POLL_SECONDS)
 
 
 def outcome_of(run: RunDir, code: int | None) -> tuple[Outcome, str]:

@@ -1,0 +1,215 @@
+"""A series of trainings that differ in one thing, each in processes of its own; it can be stopped, and goes on."""
+
+import dataclasses
+import json
+import logging
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors
+
+from diptych.backend import choose_compute
+from diptych.config import Config, Recipe
+from diptych.data.load import LoadedData, load, split
+from diptych.errors import EXIT_TROUBLE, CheckpointError, ConfigError, TrainingError
+from diptych.presets import read_toml, to_toml
+from diptych.storage import FORMAT_VERSION, RunDir, write_json, write_table, write_text
+from diptych.training.resume import changes_of_settings, is_finished, only_one, refuse_changes_of_data, with_whole_paths
+from diptych.training.trainer import choices_of, settle_recipe, training_images
+from diptych.training.trials import (
+    ENDED_FROM_OUTSIDE,
+    POLL_SECONDS,
+    Child,
+    last_words,
+    read_epochs,
+    terminating,
+    wait_until_free,
+)
+
+log = logging.getLogger(__name__)
+
+COLUMNS = {"name": "str", "epochs": "int64", "seconds": "float64", "parameters": "int64"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One training of a series: the name of its run, and its settings."""
+
+    name: str
+    config: Config
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series.
+
+    Attributes:
+        folder: its folder: config.toml, split.csv and series.json say what all trainings have in common; done.csv has a row
+            for each training that is tested; the runs lie in it.
+        config: the settings that all trainings begin with, with whole paths, a settled recipe and the common split.
+        data: the images.
+    """
+
+    folder: RunDir
+    config: Config
+    data: LoadedData
+
+    def run_of(self, name: str) -> RunDir:
+        """Return the run of one training."""
+        return RunDir(self.folder.root / name)
+
+    def done(self) -> pd.DataFrame:
+        """Return `name`, `epochs`, `seconds` and `parameters` of the trainings that are tested, a row each."""
+        path = self.folder.root / "done.csv"
+        try:
+            table = pd.read_csv(path, dtype={"name": str}) if path.is_file() else pd.DataFrame(columns=list(COLUMNS))
+            return table[list(COLUMNS)].astype(COLUMNS)
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{path} is damaged: {error}. Delete it; each training is then tested again.") from error
+
+
+def open_series(
+    runs: Path, name: str, config: Config, facts: Mapping[str, Any], choices: Mapping[Recipe, Config] | None = None
+) -> Series:
+    """Make the folder of a series, or make sure that nothing has changed since it was made.
+
+    Args:
+        runs: the folder of the runs.
+        name: of the series, and of its folder in there.
+        config: the settings asked for.
+        facts: `kind`, a word for the series, and what else must not change; JSON values.
+        choices: for the recipe "auto", as in `train`.
+
+    Raises:
+        ConfigError: the series was begun with other settings, or the folder is something else.
+        DataError: the images have changed, or something is wrong with them.
+        CheckpointError: series.json is damaged.
+    """
+    if Path(name).name != name or name in {"", ".", ".."}:
+        raise ConfigError(f"--name is {name!r}; expected a plain folder name, without slashes.")
+    folder = RunDir(runs / name)
+    compute, reasons = choose_compute(config.compute)
+    config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
+    data = split(load(config.data, config.training.seed), config.data)
+    if config.training.recipe == "auto":
+        config, reason = settle_recipe(choices_of(config, choices, runs), training_images(data))
+        reasons.append(reason)
+    for reason in reasons:
+        log.info("%s", reason)
+    about = folder.root / "series.json"
+    if about.is_file():
+        refuse_changes(folder, config, facts, data)
+    elif folder.root.exists():
+        raise ConfigError(f"{folder.root} exists already and is no {facts['kind']}; choose another --name.")
+    else:
+        write_table(folder.split, data.manifest.table)
+        write_text(folder.config, to_toml(config))
+        write_json(about, {"format_version": FORMAT_VERSION, **facts})
+    common = dataclasses.replace(config.data, split=folder.split.resolve())
+    return Series(folder, dataclasses.replace(config, data=common), data)
+
+
+def refuse_changes(folder: RunDir, config: Config, facts: Mapping[str, Any], data: LoadedData) -> None:
+    before, saved = read_facts(folder.root / "series.json"), read_toml(folder.config, Config())
+    changes = changes_of_settings(saved, config)
+    # A training may go on for longer, but trainings of several lengths cannot be compared.
+    if config.training.epochs > saved.training.epochs:
+        changes.append(f"epochs is {config.training.epochs}, was {saved.training.epochs}")
+    changes += [f"{key} is {value}, was {before.get(key)}" for key, value in facts.items() if before.get(key) != value]
+    if changes:
+        raise ConfigError(
+            f"{folder.root} exists already, with other settings: {'; '.join(changes)}. Go on with it as it was set up (--config "
+            f"{folder.config}), or choose another --name."
+        )
+    refuse_changes_of_data(folder, data, str(facts["kind"]))
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = content["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error!r}. Begin anew with another --name.") from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: format {version}; this version of Diptych reads {FORMAT_VERSION}.")
+    return content
+
+
+def run_series(series: Series, members: Sequence[Member], again: Sequence[object]) -> None:
+    """Train and test the members that are not yet, one after the other.
+
+    Of a training that is tested, the weights of the best epoch are kept, and what it takes to go on with it is deleted: with
+    all of it, a series of the full network would take some 10 GB.
+
+    Args:
+        series: where they lie.
+        members: all trainings, in their order.
+        again: the command that goes on with the series, for the user.
+
+    Raises:
+        ConfigError: another process is at it.
+        TrainingError: a training or test failed; what is done is kept.
+        OSError: the disk is full; the same call goes on.
+        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM; the same call goes on.
+    """
+    with only_one(series.folder), terminating():
+        try:
+            for place, member in enumerate(members):
+                if not is_done(series, member):
+                    log.info("%d of %d: %s", place + 1, len(members), member.name)
+                    run_member(series, member)
+        except (KeyboardInterrupt, SystemExit, OSError):
+            log.info("Stopped. Go on with: %s", shlex.join(map(str, again)))
+            raise
+
+
+def is_done(series: Series, member: Member) -> bool:
+    """Tell whether a training is tested and its figures are there."""
+    return member.name in set(series.done()["name"]) and series.run_of(member.name).predictions.is_file()
+
+
+def run_member(series: Series, member: Member) -> None:
+    """Train one, or what is left of it, test it, and write it down."""
+    run, config = series.run_of(member.name), member.config
+    settings, screen = run.root.with_name(f"{member.name}.toml"), run.root.with_name(f"{member.name}.log")
+    write_text(settings, to_toml(config))
+    wait_until_free(run)
+    # Of one that is tested, but whose test is gone, there is no state left.
+    if not is_finished(run, config) and member.name not in set(series.done()["name"]):
+        call(["train", "--config", settings, "--runs", series.folder.root, "--name", member.name], screen)
+    call(["evaluate", run.root, "--backend", config.compute.backend], screen)
+    epochs = read_epochs(run)
+    row = [member.name, len(epochs), float(epochs["seconds"].sum()), count_parameters(run)]
+    done = series.done()
+    done = pd.concat([done[done["name"] != member.name], pd.DataFrame([row], columns=list(COLUMNS))])
+    write_table(series.folder.root / "done.csv", done)
+    for path in (run.last, run.previous, run.best_keras):
+        path.unlink(missing_ok=True)
+
+
+def call(arguments: Sequence[str | Path], screen: Path) -> None:
+    """Run a command of Diptych in a process of its own, and raise its error as one of ours."""
+    with Child(arguments, screen) as child:
+        while (code := child.wait(POLL_SECONDS)) is None:
+            pass
+    if code in ENDED_FROM_OUTSIDE:
+        raise KeyboardInterrupt
+    if code == EXIT_TROUBLE:
+        raise OSError(last_words(screen, code))
+    if code:
+        raise TrainingError(f"diptych {arguments[0]} failed for {screen.stem}: {last_words(screen, code)}; all is in {screen}.")
+
+
+def count_parameters(run: RunDir) -> int:
+    """Count the weights of a run's best checkpoint, moving statistics included; generator states are no weights."""
+    total = 0
+    with safetensors.safe_open(run.best, framework="numpy") as file:
+        for name in file.keys():  # noqa: SIM118
+            part = file.get_slice(name)
+            total += math.prod(part.get_shape()) if part.get_dtype().startswith(("F", "BF")) else 0
+    return total
