@@ -101,7 +101,7 @@ def test_compare_pairs__a_classifier_against_itself_never_differs():
     side = [answers_of(targets, draw_scores(targets, random))]
     (pair,) = compare_pairs([side, side], [(0, 1)], targets, draws=100)
     for found in pair.differences:
-        assert (found.difference, found.interval, found.p_value) == (0.0, (0.0, 0.0), 1.0)
+        assert (found.difference, found.interval, found.p_value) == (0.0, [0.0, 0.0], 1.0)
         assert found.verdict == "no difference shown"
 
 

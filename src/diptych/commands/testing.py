@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from diptych.backend import load_backend
 from diptych.config import Backend, Config, DataConfig, ModelConfig, require
-from diptych.errors import EXIT_TROUBLE
+from diptych.errors import EXIT_TROUBLE, ConfigError
 from diptych.runs import RUNS
 from diptych.storage import RunDir
 
@@ -57,6 +57,10 @@ class Evaluate:
     """The set of classes that an image may be of holds the true one with this chance. Without it, as before; at first 0.95."""
     by: tuple[str, ...] = ()
     """Columns of the table: the figures of each of their values are computed too."""
+    against: Path | None = None
+    """Another tested run, its folder or name: the two are compared on the test images that they share."""
+    fail_if_worse: bool = False
+    """Exit with 1 where the accuracy is significantly worse than that of --against; for use in CI."""
     test: Annotated[TestOptions, arg(name="")] = field(default_factory=TestOptions)
     runs: Path = RUNS
     """Folder that holds the runs."""
@@ -83,13 +87,27 @@ class Evaluate:
             run, self.data, self.cache, tta=self.test.tta, test_size=self.test.test_size, choices=choices, by=self.by
         )
         log.info("%s\n\nwritten: %s, %s, %s", describe(figures), run.report, run.metrics, run.predictions)
-        return 0
+        return 0 if self.against is None else self.compare(run)
+
+    def compare(self, run: RunDir) -> int:
+        """Say how the run does against another one, and return the exit code."""
+        from diptych.evaluation.compare import compare_runs, describe
+        from diptych.runs import find_run
+
+        comparison = compare_runs(run, find_run(self.against, self.runs))
+        log.info("\n%s", describe(comparison))
+        return EXIT_TROUBLE if self.fail_if_worse and comparison.worse else 0
 
     def check(self, run: RunDir) -> None:
         """Say what is wrong with the flags before Keras is loaded."""
         from diptych.evaluation.decision import Decision, check_rules
+        from diptych.runs import find_run
         from diptych.storage import read_classes
 
+        if self.fail_if_worse and self.against is None:
+            raise ConfigError("--fail-if-worse needs the run to compare with: --against RUN.")
+        if self.against is not None and not find_run(self.against, self.runs).predictions.is_file():
+            raise ConfigError(f"--against {self.against} has no test yet; run diptych evaluate {self.against} first.")
         self.test.check(run)
         default = Decision()
         given = self.threshold or default.rule, self.abstain or default.abstain_rule, self.coverage or default.coverage
