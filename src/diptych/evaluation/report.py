@@ -51,7 +51,9 @@ class Choices:
     def after(self, stored: Decision | None) -> tuple[str, str, float]:
         """Return the three with nothing left open."""
         before = stored or Decision()
-        return self.threshold or before.rule, self.abstain or before.abstain_rule, self.coverage or before.coverage
+        given = (self.threshold, before.rule), (self.abstain, before.abstain_rule)
+        rule, abstain_rule = (old if new is None else new for new, old in given)
+        return rule, abstain_rule, before.coverage if self.coverage is None else self.coverage
 
 
 def evaluate(
