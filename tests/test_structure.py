@@ -20,12 +20,14 @@ training.state training.signals training.snapshots training.resume training.rule
 training.loop training.fit training.trainer training.folds training.verify
 training.rates training.find_lr training.space training.trials training.study training.tune
 evaluation.scores evaluation.intervals evaluation.calibration evaluation.thresholds evaluation.decision evaluation.metrics
-evaluation.views evaluation.predictions evaluation.outliers evaluation.subgroups evaluation.saliency evaluation.faithfulness
-evaluation.paired evaluation.labels evaluation.plots evaluation.curves evaluation.page evaluation.report evaluation.explain
+evaluation.views evaluation.predictions evaluation.outliers evaluation.subgroups
+evaluation.taps evaluation.saliency evaluation.faithfulness evaluation.sanity
+evaluation.paired evaluation.labels evaluation.plots evaluation.overlays evaluation.curves evaluation.page
+evaluation.report evaluation.explain
 evaluation.folds evaluation.compare evaluation.ablation evaluation.learning_curve
 serving.artifact serving.export serving.predictor serving.app
 scaleout
-commands.data commands.training commands.search commands.testing cli
+commands.data commands.training commands.search commands.testing commands.explaining cli
 """.split()  # noqa: SIM905
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 250

@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, subcommand
 
 from diptych.commands.data import Cache, Check, Preview, Samples
+from diptych.commands.explaining import Explain
 from diptych.commands.search import FindLr, Tune
 from diptych.commands.testing import Evaluate, Plot, Predict, Summary
 from diptych.commands.training import Resume, Train
@@ -21,7 +22,7 @@ from diptych.presets import PRESETS, augmentation, override, read_toml, with_pre
 
 log = logging.getLogger("diptych")
 
-Command = Check | Preview | Train | Resume | FindLr | Tune | Evaluate | Plot | Predict | Summary | Cache | Samples
+Command = Check | Preview | Train | Resume | FindLr | Tune | Evaluate | Plot | Predict | Explain | Summary | Cache | Samples
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -65,6 +66,7 @@ def parse_from(arguments: Sequence[str], start: argparse.Namespace, recipe: Reci
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Plot, subcommand("plot")]
         | Annotated[Predict, subcommand("predict")]
+        | Annotated[Explain, subcommand("explain")]
         | Annotated[Summary, subcommand("summary")]
         | Annotated[Cache, subcommand("cache")]
         | Annotated[Samples, subcommand("samples")]
