@@ -19,12 +19,12 @@ from diptych.evaluation.saliency import Explanation, Kind, SaliencyMap
 from diptych.storage import write_atomically
 
 DOTS_PER_INCH = 120
-# How much of the colour stands over the image, which is shown in grey.
-OPACITY = 0.55
-COLOURS: dict[Kind, str] = {"grad_cam": "inferno", "attention": "viridis", "occlusion": "RdBu_r"}
+# How much of the colour stands over the image, which is shown in grey. Occlusion is clear where it is 0.
+OPACITY: dict[Kind, float] = {"grad_cam": 0.55, "attention": 0.55, "occlusion": 0.8}
+COLOURS: dict[Kind, str] = {"grad_cam": "inferno", "attention": "viridis", "occlusion": "bwr"}
 TITLES: dict[Kind, str] = {"grad_cam": "Grad-CAM", "attention": "attention", "occlusion": "occlusion"}
 UNITS: dict[Kind, str] = {"grad_cam": "logit", "attention": "factor", "occlusion": "fall of the probability"}
-BRANCHES = {"resnet50": "ResNet50", "convnet": "custom branch", "": "both branches"}
+BRANCHES = {"resnet50": "ResNet50", "convnet": "custom branch", "": "whole network"}
 # The least span of the colours: what differs by less is shown as alike, since colours would make much of it.
 LEAST_SPAN: dict[Kind, float] = {"grad_cam": 0.1, "attention": 0.05, "occlusion": 0.05}
 
@@ -55,10 +55,16 @@ def overlay_pixels(
     Returns:
         uint8 (S, S, 3), RGB.
     """
-    shares = Normalize(*(limits or colour_limits([saliency])))(enlarge(saliency.values, len(image)))
+    shares = np.asarray(Normalize(*(limits or colour_limits([saliency])))(enlarge(saliency.values, len(image))))
+    if saliency.kind == "occlusion":
+        # Blue or red laid on as thick as the value is far from 0, which over white is the colour bar.
+        opacity = OPACITY[saliency.kind] * np.abs(2 * shares - 1)[..., None].clip(0, 1)
+        shares = np.where(shares < 0.5, 0.0, 1.0)
+    else:
+        opacity = np.full((*shares.shape, 1), OPACITY[saliency.kind])
     colours = mpl.colormaps[COLOURS[saliency.kind]](shares)[..., :3]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
-    blended: NDArray[np.uint8] = (OPACITY * 255 * colours + (1 - OPACITY) * grey).round().astype(np.uint8)
+    blended: NDArray[np.uint8] = (opacity * 255 * colours + (1 - opacity) * grey).round().astype(np.uint8)
     return blended
 
 
@@ -86,7 +92,7 @@ def draw_explanation(
     # The user's names are shown as they are: a $ begins no formula, and a letter that the font lacks is a box.
     with mpl.rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure = Figure((3.7 * columns, 3.5 * rows + 0.8), layout="constrained")
+        figure = Figure((3.7 * columns, 3.6 * rows + 0.5), layout="constrained")
         figure.suptitle(title, fontsize=11)
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in grid:
@@ -112,12 +118,12 @@ def draw_panel(
 ) -> None:
     axes.imshow(overlay_pixels(image, saliency, limits))
     height, width = saliency.values.shape
+    axes.set_title(f"{TITLES[saliency.kind]}, {BRANCHES[saliency.branch]}, {height} × {width}", fontsize=10)
     scored = (
-        f"deletion {score.deletion_area:.2f} (chance {score.chance_deletion:.2f}), "
-        f"insertion {score.insertion_area:.2f} (chance {score.chance_insertion:.2f})"
+        f"deletion {score.deletion_area:.2f}, by chance {score.chance_deletion:.2f}\n"
+        f"insertion {score.insertion_area:.2f}, by chance {score.chance_insertion:.2f}"
     )
-    axes.set_title(f"{TITLES[saliency.kind]}, {BRANCHES[saliency.branch]}, {height} × {width}\n", fontsize=10)
-    axes.text(0.5, 1.02, scored, fontsize=7, ha="center", transform=axes.transAxes)
+    axes.text(0.5, -0.03, scored, fontsize=8, ha="center", va="top", transform=axes.transAxes)
     colours = ScalarMappable(Normalize(*limits), COLOURS[saliency.kind])
     bar = axes.figure.colorbar(colours, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label(UNITS[saliency.kind], fontsize=8)
