@@ -23,7 +23,7 @@ evaluation.scores evaluation.intervals evaluation.calibration evaluation.thresho
 evaluation.views evaluation.outliers evaluation.predictions evaluation.parts evaluation.taps evaluation.saliency
 evaluation.faithfulness evaluation.sanity evaluation.tested evaluation.paired evaluation.subgroups evaluation.power_law
 evaluation.labels evaluation.plots evaluation.overlays evaluation.curves evaluation.facts evaluation.summary
-evaluation.page evaluation.report evaluation.explain evaluation.folds evaluation.compare evaluation.series
+evaluation.page evaluation.pictures evaluation.report evaluation.explain evaluation.folds evaluation.compare evaluation.series
 evaluation.ablation evaluation.learning_curve
 serving.artifact serving.export serving.predictor serving.app
 scaleout

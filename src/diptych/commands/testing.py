@@ -57,6 +57,9 @@ class Evaluate:
     """The set of classes that an image may be of holds the true one with this chance. Without it, as before; at first 0.95."""
     by: tuple[str, ...] = ()
     """Columns of the table: the figures of each of their values are computed too."""
+    maps: int = 4
+    """On how many images the maps of the report are checked, and how many mistakes get an occlusion map: about a thousand
+    passes of the network for each. 0: no maps."""
     against: Path | None = None
     """Another tested run, its folder or name: the two are compared on the same test images."""
     fail_if_worse: bool = False
@@ -90,7 +93,14 @@ class Evaluate:
 
         choices = Choices(self.threshold, self.abstain, self.coverage)
         figures = evaluate(
-            run, self.data, self.cache, tta=self.test.tta, test_size=self.test.test_size, choices=choices, by=self.by
+            run,
+            self.data,
+            self.cache,
+            tta=self.test.tta,
+            test_size=self.test.test_size,
+            choices=choices,
+            by=self.by,
+            maps=self.maps,
         )
         log.info("%s\n\nwritten: %s, %s, %s", describe(figures), run.report, run.metrics, run.predictions)
         return self.compare(run)
@@ -99,7 +109,7 @@ class Evaluate:
         """Return the flags that say what is chosen and divided by."""
         given = {"--threshold": self.threshold, "--abstain": self.abstain, "--coverage": self.coverage}
         flags = [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
-        return flags + (["--by", *self.by] if self.by else [])
+        return [*flags, "--maps", str(self.maps), *(["--by", *self.by] if self.by else [])]
 
     def compare(self, run: RunDir) -> int:
         """Say how the run does against the one that is named, if one is, and return the exit code."""
@@ -118,6 +128,7 @@ class Evaluate:
         from diptych.runs import find_run
         from diptych.storage import read_classes
 
+        require(self, "maps", 0 <= self.maps <= 1000, "0 to 1000")
         if self.fail_if_worse and self.against is None:
             raise ConfigError("--fail-if-worse needs the run to compare with: --against RUN.")
         if self.against is not None:

@@ -12,7 +12,7 @@ from diptych.data.prepare import prepare
 from diptych.evaluation.faithfulness import Faithfulness, deletion_insertion
 from diptych.evaluation.metrics import shorten
 from diptych.evaluation.overlays import BRANCHES, draw_explanation
-from diptych.evaluation.predictions import find_images
+from diptych.evaluation.predictions import find_images, read_own
 from diptych.evaluation.saliency import MEANINGS, Explanation, class_predictor, explain_images
 from diptych.evaluation.taps import Floats, Taps
 from diptych.evaluation.views import plan_test
@@ -59,7 +59,8 @@ def explain(
     """
     files = find_images(paths)
     network, config, class_names = load_run_network(run)
-    spec, _ = plan_test(config)
+    spec, views = plan_test(config)
+    decision, _ = read_own(run, spec.size, len(views))
     store, outcome = prepare(files, spec, None)
     folder, taps = output or run.explanations, Taps(network)
     found, taken = [], set[str]()
@@ -68,7 +69,7 @@ def explain(
             found.append(Explained(file, outcome["problem"][row]))
             continue
         images = store[np.array([row])]
-        (explanation,) = explain_images(taps, images, None if target is None else np.array([target]))
+        (explanation,) = explain_images(taps, images, None if target is None else np.array([target]), decision=decision)
         predict = class_predictor(network, explanation.target)
         maps = [each.values for each in explanation.maps]
         scores = deletion_insertion(predict, images[0], maps, seed=config.training.seed)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.loader import Images
-from diptych.evaluation.metrics import predict_targets
-from diptych.evaluation.predictions import THRESHOLD, predict_probabilities
+from diptych.evaluation.decision import DEFAULT, Decision
+from diptych.evaluation.metrics import as_shares
+from diptych.evaluation.predictions import predict_probabilities
 from diptych.evaluation.taps import Floats, Taps, pool
 
 Kind = Literal["grad_cam", "attention", "occlusion"]
@@ -77,6 +78,7 @@ def explain_images(
     targets: NDArray[np.int64] | None = None,
     means: Mapping[str, Floats] | None = None,
     *,
+    decision: Decision = DEFAULT,
     occlusion: bool = True,
 ) -> list[Explanation]:
     """Explain the network's answer for some images.
@@ -87,6 +89,7 @@ def explain_images(
         targets: (N,), the classes to explain; None for those that are predicted.
         means: each branch's pooled features, float32 (C,), to put in their place when it is cut off, such as `pooled_means`;
             None for zeros.
+        decision: says which class is predicted; the probabilities stay those of the network.
         occlusion: make the occlusion maps too, 145 passes of the network for each image.
 
     Returns:
@@ -99,7 +102,7 @@ def explain_images(
         return []
     taps = network if isinstance(network, Taps) else Taps(network)
     probabilities = predict_probabilities(taps.network, images, np.arange(len(images)))
-    targets = predict_targets(probabilities, THRESHOLD) if targets is None else targets
+    targets = decision.predicted(decision.calibrated(as_shares(probabilities))) if targets is None else targets
     tapped = taps.read(images)
     maps = [[SaliencyMap("grad_cam", name, values) for name, values in row.items()] for row in grad_cam(taps, tapped, targets)]
     for row, found in enumerate(maps):
