@@ -107,6 +107,11 @@ def draw_explanation(
     write_atomically(path, lambda partial: partial.write_bytes(content.getvalue()))
 
 
+def title_of(kind: Kind, branch: str) -> str:
+    """Name a map for people."""
+    return f"{TITLES[kind]}, {BRANCHES[branch]}" if branch else TITLES[kind]
+
+
 def order_panels(maps: Sequence[SaliencyMap]) -> list[int]:
     """Put Grad-CAM first, then occlusion, then attention, so that two rows of three hold a branch in each column."""
     wanted = ("grad_cam", "occlusion", "attention")
@@ -118,7 +123,7 @@ def draw_panel(
 ) -> None:
     axes.imshow(overlay_pixels(image, saliency, limits))
     height, width = saliency.values.shape
-    axes.set_title(f"{TITLES[saliency.kind]}, {BRANCHES[saliency.branch]}, {height} × {width}", fontsize=10)
+    axes.set_title(f"{title_of(saliency.kind, saliency.branch)}, {height} × {width}", fontsize=10)
     scored = (
         f"deletion {score.deletion_area:.2f}, by chance {score.chance_deletion:.2f}\n"
         f"insertion {score.insertion_area:.2f}, by chance {score.chance_insertion:.2f}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from diptych.config import Config
 from diptych.data.loader import Images
 from diptych.evaluation.decision import Decision
-from diptych.evaluation.overlays import overlay_pixels
+from diptych.evaluation.overlays import overlay_pixels, title_of
 from diptych.evaluation.page import Pictures
 from diptych.evaluation.saliency import explain_images
 from diptych.evaluation.sanity import sanity_of_maps
@@ -37,7 +37,10 @@ def picture_images(
     for part, occlusion in ((rows[:maps], True), (rows[maps:], False)):
         found += explain_images(taps, images[part], decision=decision, occlusion=occlusion) if len(part) else []
     return {
-        path: [("image", pixels), *((each.name, overlay_pixels(pixels, each)) for each in explanation.maps)]
+        path: [
+            ("image", pixels),
+            *((title_of(each.kind, each.branch), overlay_pixels(pixels, each)) for each in explanation.maps),
+        ]
         for path, pixels, explanation in zip(paths, images[rows], found, strict=True)
     }
 
