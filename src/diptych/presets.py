@@ -65,6 +65,7 @@ RECIPES: Mapping[Recipe, Mapping[str, Mapping[str, Any]]] = {
             "label_smoothing": 0.05,
             "gradient_clip": 1.0,
             "ema": 0.998,
+            "best_by": "loss",
         },
     },
 }
