@@ -56,19 +56,22 @@ class Ranked:
     def figures(self, weights: Weights) -> Figures:
         """Return the ROC area, the average precision and the calibration error, each (B,), under weights (B, N)."""
         placed = weights[:, self.order]
-        found, all_of_block = placed * self.positive, placed
+        blocks, found = placed, placed
         if len(self.starts) < len(self.order):
-            found = np.add.reduceat(found, self.starts, axis=1)
-            all_of_block = np.add.reduceat(placed, self.starts, axis=1)
-        false = all_of_block - found
+            blocks = np.add.reduceat(placed, self.starts, axis=1)
+            found = np.add.reduceat(placed * self.positive, self.starts, axis=1)
+        # Only where there are positive images does anything change.
+        there = np.flatnonzero(np.add.reduceat(self.positive, self.starts))
+        ahead = np.cumsum(blocks, axis=1)
+        found, total, here = found[:, there], ahead[:, there], blocks[:, there]
         until = np.cumsum(found, axis=1)
-        total = until + np.cumsum(false, axis=1)
-        all_found, all_images = until[:, -1], total[:, -1]
+        all_found = found.sum(axis=1)
+        absent = ahead[:, -1] - all_found
         # Of two images with the same score, each is half before the other.
-        pairs = np.einsum("bn,bn->b", false, until) - np.einsum("bn,bn->b", false, found) / 2
+        behind = absent[:, None] - total + until + (here - found) / 2
         precision = np.divide(until, total, out=np.zeros_like(until), where=total > 0)
         return {
-            "roc_auc": ratio(pairs, all_found * (all_images - all_found)),
+            "roc_auc": ratio(np.einsum("bn,bn->b", found, behind), all_found * absent),
             "average_precision": ratio(np.einsum("bn,bn->b", found, precision), all_found),
             "ece": self.calibration_error(placed),
         }
