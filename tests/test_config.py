@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from diptych.cli import parse
 from diptych.commands.data import Preview
 from diptych.commands.training import Train
-from diptych.config import AugmentConfig, ComputeConfig, Config, DataConfig, ModelConfig, TrainingConfig
+from diptych.config import AugmentConfig, ComputeConfig, Config, DataConfig, ModelConfig, TrackingConfig, TrainingConfig
 from diptych.errors import ConfigError
 from diptych.presets import LEVELS, PRESETS, augmentation, override, read_toml, to_toml, with_preset
 
@@ -23,6 +23,7 @@ SECTIONS = {
     "model": ModelConfig,
     "training": TrainingConfig,
     "compute": ComputeConfig,
+    "tracking": TrackingConfig,
 }
 
 
