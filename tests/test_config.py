@@ -268,7 +268,7 @@ def test_parse__every_key_is_a_flag(section: str, key: str) -> None:
         new = typing.get_args(kind)[-1]
         arguments = [flag, new]
     else:
-        new = 0.2 if key == "test_share" else {int: 123, float: 0.00001, str: "none", type(Path()): Path("elsewhere")}[type(old)]
+        new = 0.2 if key == "test_share" else {int: 123, float: 0.00001, str: "auto", type(Path()): Path("elsewhere")}[type(old)]
         arguments = [flag, str(new)]
     assert getattr(getattr(settings_of(*arguments), section), key) == new != old
 

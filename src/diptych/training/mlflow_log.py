@@ -35,7 +35,8 @@ except ImportError as error:
     ) from error
 
 log = logging.getLogger(__name__)
-logging.getLogger("mlflow").setLevel(logging.WARNING)
+# What it logs as errors, with their tracebacks, it raises too.
+logging.getLogger("mlflow").setLevel(logging.CRITICAL)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 SQLITE = "sqlite:///"
