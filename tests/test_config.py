@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from diptych.cli import parse
 from diptych.commands.data import Preview
 from diptych.commands.training import Train
-from diptych.config import AugmentConfig, ComputeConfig, Config, DataConfig, ModelConfig, TrainingConfig
+from diptych.config import AugmentConfig, ComputeConfig, Config, DataConfig, ModelConfig, TrackingConfig, TrainingConfig
 from diptych.errors import ConfigError
 from diptych.presets import LEVELS, PRESETS, augmentation, override, read_toml, to_toml, with_preset
 
@@ -23,6 +23,7 @@ SECTIONS = {
     "model": ModelConfig,
     "training": TrainingConfig,
     "compute": ComputeConfig,
+    "tracking": TrackingConfig,
 }
 
 
@@ -267,7 +268,7 @@ def test_parse__every_key_is_a_flag(section: str, key: str) -> None:
         new = typing.get_args(kind)[-1]
         arguments = [flag, new]
     else:
-        new = 0.2 if key == "test_share" else {int: 123, float: 0.00001, str: "none", type(Path()): Path("elsewhere")}[type(old)]
+        new = 0.2 if key == "test_share" else {int: 123, float: 0.00001, str: "auto", type(Path()): Path("elsewhere")}[type(old)]
         arguments = [flag, str(new)]
     assert getattr(getattr(settings_of(*arguments), section), key) == new != old
 

@@ -16,7 +16,8 @@ data.findings data.audit data.page data.check
 data.splits data.folds data.load data.augment data.loader data.preview data.samples
 model.resnet model.convnet model.attention model.network
 training.recipes training.optim training.averaging training.batches training.spread training.checkpoint training.weights
-training.state training.signals training.snapshots training.resume training.rules training.estimate training.callbacks
+training.state training.tensorboard_log training.mlflow_log training.tracking training.signals
+training.snapshots training.resume training.rules training.estimate training.callbacks
 training.loop training.fit training.trainer training.folds training.verify
 training.rates training.find_lr training.space training.trials training.study training.tune
 evaluation.scores evaluation.intervals evaluation.calibration evaluation.thresholds evaluation.decision evaluation.metrics

@@ -26,8 +26,7 @@ class DataConfig:
     """Where the images are and how they become pixels."""
 
     data: Path = Path()
-    """Folder of the images, in one of the layouts of the README, or a CSV or Parquet table of them; without it, the
-    current folder."""
+    """Folder of the images, in one of the layouts of the README, or a CSV or Parquet table of them; else the current folder."""
     image_size: int = 224
     """Height and width of the network's input, in pixels; at least 32."""
     resize: Resize = "stretch"
@@ -196,23 +195,20 @@ class TrainingConfig:
     """Seed of the split, the weights, the order of the images, the augmentation and the dropout."""
 
     def __post_init__(self) -> None:
-        require(self, "epochs", self.epochs >= 1, "at least 1")
-        require(self, "batch_size", self.batch_size >= 1, "at least 1")
+        for key in ("epochs", "batch_size", "plateau_patience", "accumulate"):
+            require(self, key, getattr(self, key) >= 1, "at least 1")
         require(self, "learning_rate", 0 < self.learning_rate < 10, "a rate above 0 and below 10")
         require(self, "pretrained_factor", 0 < self.pretrained_factor <= 10, "a factor above 0 and up to 10")
-        require(self, "weight_decay", 0 <= self.weight_decay < 1, "0 to below 1")
         require(self, "plateau_factor", 0 < self.plateau_factor < 1, "a factor between 0 and 1")
-        require(self, "plateau_patience", self.plateau_patience >= 1, "at least 1")
         require(self, "min_learning_rate", 0 <= self.min_learning_rate <= self.learning_rate, "0 up to the learning rate")
         require(self, "warmup_share", 0 < self.warmup_share < 1, "a share between 0 and 1")
-        for key in ("label_smoothing", "ema"):
+        for key in ("weight_decay", "label_smoothing", "ema"):
             require(self, key, 0 <= getattr(self, key) < 1, "0 to below 1")
         for key in ("head_epochs", "early_stopping"):
             require(self, key, getattr(self, key) >= 0, "0 or more epochs")
         require(self, "depth_factor", 0 < self.depth_factor <= 1, "a factor above 0 and up to 1")
         require(self, "start_size", 0 < self.start_size <= 1, "a share above 0 and up to 1")
         require(self, "gradient_clip", self.gradient_clip >= 0, "a norm above 0, or 0 for no limit")
-        require(self, "accumulate", self.accumulate >= 1, "at least 1 batch")
         require(self, "checkpoint_minutes", 0 < self.checkpoint_minutes <= 1440, "above 0 and up to 1440 minutes")
         require(self, "seed", 0 <= self.seed < 2**31, "0 to 2147483647")
 
@@ -232,6 +228,16 @@ class ComputeConfig:
 
 
 @dataclass(frozen=True)
+class TrackingConfig:
+    """Where a training is logged besides its own folder; of no consequence for what is trained."""
+
+    tensorboard: bool = False
+    """Write logs for TensorBoard into the run's folder, tensorboard/."""
+    mlflow: str = "none"
+    """Log to MLflow: sqlite:///FILE, the http:// or https:// URI of a server, or none."""
+
+
+@dataclass(frozen=True)
 class Config:
     """All settings of a run."""
 
@@ -240,3 +246,4 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)

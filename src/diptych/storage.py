@@ -98,6 +98,14 @@ class RunDir:
         return self.root / "history.csv"
 
     @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def mlflow(self) -> Path:
+        return self.root / "mlflow.json"
+
+    @property
     def log(self) -> Path:
         return self.root / "log.txt"
 

@@ -62,6 +62,8 @@ class Resume:
     """The run's folder or name; without one, the newest."""
     epochs: int | None = None
     """Passes over the training images in all, more than it was begun with; without it, as it was begun."""
+    mlflow: str | None = None
+    """Log to MLflow there from now on (none: no longer); without it, as it was begun."""
     runs: Path = RUNS
     """Folder that holds the runs."""
 
@@ -72,10 +74,10 @@ class Resume:
         if run.folds.is_file():
             from diptych.training.folds import train_open
 
-            train_open(run)
+            train_open(run, self.mlflow)
         else:
             from diptych.training.trainer import resume
 
-            resume(run, self.epochs)
+            resume(run, self.epochs, self.mlflow)
         log.info("Next: diptych evaluate %s", run.root)
         return 0

@@ -20,6 +20,7 @@ from diptych.errors import EXIT_TROUBLE, CheckpointError, ConfigError, TrainingE
 from diptych.presets import read_toml, to_toml
 from diptych.storage import FORMAT_VERSION, RunDir, write_json, write_table, write_text
 from diptych.training.resume import changes_of_settings, is_finished, only_one, refuse_changes_of_data, with_whole_paths
+from diptych.training.tracking import check_tracking
 from diptych.training.trainer import choices_of, settle_recipe, training_images
 from diptych.training.trials import (
     ENDED_FROM_OUTSIDE,
@@ -95,6 +96,7 @@ def open_series(
     folder = RunDir(runs / name)
     compute, reasons = choose_compute(config.compute)
     config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
+    check_tracking(config.tracking)
     data = split(load(config.data, config.training.seed), config.data)
     if config.training.recipe == "auto":
         config, reason = settle_recipe(choices_of(config, choices, runs), training_images(data))

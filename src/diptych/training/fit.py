@@ -15,6 +15,7 @@ from diptych.training.loop import EpochLoop
 from diptych.training.signals import StopSignals
 from diptych.training.snapshots import Snapshot
 from diptych.training.state import TrainState
+from diptych.training.tracking import tracking
 from diptych.training.weights import StartWeights, start_weights
 
 
@@ -59,8 +60,9 @@ def fit(
         TrainingError: the training diverged, or does not fit into the memory.
         Stopped: Ctrl-C or SIGTERM came; the state was saved.
     """
-    with StopSignals() as stop:
-        return EpochLoop(network, run, config, manifest, store, pretrained, stop).go_on(snapshot)
+    history = snapshot.state.history if snapshot else ()
+    with StopSignals() as stop, tracking(run, config, history) as log_epochs:
+        return EpochLoop(network, run, config, manifest, store, pretrained, stop, log_epochs).go_on(snapshot)
 
 
 def keep_best(run: RunDir, settings: ModelConfig) -> str:

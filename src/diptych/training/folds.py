@@ -15,6 +15,7 @@ from diptych.presets import read_toml, to_toml
 from diptych.runs import creating_run, is_run, new_run
 from diptych.storage import RunDir, write_json, write_table, write_text
 from diptych.training.resume import changes_of_settings, is_finished, with_whole_paths
+from diptych.training.tracking import check_tracking
 from diptych.training.trainer import choices_of, settle_recipe
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ def train_folds(config: Config, runs: Path, name: str, folds: int, choices: Mapp
         raise ConfigError(f"--folds is {folds}: expected at least 2, and no --split beside it, since the folds are the split.")
     compute, _ = choose_compute(config.compute)
     config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
+    check_tracking(config.tracking)
     possible = choices_of(config, choices, runs)
     run = RunDir(runs / name)
     if not (name and is_run(run.root) and run.folds.is_file()):
@@ -103,8 +105,12 @@ def open_folds(run: RunDir) -> list[RunDir]:
     return [fold for fold in folds_of(run) if not is_finished(fold, config)]
 
 
-def train_open(run: RunDir) -> RunDir:
+def train_open(run: RunDir, mlflow: str | None = None) -> RunDir:
     """Train the folds that are not trained yet, each by `diptych train` in a child process that prints to the same screen.
+
+    Args:
+        run: the folder of the folds.
+        mlflow: where MLflow logs them; None for where the settings say.
 
     Raises:
         CheckpointError: all of them are trained.
@@ -116,7 +122,8 @@ def train_open(run: RunDir) -> RunDir:
     for fold in waiting:
         log.info("\n%s", fold.root.name.replace("-", " "))
         settings = run.root / "splits" / f"{fold.root.name}.toml"
-        code = run_diptych("train", "--config", settings, "--runs", run.root, "--name", fold.root.name)
+        tracking = () if mlflow is None else ("--mlflow", mlflow)
+        code = run_diptych("train", "--config", settings, "--runs", run.root, "--name", fold.root.name, *tracking)
         if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             log.info("Go on with all folds: diptych resume %s", run.root)
             raise Stopped(code)

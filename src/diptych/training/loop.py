@@ -34,13 +34,11 @@ from diptych.training.rules import judge
 from diptych.training.signals import StopSignals
 from diptych.training.snapshots import Snapshot, save_snapshot
 from diptych.training.spread import NumberedBatches, agree, check_divisible, evaluate_spread
-from diptych.training.state import TrainState
+from diptych.training.state import HISTORY_COLUMNS, TrainState
+from diptych.training.tracking import LogEpochs
 
 log = logging.getLogger(__name__)
 
-HISTORY_COLUMNS = (
-    "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "image_size", "seconds", "images_per_second",
-)  # fmt: skip
 REHEARSED_STEPS = 3
 # What PyTorch's binary cross-entropy says of a probability that is NaN, where the other backends give a loss of NaN.
 REFUSED_BY_PYTORCH = "should be between 0 and 1"
@@ -60,10 +58,11 @@ class EpochLoop:
         store: Images,
         pretrained: bool,
         stop: StopSignals,
+        log_epochs: LogEpochs,
     ) -> None:
         """Set up; nothing is trained yet. See `fit.fit` for the arguments."""
         self.network, self.run, self.config, self.manifest, self.store = network, run, config, manifest, store
-        self.pretrained, self.stop, self.settings = pretrained, stop, config.training
+        self.pretrained, self.stop, self.log_epochs, self.settings = pretrained, stop, log_epochs, config.training
         self.stages = plan_stages(config.training, config.data.image_size, pretrained)
         self.train_images = len(rows_of(manifest, "train"))
         self.steps = math.ceil(self.train_images / config.training.batch_size)
@@ -161,6 +160,7 @@ class EpochLoop:
             raise
         self.write_history(after)
         self.save(after)
+        self.log_epochs(after.history)
         log.info("%s", describe_epoch(row, self.settings.epochs, watch.seconds_building, best))
         return after
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from diptych.config import Config, DataConfig
+from diptych.config import Config, DataConfig, TrackingConfig
 from diptych.data.load import LoadedData
 from diptych.environment import installed_versions
 from diptych.errors import CheckpointError, ConfigError, DataError
@@ -17,11 +17,15 @@ from diptych.presets import read_toml, to_toml
 from diptych.runs import is_run, read_environment
 from diptych.storage import RunDir, write_text
 from diptych.training.state import read_state
+from diptych.training.tracking import whole_tracking
 
 log = logging.getLogger(__name__)
 
 # These change nothing of what is trained.
-FREE = (("data", "cache"), ("data", "max_unreadable"), ("data", "strict"), ("training", "checkpoint_minutes"))
+FREE = (
+    *(("data", "cache"), ("data", "max_unreadable"), ("data", "strict"), ("training", "checkpoint_minutes")),
+    *(("tracking", "tensorboard"), ("tracking", "mlflow")),
+)
 SHOWN = 5
 
 
@@ -42,7 +46,8 @@ def whole_name(weights: str, runs: Path) -> str:
 def with_whole_paths(config: Config, runs: Path) -> Config:
     """Return settings that mean the same from any folder."""
     model = dataclasses.replace(config.model, weights=whole_name(config.model.weights, runs))
-    return dataclasses.replace(config, data=whole_paths(config.data), model=model)
+    tracking = whole_tracking(config.tracking)
+    return dataclasses.replace(config, data=whole_paths(config.data), model=model, tracking=tracking)
 
 
 def changes_of_settings(saved: Config, wanted: Config) -> list[str]:
@@ -139,22 +144,25 @@ def refuse_changes_of_data(run: RunDir, data: LoadedData, what: str = "run") -> 
         )
 
 
-def extend(run: RunDir, epochs: int | None) -> Config:
-    """Return the settings of a run that is to go on, with more epochs if they are asked for, which are then written down.
+def extend(run: RunDir, epochs: int | None, tracking: TrackingConfig | None = None) -> Config:
+    """Return the settings of a run that is to go on. More epochs, if they are asked for, and another place to log to are
+    written down.
 
     Raises:
         ConfigError: there is nothing left to train, or fewer epochs are asked for than before.
     """
     saved = read_toml(run.config, Config())
     wanted = saved.training.epochs if epochs is None else epochs
-    config = dataclasses.replace(saved, training=dataclasses.replace(saved.training, epochs=wanted))
+    config = dataclasses.replace(
+        saved, training=dataclasses.replace(saved.training, epochs=wanted), tracking=tracking or saved.tracking
+    )
     if wanted < saved.training.epochs:
         raise ConfigError(f"--epochs is {wanted}, but {run.root} was begun with {saved.training.epochs}; only more are allowed.")
     if is_finished(run, config):
         raise ConfigError(f"run {run.root} is finished. To train it for longer, give more epochs than {wanted}: --epochs N.")
-    if wanted > saved.training.epochs:
-        if saved.training.schedule == "one-cycle" or saved.training.start_size < 1:
-            log.warning("Warning: rates and image sizes are from now on those of a training of %d epochs.", wanted)
+    if wanted > saved.training.epochs and (saved.training.schedule == "one-cycle" or saved.training.start_size < 1):
+        log.warning("Warning: rates and image sizes are from now on those of a training of %d epochs.", wanted)
+    if config != saved:
         write_text(run.config, to_toml(config))
     return config
 

@@ -2,13 +2,21 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from itertools import accumulate
+from typing import Any, Literal
 
 import safetensors
 
 from diptych.storage import RunDir
+
+HISTORY_COLUMNS = (
+    "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "image_size", "seconds", "images_per_second",
+)  # fmt: skip
+Row = Mapping[str, float]
+Ending = Literal["finished", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class TrainState:
     phase: int = 0
     seconds: float = 0.0
     figures: Mapping[str, float] | None = None
-    history: tuple[Mapping[str, float], ...] = ()
+    history: tuple[Row, ...] = ()
     best_score: tuple[float, float] | None = None
     best_epoch: int = 0
     plateau_loss: float | None = None
@@ -62,6 +70,16 @@ class TrainState:
         """
         score = content["best_score"]
         return cls(**{**content, "history": tuple(content["history"]), "best_score": None if score is None else tuple(score)})
+
+
+def times_of(created: str, history: Sequence[Row]) -> list[float]:
+    """Return when the training began and each epoch ended, in seconds since 1970, as if it had never been stopped.
+
+    Args:
+        created: when the run was made, as environment.json has it.
+        history: the epochs.
+    """
+    return list(accumulate((row["seconds"] for row in history), initial=datetime.fromisoformat(created).timestamp()))
 
 
 def read_state(run: RunDir) -> TrainState | None:

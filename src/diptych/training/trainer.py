@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from diptych.backend import choose_compute, describe_device, device_scope, load_backend, make_deterministic
-from diptych.config import Config, Recipe
+from diptych.config import Config, Recipe, TrackingConfig
 from diptych.data.findings import brief, to_json
 from diptych.data.load import LoadedData, load, split
 from diptych.data.manifest import SPLITS
 from diptych.environment import describe_environment
 from diptych.errors import CheckpointError, ConfigError, Stopped
-from diptych.presets import to_toml, with_recipe
+from diptych.presets import read_toml, to_toml, with_recipe
 from diptych.runs import creating_run, new_run, read_environment
 from diptych.storage import RunDir, read_classes, write_classes, write_json, write_table, write_text
 from diptych.training.recipes import choose_recipe, recipe_warnings
@@ -29,6 +29,7 @@ from diptych.training.resume import (
     warn_of_versions,
     with_whole_paths,
 )
+from diptych.training.tracking import check_tracking, whole_tracking
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ def train(config: Config, runs: Path = Path("runs"), name: str = "", choices: Ma
 
     Raises:
         DataError: something is wrong with the data; no run is made.
-        ConfigError: settings do not go together, or a run of that name is finished or has other settings.
+        ConfigError: settings do not go together, a run of that name is finished or has other settings, or it cannot be logged
+            where it is to be.
         CheckpointError: the weights to start from cannot be had.
         TrainingError: the training diverged, or does not fit into the memory.
         Stopped: Ctrl-C or SIGTERM; the state was saved.
@@ -59,6 +61,7 @@ def train(config: Config, runs: Path = Path("runs"), name: str = "", choices: Ma
             "--accumulate does not go with --devices all on TensorFlow; leave one of the two out, or use --backend jax."
         )
     config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
+    check_tracking(config.tracking)
     possible = choices_of(config, choices, runs)
     going_on = bool(name) and find_named(RunDir(runs / name), list(possible.values()))
     if not going_on:
@@ -66,7 +69,7 @@ def train(config: Config, runs: Path = Path("runs"), name: str = "", choices: Ma
     data = split(load(config.data, config.training.seed), config.data)
     found = RunDir(runs / name) if going_on else None if name else find_alike(runs, list(possible.values()), data)
     if found is not None:
-        return go_on(found, config.training.epochs, data)
+        return go_on(found, config.training.epochs, data, config.tracking)
     # The backend takes seconds to load, so what is wrong with the data is said before.
     load_backend(compute.backend)
     if config.training.recipe == "auto":
@@ -123,28 +126,32 @@ def begin(config: Config, runs: Path, name: str, data: LoadedData, reasons: list
     return run
 
 
-def resume(run: RunDir, epochs: int | None = None) -> RunDir:
+def resume(run: RunDir, epochs: int | None = None, mlflow: str | None = None) -> RunDir:
     """Go on with a training that was stopped, or train a finished one for longer.
 
     Args:
         run: a run.
         epochs: of the whole training; None for what it was begun with.
+        mlflow: where MLflow logs from now on; None for where it did.
 
     Raises:
-        ConfigError: there is nothing left to train, or another process is at it.
+        ConfigError: there is nothing left to train, another process is at it, or it cannot be logged where it is to be.
         DataError: the images are not those that it was begun with.
         CheckpointError: the run is of an older version, or cannot be read.
         TrainingError, Stopped: as `train`.
     """
+    tracking = read_toml(run.config, Config()).tracking
+    tracking = whole_tracking(tracking if mlflow is None else dataclasses.replace(tracking, mlflow=mlflow))
+    check_tracking(tracking)
     config = extend(run, epochs)
-    return go_on(run, epochs, split(load(config.data, config.training.seed), config.data))
+    return go_on(run, epochs, split(load(config.data, config.training.seed), config.data), tracking)
 
 
-def go_on(run: RunDir, epochs: int | None, data: LoadedData) -> RunDir:
+def go_on(run: RunDir, epochs: int | None, data: LoadedData, tracking: TrackingConfig) -> RunDir:
     """Train a run from its last snapshot to its end."""
     refuse_changes_of_data(run, data)
     with only_one(run), log_file(run):
-        config, environment = extend(run, epochs), read_environment(run)
+        config, environment = extend(run, epochs, tracking), read_environment(run)
         if "pretrained" not in environment:
             raise CheckpointError(
                 f"{run.root} is of a version that could not go on yet; --weights {run.root} starts a new run from it."

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from diptych.config import Config
+from diptych.config import Config, TrackingConfig
 from diptych.data.layouts import read_manifest
 from diptych.errors import TrainingError
 from diptych.presets import to_toml
@@ -99,7 +99,7 @@ def shortened(config: Config, images: Path) -> Config:
         # A snapshot after each step.
         checkpoint_minutes=1e-4,
     )
-    return dataclasses.replace(config, data=data, training=settings)
+    return dataclasses.replace(config, data=data, training=settings, tracking=TrackingConfig())
 
 
 def choose_images(config: Config, folder: Path) -> Path:
