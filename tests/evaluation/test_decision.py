@@ -204,7 +204,7 @@ def test_write_decision__is_read_back_bit_for_bit(tmp_path: Path, calibration: C
         lambda content: content | {"calibration": {"temperature": 1}},
         lambda content: {name: value for name, value in content.items() if name != "format_version"},
         lambda content: [content],
-        lambda content: list(content),
+        list,
     ],
 )
 def test_read_decision__of_a_damaged_file(tmp_path: Path, change) -> None:
