@@ -71,7 +71,8 @@ test-fast: $(VENV)/dev-installed
 
 # Tests that have to do with what computes; of the whole runs, only those that are marked for every backend.
 BACKEND_TESTS = tests/model/test_attention.py tests/model/test_convnet.py tests/training/test_optim.py \
-	tests/training/test_averaging.py tests/training/test_resume.py tests/evaluation/test_predictions.py
+	tests/training/test_averaging.py tests/training/test_resume.py tests/evaluation/test_predictions.py \
+	tests/evaluation/test_saliency.py
 
 test-jax: export KERAS_BACKEND = jax
 test-jax: $(VENV)/jax-installed

@@ -218,6 +218,8 @@ def test_train__as_a_process_is_refused_before_keras_is_loaded(data: Path, door:
         ([], "train"),
         (["evaluate", "a", "b"], "b"),
         (["summary", "--widht", "1"], "--width"),
+        (["explain", "--clas", "a"], "--class"),
+        (["explain", "--backend", "tpu"], "tensorflow"),
     ],
 )
 def test_main__bad_flag_names_what_is_near(
@@ -246,6 +248,8 @@ def test_main__bad_flag_names_what_is_near(
         (["plot"], "no run in runs; train one first"),
         (["plot", "--runs", "elsewhere"], "no run in elsewhere"),
         (["predict", "image.png"], "no run in runs; train one first"),
+        (["explain", "image.png"], "no run in runs; train one first"),
+        (["explain", "image.png", "--runs", "elsewhere"], "no run in elsewhere"),
         (["samples", "."], "exists already"),
     ],
 )
@@ -262,7 +266,19 @@ def test_main__bad_value_is_one_line_and_exit_code_2(
     assert [path.name for path in tmp_path.iterdir()] == ["wrong.toml"]
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "plot", "predict", "summary", "samples"])
+def test_explain__unknown_class_is_refused_before_keras_is_loaded(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "one"
+    run.mkdir(parents=True)
+    (run / "config.toml").write_text("")
+    (run / "environment.json").write_text('{"format_version": 1, "created": "2026-01-01T00:00:00+00:00"}')
+    (run / "classes.json").write_text('{"format_version": 1, "class_names": ["cat", "dog"]}')
+    code, out, err, imported = run_importtime("-m", "diptych", "explain", "image.png", "--class", "dgo", cwd=tmp_path)
+    assert (code, out) == (2, "")
+    assert "class 'dgo' is none of the 2 classes of runs/one; did you mean dog? Set --class." in err
+    assert imported.isdisjoint({"keras", "tensorflow", "jax", "torch"})
+
+
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "plot", "predict", "explain", "summary", "samples"])
 def test_help__loads_nothing_heavy(command: str, tmp_path: Path) -> None:
     arguments = [command, "--help"] if command else ["--help"]
     code, out, err, imported = run_importtime("-m", "diptych", *arguments, cwd=tmp_path)

@@ -20,14 +20,14 @@ training.state training.signals training.snapshots training.resume training.rule
 training.loop training.fit training.trainer training.folds training.verify
 training.rates training.find_lr training.space training.trials training.study training.tune
 evaluation.scores evaluation.intervals evaluation.calibration evaluation.thresholds evaluation.decision evaluation.metrics
-evaluation.views evaluation.outliers evaluation.predictions evaluation.parts evaluation.saliency evaluation.faithfulness
-evaluation.tested evaluation.paired evaluation.subgroups evaluation.power_law evaluation.labels evaluation.plots
-evaluation.curves evaluation.facts evaluation.summary evaluation.page evaluation.report evaluation.explain
-evaluation.folds evaluation.compare evaluation.series
+evaluation.views evaluation.outliers evaluation.predictions evaluation.parts evaluation.taps evaluation.saliency
+evaluation.faithfulness evaluation.sanity evaluation.tested evaluation.paired evaluation.subgroups evaluation.power_law
+evaluation.labels evaluation.plots evaluation.overlays evaluation.curves evaluation.facts evaluation.summary
+evaluation.page evaluation.pictures evaluation.report evaluation.explain evaluation.folds evaluation.compare evaluation.series
 evaluation.ablation evaluation.learning_curve
 serving.artifact serving.export serving.predictor serving.app
 scaleout
-commands.data commands.training commands.search commands.testing commands.comparing cli
+commands.data commands.training commands.search commands.testing commands.explaining commands.comparing cli
 """.split()  # noqa: SIM905
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 250

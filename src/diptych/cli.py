@@ -13,6 +13,7 @@ from tyro.conf import OmitArgPrefixes, subcommand
 
 from diptych.commands.comparing import Ablate, Compare, Curve, LabelErrors
 from diptych.commands.data import Cache, Check, Preview, Samples
+from diptych.commands.explaining import Explain
 from diptych.commands.search import FindLr, Tune
 from diptych.commands.testing import Evaluate, Plot, Predict, Summary
 from diptych.commands.training import Resume, Train
@@ -23,7 +24,9 @@ from diptych.presets import PRESETS, augmentation, override, read_toml, with_pre
 log = logging.getLogger("diptych")
 
 Training = Train | FindLr | Tune | Ablate | Curve
-Command = Check | Preview | Training | Resume | Evaluate | Plot | Predict | Compare | LabelErrors | Summary | Cache | Samples
+Command = (
+    Check | Preview | Training | Resume | Evaluate | Plot | Predict | Explain | Compare | LabelErrors | Summary | Cache | Samples
+)
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -71,6 +74,7 @@ def parse_from(arguments: Sequence[str], start: argparse.Namespace, recipe: Reci
         | Annotated[Ablate, subcommand("ablate", default=Ablate(settings=settings))]
         | Annotated[Curve, subcommand("learning-curve", default=Curve(settings=settings))]
         | Annotated[LabelErrors, subcommand("label-errors")]
+        | Annotated[Explain, subcommand("explain")]
         | Annotated[Summary, subcommand("summary")]
         | Annotated[Cache, subcommand("cache")]
         | Annotated[Samples, subcommand("samples")]

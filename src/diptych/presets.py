@@ -52,7 +52,7 @@ RECIPES: Mapping[Recipe, Mapping[str, Mapping[str, Any]]] = {
         },
     },
     "scratch": {
-        "augment": {"augment": "strong", "colour": 0.0, "mixup": 0.0, "cutmix": 0.0},
+        "augment": {"augment": "light", "contrast": 0.2},
         "model": {"weights": "none", "batch_norm_momentum": 0.9},
         "training": {
             "recipe": "scratch",
@@ -65,6 +65,7 @@ RECIPES: Mapping[Recipe, Mapping[str, Mapping[str, Any]]] = {
             "label_smoothing": 0.05,
             "gradient_clip": 1.0,
             "ema": 0.998,
+            "best_by": "loss",
         },
     },
 }

@@ -149,6 +149,10 @@ class RunDir:
     def predictions(self) -> Path:
         return self.root / "evaluation" / "predictions.csv"
 
+    @property
+    def explanations(self) -> Path:
+        return self.root / "explanations"
+
 
 def write_classes(run: RunDir, class_names: Sequence[str]) -> None:
     """Write the names of a run's classes in the order of their targets."""

@@ -57,8 +57,11 @@ class Evaluate:
     """The set of classes that an image may be of holds the true one with this chance. Without it, as before; at first 0.95."""
     by: tuple[str, ...] = ()
     """Columns of the table: the figures of each of their values are computed too."""
+    maps: int = 4
+    """On how many images the maps of the report are checked, and how many mistakes get an occlusion map: about a thousand
+    passes of the network for each. 0: no maps."""
     against: Path | None = None
-    """Another tested run, its folder or name: the two are compared on the test images that they share."""
+    """Another tested run, its folder or name: the two are compared on the same test images."""
     fail_if_worse: bool = False
     """Exit with 1 where the accuracy is significantly worse than that of --against; for use in CI."""
     test: Annotated[TestOptions, arg(name="")] = field(default_factory=TestOptions)
@@ -69,28 +72,49 @@ class Evaluate:
         from diptych.runs import find_run
 
         run = find_run(self.of, self.runs)
+        self.check(run)
         if run.folds.is_file():
             from diptych.evaluation.folds import describe_folds, evaluate_folds
 
             figures = evaluate_folds(
-                run, self.data, self.cache, tta=self.test.tta, test_size=self.test.test_size, backend=self.test.backend
+                run,
+                self.data,
+                self.cache,
+                tta=self.test.tta,
+                test_size=self.test.test_size,
+                backend=self.test.backend,
+                more=self.flags(),
             )
             log.info("\n%s\n\nwritten: %s", describe_folds(figures), run.metrics)
-            return 0
-        self.check(run)
+            return self.compare(run)
         load_backend(self.test.backend)
         from diptych.evaluation.report import Choices, evaluate
         from diptych.evaluation.summary import describe
 
         choices = Choices(self.threshold, self.abstain, self.coverage)
         figures = evaluate(
-            run, self.data, self.cache, tta=self.test.tta, test_size=self.test.test_size, choices=choices, by=self.by
+            run,
+            self.data,
+            self.cache,
+            tta=self.test.tta,
+            test_size=self.test.test_size,
+            choices=choices,
+            by=self.by,
+            maps=self.maps,
         )
         log.info("%s\n\nwritten: %s, %s, %s", describe(figures), run.report, run.metrics, run.predictions)
-        return 0 if self.against is None else self.compare(run)
+        return self.compare(run)
+
+    def flags(self) -> list[str]:
+        """Return the flags that say what is chosen and divided by."""
+        given = {"--threshold": self.threshold, "--abstain": self.abstain, "--coverage": self.coverage}
+        flags = [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
+        return [*flags, "--maps", str(self.maps), *(["--by", *self.by] if self.by else [])]
 
     def compare(self, run: RunDir) -> int:
-        """Say how the run does against another one, and return the exit code."""
+        """Say how the run does against the one that is named, if one is, and return the exit code."""
+        if self.against is None:
+            return 0
         from diptych.evaluation.compare import compare_runs, describe
         from diptych.runs import find_run
 
@@ -104,14 +128,22 @@ class Evaluate:
         from diptych.runs import find_run
         from diptych.storage import read_classes
 
+        require(self, "maps", 0 <= self.maps <= 1000, "0 to 1000")
         if self.fail_if_worse and self.against is None:
             raise ConfigError("--fail-if-worse needs the run to compare with: --against RUN.")
-        if self.against is not None and not find_run(self.against, self.runs).predictions.is_file():
-            raise ConfigError(f"--against {self.against} has no test yet; run diptych evaluate {self.against} first.")
-        self.test.check(run)
+        if self.against is not None:
+            from diptych.evaluation.tested import read_tested
+
+            read_tested(find_run(self.against, self.runs))
+        part = RunDir(run.root / "fold-1") if run.folds.is_file() else run
+        self.test.check(part)
         default = Decision()
-        given = self.threshold or default.rule, self.abstain or default.abstain_rule, self.coverage or default.coverage
-        check_rules(*given, len(read_classes(run)))
+        check_rules(
+            default.rule if self.threshold is None else self.threshold,
+            default.abstain_rule if self.abstain is None else self.abstain,
+            default.coverage if self.coverage is None else self.coverage,
+            len(read_classes(part)),
+        )
 
 
 @dataclass(frozen=True)

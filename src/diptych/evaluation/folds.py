@@ -1,6 +1,7 @@
 """The test of a cross-validation: each fold in a process of its own, then the mean and the spread over the folds."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def evaluate_folds(
     tta: bool = False,
     test_size: int | None = None,
     backend: Backend = "auto",
+    more: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Test each fold's run on the images that it was not trained on.
 
@@ -36,6 +38,7 @@ def evaluate_folds(
         tta: test-time augmentation, as in `evaluate`.
         test_size: height and width of the images, in pixels, if not those of the training.
         backend: what computes.
+        more: further flags of `diptych evaluate`, for each fold.
 
     Returns:
         `folds`: the names of the runs; `test_size` and `views` as in `evaluate`; `mean` and `standard_deviation` (over the
@@ -53,7 +56,7 @@ def evaluate_folds(
             raise CheckpointError(f"{fold.root} is not trained to its end; the folds of {run.root} have no common figures yet.")
     given = {"--data": data, "--cache": cache, "--test-size": test_size, "--backend": backend}
     flags = [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
-    flags += ["--tta"] if tta else []
+    flags += [*(["--tta"] if tta else []), *more]
     for fold in folds:
         log.info("\n%s", fold.root.name)
         code = run_diptych("evaluate", fold.root, *flags)

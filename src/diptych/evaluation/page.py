@@ -10,6 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from diptych.evaluation.metrics import shorten
+from diptych.evaluation.overlays import title_of
 from diptych.evaluation.summary import NAMES, PERCENT
 from diptych.evaluation.views import describe_test
 from diptych.pages import encode_uri, load_template
@@ -105,6 +106,7 @@ def render_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str
         number=number,
         shorten=shorten,
         zip=zip,
+        title_of=title_of,
     )
 
 

@@ -23,6 +23,7 @@ from diptych.evaluation.metrics import as_shares, compute_metrics
 from diptych.evaluation.outliers import Outliers, fit_outliers, read_outliers, write_outliers
 from diptych.evaluation.page import write_report
 from diptych.evaluation.parts import Answering, groups_of, keep_all, no_scores, pick_rows, read_images, read_split
+from diptych.evaluation.pictures import check_maps, picture_images
 from diptych.evaluation.predictions import tap, with_predictions
 from diptych.evaluation.subgroups import check_column, compute_subgroups
 from diptych.evaluation.views import plan_test
@@ -32,6 +33,8 @@ from diptych.training.checkpoint import load_run_network
 from diptych.training.state import read_state
 
 log = logging.getLogger(__name__)
+
+MAPS = 4
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class Choices:
     def after(self, stored: Decision | None) -> tuple[str, str, float]:
         """Return the three with nothing left open."""
         before = stored or Decision()
-        return self.threshold or before.rule, self.abstain or before.abstain_rule, self.coverage or before.coverage
+        given = (self.threshold, before.rule), (self.abstain, before.abstain_rule)
+        rule, abstain_rule = (old if new is None else new for new, old in given)
+        return rule, abstain_rule, before.coverage if self.coverage is None else self.coverage
 
 
 def evaluate(
@@ -64,6 +69,7 @@ def evaluate(
     choices: Choices | None = None,
     by: Sequence[str] = (),
     draws: int = DRAWS,
+    maps: int = MAPS,
 ) -> dict[str, Any]:
     """Test the best checkpoint of a run on the images that its split keeps for the test.
 
@@ -79,6 +85,8 @@ def evaluate(
         choices: what to choose.
         by: columns of the table; the figures of their subgroups are computed too.
         draws: of the bootstrap.
+        maps: on how many images the maps are checked, and how many mistakes have an occlusion map: a thousand passes of the
+            network for each; 0 for no maps at all.
 
     Returns:
         What is written to evaluation/metrics.json; docs/metrics.md describes it.
@@ -125,9 +133,10 @@ def evaluate(
     figures |= list_images(predictions, class_names, decision)
     grouped = groups_of(test, config.data.group_column) is not None
     figures |= {"data": describe_data(run, config, table, class_names, grouped), "run": describe_run(run, config)}
-    listed = {row["path"] for key in ("mistakes", "least_sure") for row in figures[key]}
-    rows = np.flatnonzero((parts["split"] == "test") & parts["path"].isin(listed))
-    pictures = {parts["path"][row]: [("image", pixels)] for row, pixels in zip(rows, store[rows], strict=True)}
+    rows = pd.Series(np.flatnonzero(parts["split"] == "test"), test["path"])
+    listed = list(dict.fromkeys(row["path"] for key in ("mistakes", "least_sure") for row in figures[key]))
+    pictures = picture_images(network, decision, store, rows[listed].to_numpy(np.int64), listed, maps)
+    figures["maps"] = check_maps(network, config, store, rows.to_numpy(np.int64), maps)
     start_model_card(run, class_names)
     write_table(run.predictions, predictions)
     write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})

@@ -53,23 +53,34 @@ class Ranked:
         bins = np.flatnonzero(np.r_[True, number[1:] != number[:-1]])
         return cls(order, starts, positive[order].astype(np.float64), bins, ranked)
 
-    def areas(self, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the area under the ROC curve and the average precision, each (B,), under weights (B, N)."""
+    def figures(self, weights: Weights) -> Figures:
+        """Return the ROC area, the average precision and the calibration error, each (B,), under weights (B, N)."""
         placed = weights[:, self.order]
-        found = np.add.reduceat(placed * self.positive, self.starts, axis=1)
-        false = np.add.reduceat(placed, self.starts, axis=1) - found
-        all_found, all_false = found.sum(axis=1), false.sum(axis=1)
+        found, all_of_block = placed * self.positive, placed
+        if len(self.starts) < len(self.order):
+            found = np.add.reduceat(found, self.starts, axis=1)
+            all_of_block = np.add.reduceat(placed, self.starts, axis=1)
+        false = all_of_block - found
         until = np.cumsum(found, axis=1)
+        total = until + np.cumsum(false, axis=1)
+        all_found, all_images = until[:, -1], total[:, -1]
         # Of two images with the same score, each is half before the other.
-        area = ratio((false * (until - found / 2)).sum(axis=1), all_found * all_false)
-        precision = ratio(until, until + np.cumsum(false, axis=1))
-        mean = ratio((found * np.nan_to_num(precision)).sum(axis=1), all_found)
-        return area, mean
+        pairs = np.einsum("bn,bn->b", false, until) - np.einsum("bn,bn->b", false, found) / 2
+        precision = np.divide(until, total, out=np.zeros_like(until), where=total > 0)
+        return {
+            "roc_auc": ratio(pairs, all_found * (all_images - all_found)),
+            "average_precision": ratio(np.einsum("bn,bn->b", found, precision), all_found),
+            "ece": self.calibration_error(placed),
+        }
 
-    def calibration_error(self, weights: Weights) -> NDArray[np.float64]:
-        """Return the expected calibration error (B,): the mean distance of score and share of positives over the bins."""
-        gap = np.add.reduceat(weights[:, self.order] * (self.positive - self.scores), self.bins, axis=1)
-        return ratio(np.abs(gap).sum(axis=1), weights.sum(axis=1))
+    def calibration_error(self, placed: Weights) -> NDArray[np.float64]:
+        """Return the expected calibration error (B,): the mean distance of score and share of positives over the bins.
+
+        Args:
+            placed: weights (B, N) of the images in falling order of their scores.
+        """
+        gap = np.add.reduceat(placed * (self.positive - self.scores), self.bins, axis=1)
+        return ratio(np.abs(gap).sum(axis=1), placed.sum(axis=1))
 
 
 def chance_error(scores: NDArray[np.float64], seed: int) -> float:
@@ -119,13 +130,10 @@ class OneClass:
     def figures(self, weights: Weights) -> Figures:
         """Return the figures, each (B,), under weights (B, N); NaN where one is not defined."""
         *counts, squared = (weights @ self.columns).T
-        area, mean_precision = self.ranked.areas(weights)
         return {
             **counted(*counts),
-            "roc_auc": area,
-            "average_precision": mean_precision,
             "brier": ratio(squared, weights.sum(axis=1)),
-            "ece": self.ranked.calibration_error(weights),
+            **self.ranked.figures(weights),
         }
 
 
@@ -161,7 +169,7 @@ class Answers:
             there = np.stack([~np.isnan(part["recall"]) for part in parts])
             figures[name] = mean_of(np.where(there, stacked, np.nan))
         figures |= {"balanced_accuracy": figures["recall"], "mcc": self.correlation(weights, correct, total)}
-        figures |= {"brier": ratio(squared, total), "ece": self.sure.calibration_error(weights)}
+        figures |= {"brier": ratio(squared, total), "ece": self.sure.calibration_error(weights[:, self.sure.order])}
         return figures | {f"{name}/{k}": values for k, part in enumerate(parts) for name, values in part.items()}
 
     def correlation(self, weights: Weights, correct: Weights, total: Weights) -> NDArray[np.float64]:

@@ -20,8 +20,8 @@ class Averaging:
     anew (Izmailov et al., UAI 2018, https://arxiv.org/abs/1803.05407, section 3.2), by a pass that is compiled once.
     """
 
-    def __init__(self, network: keras.Model, optimizer: keras.Optimizer) -> None:
-        """Take what is trained, with what is frozen by now, and its optimizer; nothing is read yet."""
+    def __init__(self, network: keras.Model, optimizer: keras.Optimizer | None = None) -> None:
+        """Take what is trained, with what is frozen by now, and its optimizer, without which there is `measure` alone."""
         self.network, self.optimizer = network, optimizer
         layers = [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
         self.layers = [layer for layer in layers if layer.trainable]

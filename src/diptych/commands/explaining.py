@@ -1,0 +1,71 @@
+"""What the answers of a trained run rest on."""
+
+import difflib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from diptych.backend import load_backend
+from diptych.config import Backend
+from diptych.errors import EXIT_TROUBLE, ConfigError
+from diptych.runs import RUNS, find_run, is_run
+from diptych.storage import RunDir, read_classes
+
+log = logging.getLogger("diptych")
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Show where in an image a run looks: Grad-CAM and attention of each branch, an occlusion map, and each branch cut off."""
+
+    places: Annotated[Positional[tuple[Path, ...]], arg(name="[run] image…")]
+    """The run's folder or name (without one, the newest), then image files and folders of images. An image takes some 600
+    passes of the network."""
+    class_name: Annotated[str, arg(name="class")] = ""
+    """Name of the class to explain; without it, the one that is predicted for each image."""
+    output: Path | None = None
+    """Folder for the pictures and explanations.json; without it, explanations in the run."""
+    backend: Backend = "auto"
+    """What Keras computes with; auto: as in diptych train."""
+    runs: Path = RUNS
+    """Folder that holds the runs."""
+
+    def run(self) -> int:
+        first_is_run = bool(self.places) and (is_run(self.places[0]) or is_run(self.runs / self.places[0]))
+        run = find_run(self.places[0] if first_is_run else None, self.runs, folds=False)
+        target = find_class(run, self.class_name)
+        load_backend(self.backend)
+        from diptych.evaluation.explain import describe, explain
+
+        found, class_names, place = explain(run, self.places[1:] if first_is_run else self.places, self.output, target)
+        for each in found:
+            if each.explanation is None:
+                log.info("%s: %s", each.path, each.problem)
+            else:
+                log.info("%s\n  %s", describe(each.path, each.explanation, class_names).replace("\n", "\n  "), each.picture)
+        unreadable = sum(each.problem != "" for each in found)
+        log.info(
+            "\nrun %s: %d images explained, %d unreadable; written: %s", run.root, len(found) - unreadable, unreadable, place
+        )
+        return EXIT_TROUBLE if unreadable else 0
+
+
+def find_class(run: RunDir, name: str) -> int | None:
+    """Return the number of a class of a run, before Keras is loaded; None for "".
+
+    Raises:
+        ConfigError: the run has no class of that name.
+        CheckpointError: the names of its classes cannot be read.
+    """
+    if name == "":
+        return None
+    names = read_classes(run)
+    if name in names:
+        return names.index(name)
+    near = difflib.get_close_matches(name, names, n=1)
+    shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+    hint = f"did you mean {near[0]}?" if near else f"expected one of {shown}."
+    raise ConfigError(f"class {name!r} is none of the {len(names)} classes of {run.root}; {hint} Set --class.")

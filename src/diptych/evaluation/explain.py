@@ -1,0 +1,137 @@
+"""The work of `diptych explain`: what the answers to some images rest on, as pictures and as figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from diptych.data.prepare import prepare
+from diptych.evaluation.faithfulness import Faithfulness, deletion_insertion
+from diptych.evaluation.metrics import shorten
+from diptych.evaluation.overlays import BRANCHES, draw_explanation
+from diptych.evaluation.predictions import find_images, read_own
+from diptych.evaluation.saliency import MEANINGS, Explanation, class_predictor, explain_images
+from diptych.evaluation.taps import Floats, Taps
+from diptych.evaluation.views import plan_test
+from diptych.storage import FORMAT_VERSION, RunDir, write_json
+from diptych.training.checkpoint import load_run_network
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One image of `explain`.
+
+    Attributes:
+        path: the image file.
+        problem: why it cannot be read; "" where all is well, and only then there is what follows.
+        picture: the PNG file.
+        explanation: what is drawn there.
+        scores: of its maps, in their order.
+    """
+
+    path: Path
+    problem: str = ""
+    picture: Path | None = None
+    explanation: Explanation | None = None
+    scores: tuple[Faithfulness, ...] = ()
+
+
+def explain(
+    run: RunDir, paths: Sequence[Path], output: Path | None = None, target: int | None = None
+) -> tuple[list[Explained], tuple[str, ...], Path]:
+    """Explain what the best checkpoint of a run answers to images, each with a PNG file, and all figures in explanations.json.
+
+    Args:
+        run: a trained run.
+        paths: image files, and folders that are searched for images with all that is below them.
+        output: the folder to write to; None for that of the run.
+        target: number of the class to explain; None for the one that is predicted for each image.
+
+    Returns:
+        The images, the names of the classes, and the path of explanations.json.
+
+    Raises:
+        DataError: a path does not exist, or a folder holds no image.
+        CheckpointError: the run has no checkpoint, or predicts NaN.
+    """
+    files = find_images(paths)
+    network, config, class_names = load_run_network(run)
+    spec, views = plan_test(config)
+    decision, _ = read_own(run, spec.size, len(views))
+    store, outcome = prepare(files, spec, None)
+    folder, taps = output or run.explanations, Taps(network)
+    found, taken = [], set[str]()
+    for row, file in enumerate(tqdm(files, "explaining", unit=" images", leave=False, disable=None)):
+        if outcome["problem"][row]:
+            found.append(Explained(file, outcome["problem"][row]))
+            continue
+        images = store[np.array([row])]
+        (explanation,) = explain_images(taps, images, None if target is None else np.array([target]), decision=decision)
+        predict = class_predictor(network, explanation.target)
+        maps = [each.values for each in explanation.maps]
+        scores = deletion_insertion(predict, images[0], maps, seed=config.training.seed)
+        picture = folder / name_picture(file, taken)
+        draw_explanation(picture, images[0], explanation, scores, describe(file, explanation, class_names))
+        found.append(Explained(file, "", picture, explanation, tuple(scores)))
+    place = folder / "explanations.json"
+    content = {"format_version": FORMAT_VERSION, "run": str(run.root), "image_size": spec.size, "class_names": list(class_names)}
+    write_json(place, content | {"meanings": MEANINGS, "images": [figures_of(each, class_names) for each in found]})
+    return found, class_names, place
+
+
+def name_picture(file: Path, taken: set[str]) -> str:
+    """Name the PNG file of an image after it; files of one name in several folders are numbered."""
+    number, name = 1, f"{file.stem}.png"
+    while name.casefold() in taken:
+        number += 1
+        name = f"{file.stem}-{number}.png"
+    taken.add(name.casefold())
+    return name
+
+
+def describe(file: Path, explanation: Explanation, class_names: Sequence[str]) -> str:
+    """Say in two lines what is explained, and what is left of it without each branch."""
+    name = shorten(class_names[explanation.target])
+    without = [
+        f"without {BRANCHES[branch]} {probabilities[explanation.target]:.3f}"
+        for branch, probabilities in explanation.without.items()
+    ]
+    predicted = int(explanation.probabilities.argmax())
+    other = "" if predicted == explanation.target else f" (predicted: {shorten(class_names[predicted])})"
+    return f"{shorten(file.name)}: class {name}{other}\n" + ", ".join([f"probability {explanation.probability:.3f}", *without])
+
+
+def figures_of(explained: Explained, class_names: Sequence[str]) -> dict[str, Any]:
+    """Put an image of `explain` into JSON values."""
+    explanation = explained.explanation
+    if explanation is None:
+        return {"path": str(explained.path), "problem": explained.problem}
+    return {
+        "path": str(explained.path),
+        "problem": "",
+        "picture": explained.picture.name if explained.picture else None,
+        "explained_class": class_names[explanation.target],
+        "predicted_class": class_names[int(explanation.probabilities.argmax())],
+        "probabilities": rounded(explanation.probabilities),
+        "without": {branch: rounded(probabilities) for branch, probabilities in explanation.without.items()},
+        "maps": [
+            {
+                "name": saliency.name,
+                "kind": saliency.kind,
+                "branch": saliency.branch,
+                "values": rounded(saliency.values),
+                "deletion": {"area": score.deletion_area, "chance": score.chance_deletion, "curve": rounded(score.deletion)},
+                "insertion": {"area": score.insertion_area, "chance": score.chance_insertion, "curve": rounded(score.insertion)},
+            }
+            for saliency, score in zip(explanation.maps, explained.scores, strict=True)
+        ],
+    }
+
+
+def rounded(values: Floats) -> list[Any]:
+    """Round to six digits, far below what differs from one backend to another."""
+    found: list[Any] = np.round(values.astype(np.float64), 6).tolist()
+    return found
