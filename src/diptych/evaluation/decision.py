@@ -146,7 +146,8 @@ def choose_abstention(
     if name == "between":
         return given[0], given[1]
     if name == "limit":
-        return (1 - given[0], given[0]) if binary else (0.0, given[0])
+        # Nearer to the threshold, the answer is of the less probable class.
+        return (min(1 - given[0], decision.threshold), max(given[0], decision.threshold)) if binary else (0.0, given[0])
     sure = certainty(shares, decision.threshold)
     limit = error_limit(decision.predicted(shares) == targets, sure, given[0])
     if limit is None:

@@ -142,8 +142,8 @@ def figure_interval(name: str, figure: float, drawn: NDArray[np.float64], units:
             at 0.
 
     Returns:
-        The interval; at a bound of the scale, such as a ROC AUC of 1, the middle 95 % of the draws; None where the figure is
-        not defined, or in fewer than half of the draws.
+        The interval; at a bound of the scale, such as a ROC AUC of 1, and without units, the middle 95 % of the draws; None
+        where the figure is not defined, or in fewer than half of the draws.
     """
     middle_of_draws = percentile_interval(figure, drawn)
     if middle_of_draws is None:
@@ -155,7 +155,7 @@ def figure_interval(name: str, figure: float, drawn: NDArray[np.float64], units:
         low = 0.0 if figure <= least else max(0.0, min(figure, middle - spread))
         return [float(low), float(min(1.0, max(figure, middle + spread)))]
     bend, unbend, lowest, highest = SCALES.get(kind, (logit, expit, 0.0, 1.0))
-    if not lowest < figure < highest:
+    if not lowest < figure < highest or units == 0:
         return middle_of_draws
     edge = 1 / (4 * units * units)
     bent = bend(np.clip(defined, lowest + edge, highest - edge))

@@ -63,10 +63,18 @@ def pick_references(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     return np.sort(generator(seed, "outliers").choice(rows, REFERENCES, replace=False))
 
 
+def as_stored(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return features (N, C) with length 1, rounded to half precision."""
+    return normalise(features).astype(np.float16).astype(np.float32)
+
+
 def fit_outliers(training: NDArray[np.float32], validation: NDArray[np.float32], weights: str, test_size: int) -> Outliers:
-    """Keep the features of training images (M, C), and set the limit on those of the validation images (N, C)."""
+    """Keep the features of training images (M, C), and set the limit on those of the validation images (N, C).
+
+    They are rounded as `write_outliers` does, so that the scores are the same before and after.
+    """
     neighbour = max(1, round(NEIGHBOUR_SHARE * len(training)))
-    found = Outliers(normalise(training), neighbour, 0.0, weights, test_size)
+    found = Outliers(normalise(as_stored(training)), neighbour, 0.0, weights, test_size)
     return dataclasses.replace(found, limit=float(np.quantile(found.scores(validation), 1 - FLAGGED_SHARE)))
 
 

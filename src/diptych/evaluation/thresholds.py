@@ -69,7 +69,7 @@ def read_rule(rule: str) -> tuple[str, tuple[float, ...]]:
                 return name, ()
             name, rest = "probability", rule
         given = tuple(float(part) for part in rest.split(","))
-        costs = name == "cost" and len(given) == 2 and min(given) >= 0 and 0 < max(given) < math.inf
+        costs = name == "cost" and len(given) == 2 and all(0 <= cost < math.inf for cost in given) and sum(given) > 0
         shares = name in ("recall", "precision") and len(given) == 1 and 0 < given[0] <= 1
         if costs or shares or (name == "probability" and len(given) == 1 and 0 <= given[0] <= 1):
             return name, given

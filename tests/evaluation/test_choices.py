@@ -1,0 +1,216 @@
+"""What evaluate chooses on validation images is kept in the run, is what predict obeys, and decides the exit code."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import running
+from making import run_python
+
+from diptych.cli import main
+from diptych.errors import CheckpointError, ConfigError
+from diptych.evaluation.decision import Decision, read_decision
+from diptych.evaluation.outliers import read_outliers
+from diptych.evaluation.predictions import predict
+from diptych.evaluation.report import Choices, evaluate
+from diptych.evaluation.thresholds import choose_threshold
+from diptych.storage import RunDir
+
+OWN = ["predicted_target", "predicted_class", "predicted_probability", "answered", "class_set", "outlier_score", "outlier"]
+
+
+@pytest.fixture
+def mine(trained: running.Trained, tmp_path: Path) -> RunDir:
+    """A copy of the trained run that was not tested yet."""
+    run = RunDir(tmp_path / "runs" / "mine")
+    shutil.copytree(trained.run.root, run.root)
+    for file in (run.decision, run.outliers):
+        file.unlink()
+    shutil.rmtree(run.metrics.parent)
+    config = run.config.read_text(encoding="utf-8")
+    relative = json.dumps("images")
+    assert f"data = {relative}" in config or f"data = {json.dumps(str(trained.data))}" in config
+    run.config.write_text(config.replace(f"data = {relative}", f"data = {json.dumps(str(trained.data))}"), encoding="utf-8")
+    return run
+
+
+def test_images(run: RunDir, trained: running.Trained) -> list[Path]:
+    table = pd.read_csv(run.predictions)
+    return [trained.data / path for path in table["path"]]
+
+
+test_images.__test__ = False  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_evaluate__choices_are_kept_and_obeyed_by_the_next_test(mine: RunDir) -> None:
+    first = evaluate(mine, choices=Choices("youden", "error:0.1", 0.8), maps=0)
+    chosen = read_decision(mine)
+    assert chosen is not None
+    assert (chosen.rule, chosen.abstain_rule, chosen.coverage, chosen.validation_images) == ("youden", "error:0.1", 0.8, 16)
+    assert first["threshold"] == chosen.threshold == first["decision"]["threshold"]
+    before = mine.decision.read_bytes(), mine.outliers.read_bytes()
+    second = evaluate(mine, maps=0)
+    assert (mine.decision.read_bytes(), mine.outliers.read_bytes()) == before
+    assert second == first
+    third = evaluate(mine, choices=Choices(threshold="0.3"), maps=0)
+    # What is not named stays as it was.
+    assert (third["threshold"], third["decision"]["abstain_rule"], third["class_sets"]["asked_coverage"]) == (
+        0.3,
+        "error:0.1",
+        0.8,
+    )
+    assert read_decision(mine) != chosen
+
+
+@pytest.mark.slow
+def test_evaluate__chooses_on_the_validation_images_alone(mine: RunDir, trained: running.Trained) -> None:
+    figures = evaluate(mine, choices=Choices("f1", "0.7", 0.8), maps=0)
+    split = pd.read_csv(mine.split)
+    validation = split[split["split"] == "validation"]
+    decision = read_decision(mine)
+    assert decision is not None
+    table, _ = predict(mine, [trained.data / path for path in validation["path"]], mine.root / "validation.csv")
+    ones, targets = table["predicted_probability"].to_numpy(float), validation["target"].to_numpy()
+    assert decision.threshold == pytest.approx(choose_threshold("f1", targets, ones), abs=1e-5)
+    true = np.where(targets == 1, ones, 1 - ones)
+    assert decision.set_limit == pytest.approx(np.sort(true)[::-1][int(np.ceil(17 * 0.8)) - 1], abs=1e-5)
+    outliers = read_outliers(mine)
+    assert outliers is not None
+    assert len(outliers.references) == 2 * running.PARTS["train"] == figures["outliers"]["references"]
+    assert table["outlier"].sum() == 1
+    assert outliers.limit == pytest.approx(np.quantile(table["outlier_score"], 0.95), abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "choices", [Choices(), Choices("youden", "error:0.1", 0.8), Choices("0.2", "0.9", 0.6), Choices("recall:0.9", "0.2,0.7")]
+)
+def test_predict__answers_as_evaluate_did(mine: RunDir, trained: running.Trained, choices: Choices) -> None:
+    figures = evaluate(mine, choices=choices, maps=0)
+    tested = pd.read_csv(mine.predictions)
+    table, place = predict(mine, test_images(mine, trained), mine.root / "again.csv")
+    again = pd.read_csv(place)
+    assert set(OWN) <= set(table.columns)
+    for name in ("predicted_target", "predicted_class", "answered", "class_set", "outlier"):
+        pd.testing.assert_series_equal(again[name], tested[name], check_dtype=False)
+    for name in ("predicted_probability", "outlier_score"):
+        np.testing.assert_allclose(again[name], tested[name], rtol=0, atol=1e-4)
+    assert figures["answers"]["answered"] == tested["answered"].sum()
+    assert figures["outliers"]["flagged"] == tested["outlier"].sum()
+    sizes = tested["class_set"].fillna("").map(lambda found: len(found.split("|")) if found else 0)
+    assert figures["class_sets"]["mean_size"] == pytest.approx(sizes.mean())
+    assert (tested["predicted_target"] == (tested["predicted_probability"] >= figures["threshold"])).all()
+
+
+@pytest.mark.slow
+def test_evaluate__an_answer_has_the_least_probability_that_was_asked_for(mine: RunDir) -> None:
+    evaluate(mine, choices=Choices("0.2", "0.9"), maps=0)
+    tested = pd.read_csv(mine.predictions)
+    ones = tested["predicted_probability"]
+    own = ones.where(tested["predicted_target"] == 1, 1 - ones)
+    assert (tested["answered"] == (own >= 0.9)).all()
+
+
+@pytest.mark.slow
+def test_predict__before_evaluate_says_what_it_takes(
+    mine: RunDir, trained: running.Trained, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        table, _ = predict(mine, [trained.data / "0" / "test0.png"], mine.root / "one.csv")
+    assert "threshold 0.5 and no calibration" in caplog.text
+    assert "outlier" not in table
+    assert table["answered"].all()
+
+
+@pytest.mark.slow
+def test_predict__refuses_a_decision_for_other_weights(mine: RunDir, trained: running.Trained) -> None:
+    evaluate(mine, maps=0)
+    content = json.loads(mine.decision.read_text(encoding="utf-8"))
+    mine.decision.write_text(json.dumps(content | {"weights": "0" * 64}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"was chosen for other weights than .*best\.safetensors.* Run diptych evaluate"):
+        predict(mine, [trained.data / "0" / "test0.png"], mine.root / "one.csv")
+    assert not (mine.root / "one.csv").exists()
+    evaluate(mine, maps=0)
+    assert read_decision(mine) == Decision(**{**vars(read_decision(mine)), "weights": content["weights"]})
+    predict(mine, [trained.data / "0" / "test0.png"], mine.root / "one.csv")
+
+
+@pytest.mark.slow
+def test_predict__warns_of_images_of_another_size(
+    mine: RunDir, trained: running.Trained, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluate(mine, maps=0)
+    table, _ = predict(mine, [trained.data / "0" / "test0.png"], mine.root / "one.csv", test_size=48)
+    assert "chosen with 32 x 32 pixels, one view; now it is 48 x 48 pixels" in caplog.text
+    # Features of another size cannot be compared with those that are kept.
+    assert "outlier" not in table
+
+
+@pytest.mark.slow
+def test_evaluate__subgroups_are_those_of_the_table(mine: RunDir) -> None:
+    figures = evaluate(mine, by=("kind",), maps=0)
+    tested = pd.read_csv(mine.predictions)
+    for row in figures["subgroups"]["kind"]:
+        inside = tested[tested["kind"] == row["value"]]
+        assert row["test_images"] == len(inside)
+        assert row["test_accuracy"] == pytest.approx((inside["predicted_target"] == inside["target"]).mean())
+    with pytest.raises(ConfigError, match="--by colour"):
+        evaluate(mine, by=("colour",), maps=0)
+
+
+@pytest.mark.slow
+def test_evaluate__keeps_the_card_that_a_person_wrote(mine: RunDir) -> None:
+    mine.model_card.unlink(missing_ok=True)
+    evaluate(mine, maps=0)
+    assert mine.model_card.read_text(encoding="utf-8").startswith("# mine")
+    mine.model_card.write_text("# Of *my* cells", encoding="utf-8")
+    evaluate(mine, maps=0)
+    assert mine.model_card.read_text(encoding="utf-8") == "# Of *my* cells"
+    assert "<h1>Of <em>my</em> cells</h1>" in mine.report.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_evaluate__against_another_run_decides_the_exit_code(mine: RunDir, trained: running.Trained) -> None:
+    runs = mine.root.parent
+    same, perfect, hopeless = (RunDir(shutil.copytree(trained.run.root, runs / name)) for name in ("same", "perfect", "hopeless"))
+    flags = ["--runs", str(runs), "--maps", "0", "--fail-if-worse", "--against"]
+    assert main(["evaluate", "mine", *flags, "same"]) == 0
+    table = pd.read_csv(perfect.predictions)
+    for run, target in ((perfect, table["target"]), (hopeless, 1 - table["target"])):
+        said = {"predicted_target": target, "predicted_probability": 0.02 + 0.96 * target}
+        table.assign(**said).to_csv(run.predictions, index=False)
+    assert main(["evaluate", "mine", *flags, "hopeless"]) == 0
+    # Everything is class 1: half of the answers are wrong.
+    assert main(["evaluate", "mine", "--threshold", "0", *flags, "perfect"]) == 1
+    assert main(["evaluate", "mine", "--threshold", "0", *[flag for flag in flags if flag != "--fail-if-worse"], "perfect"]) == 0
+    assert read_decision(same) == read_decision(trained.run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--threshold", "best"], "--threshold is 'best'"),
+        (["--threshold", "cost:1,nan"], "--threshold is 'cost:1,nan'"),
+        (["--abstain", "error:2"], "--abstain is 'error:2'"),
+        (["--coverage", "0"], "--coverage is 0.0"),
+        (["--coverage", "1.5"], "--coverage is 1.5"),
+        (["--fail-if-worse"], "--fail-if-worse needs the run to compare with"),
+        (["--against", "nowhere"], "nowhere is not a run"),
+        (["--against", "mine"], "has no test yet"),
+        (["--by", "colour"], "--by colour: the table has no such column"),
+        (["--maps", "-1"], "maps"),
+    ],
+)
+def test_evaluate__bad_flags_are_refused_before_keras_is_loaded(mine: RunDir, flags: list[str], message: str) -> None:
+    code = "import sys; from diptych.cli import main; code = main(sys.argv[1:]); print('keras' in sys.modules); sys.exit(code)"
+    done = run_python("-c", code, "evaluate", "mine", "--runs", mine.root.parent, *flags)
+    assert (done.returncode, done.stdout) == (2, "False\n"), done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not mine.metrics.exists()

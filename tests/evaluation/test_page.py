@@ -1,0 +1,228 @@
+"""The report as a page: what it shows is what metrics.json says, and no name in it does harm; in a real browser."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import Visit, open_chromium, open_page
+from playwright.sync_api import Browser
+from reporting import HOSTILE, make_report, make_table
+
+from diptych.evaluation.decision import Decision
+from diptych.evaluation.metrics import as_shares
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with open_chromium() as browser:
+        yield browser
+
+
+def text_of(visit: Visit, place: str) -> str:
+    return " ".join((visit.page.locator(place).first.inner_text()).split())
+
+
+def live(visit: Visit) -> dict[str, str]:
+    """What stands beside the slider."""
+    found = visit.page.locator("[data-live]").all()
+    return {str(place.get_attribute("data-live")): place.text_content() or "" for place in found}
+
+
+def harmless(visit: Visit, page: Path) -> None:
+    assert [request for request in visit.requests if not request.startswith("data:")] == [page.as_uri()]
+    assert visit.complaints == []
+    assert visit.page.evaluate("window.hit") is None
+
+
+def fits(visit: Visit) -> bool:
+    return visit.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [2, 3, 15])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_page__fits_and_asks_for_nothing(chromium: Browser, tmp_path: Path, classes: int, width: int) -> None:
+    page, figures = make_report(tmp_path, [f"kind {number}" for number in range(classes)])
+    with open_page(chromium, page.as_uri(), width=width) as visit:
+        harmless(visit, page)
+        assert fits(visit)
+        assert visit.page.locator(".card").count() == len(figures["mistakes"]) + len(figures["least_sure"]) > 20
+        assert visit.page.locator("img").count() == len(figures["mistakes"])
+        assert visit.page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+
+
+@pytest.mark.slow
+def test_page__of_a_thousand_classes(chromium: Browser, tmp_path: Path) -> None:
+    page, figures = make_report(tmp_path, [f"kind {number}" for number in range(1000)], 1500, by=())
+    with open_page(chromium, page.as_uri(), width=390) as visit:
+        harmless(visit, page)
+        assert fits(visit)
+        rows = visit.page.locator("h2:text-is('Classes') + div tbody tr").all_inner_texts()
+        assert len(rows) == 1000
+        assert figures["confusion_matrix"][0][0] <= 2
+        assert visit.page.locator("h2:text-is('Confusions') + div tbody tr").count() == 15
+
+
+@pytest.mark.slow
+def test_page__figures_are_those_of_metrics_json(chromium: Browser, tmp_path: Path) -> None:
+    page, figures = make_report(tmp_path)
+    with open_page(chromium, page.as_uri()) as visit:
+        rows = visit.page.locator("h2:text-is('Figures') + div .panel").first.locator("tbody tr").all()
+        shown = {cells[0]: cells[1:] for cells in (row.locator("th, td").all_inner_texts() for row in rows)}
+        low, high = figures["test_accuracy_interval"]
+        accuracy = [f"{100 * figures['test_accuracy']:.1f} %", f"{100 * low:.1f} % to {100 * high:.1f} %"]
+        assert shown["test accuracy"] == accuracy
+        for name, key in {"ROC AUC": "roc_auc", "MCC": "mcc", "test loss": "test_loss", "calibration error": "ece"}.items():
+            low, high = figures["intervals"][key]
+            assert shown[name] == [f"{figures[key]:.4f}", f"{low:.4f} to {high:.4f}"]
+        sites = visit.page.locator("h2:text-is('Subgroups') + div tbody tr").all()
+        assert [row.locator("th").inner_text().split(" ")[0] for row in sites] == ["(none)", "north", "south"]
+        for row, expected in zip(sites, figures["subgroups"]["site"], strict=True):
+            shown = row.locator("td").all_inner_texts()[:2]
+            assert shown == [str(expected["test_images"]), f"{100 * expected['test_accuracy']:.1f} %"]
+            assert row.locator(".badge").count() == expected["worse"]
+        assert [row["worse"] for row in figures["subgroups"]["site"]] == [False, True, False]
+        assert "Significantly worse than the rest: site north." in text_of(visit, ".sentences")
+        first, card = figures["mistakes"][0], visit.page.locator(".card").first.inner_text()
+        assert f"{first['predicted_class']} ({100 * first['predicted_probability']:.1f} %), is {first['class']}" in card
+        assert first["path"] in card
+
+
+@pytest.mark.slow
+def test_page__slider_counts_again(chromium: Browser, tmp_path: Path) -> None:
+    page, figures = make_report(tmp_path)
+    table, probabilities = make_table(2, 200, ("cat", "dog"))
+    targets, ones = (
+        table["target"].to_numpy(),
+        Decision(**{**figures["decision"], "calibration": None}).calibrated(as_shares(probabilities))[:, 1],
+    )
+    with open_page(chromium, page.as_uri(), color_scheme="dark") as visit:
+        slider, before = visit.page.locator("#threshold"), live(visit)
+        (tn, fp), (fn, tp) = figures["confusion_matrix"]
+        assert [before[name] for name in ("tn", "fp", "fn", "tp")] == [str(count) for count in (tn, fp, fn, tp)]
+        assert before["threshold"] == f"{figures['threshold']:.3f}"
+        for place in (0, 37, 100, 163, 200):
+            slider.fill(str(place))
+            said, now = ones >= place / 200, live(visit)
+            assert now["threshold"] == f"{place / 200:.3f}"
+            counts = {"tp": said & (targets == 1), "fp": said & (targets == 0)}
+            counts |= {"fn": ~said & (targets == 1), "tn": ~said & (targets == 0)}
+            assert {name: int(now[name]) for name in counts} == {name: int(there.sum()) for name, there in counts.items()}
+            found = int(counts["tp"].sum())
+            assert now["recall"] == f"{found:.1f} %"
+            assert now["precision"] == (f"{100 * found / said.sum():.1f} %" if said.any() else "not defined")
+            assert now["accuracy"] == f"{(said == (targets == 1)).mean() * 100:.1f} %"
+        assert now != before
+        visit.page.get_by_role("button", name="Back to").click()
+        assert live(visit) == before
+        # Keys move it too, and what the button says is the run's threshold.
+        slider.press("ArrowRight")
+        assert live(visit)["threshold"] != before["threshold"]
+        assert f"{figures['threshold']:.3f}, youden" in text_of(visit, "#reset")
+        harmless(visit, page)
+
+
+@pytest.mark.slow
+def test_page__interval_beside_the_slider_is_that_of_metrics_json(chromium: Browser, tmp_path: Path) -> None:
+    page, figures = make_report(tmp_path)
+    with open_page(chromium, page.as_uri()) as visit:
+        for name, key in {"accuracy": "test_accuracy", "recall": "recall", "specificity": "specificity"}.items():
+            low, high = figures["intervals"][key]
+            assert live(visit)[f"{name}-between"] == f"{100 * low:.1f} % to {100 * high:.1f} %"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [2, 6])
+def test_page__hostile_names_are_text(chromium: Browser, tmp_path: Path, classes: int) -> None:
+    names = HOSTILE[:classes] if classes == 6 else HOSTILE[1::-1]
+    paths = [f"{HOSTILE[number % 6]}/{number}" for number in range(200)]
+    page, _ = make_report(tmp_path, names, paths=paths)
+    for width in (390, 1280):
+        with open_page(chromium, page.as_uri(), width=width) as visit:
+            harmless(visit, page)
+            assert fits(visit)
+            assert visit.page.locator("main script, main img[src='x']").count() == 0
+            body = visit.page.locator("main").inner_text()
+            assert "</script>" in body
+            assert "49" not in re.findall(r"\$x\$ (\S+)", body)
+            assert "new\\nline" in body
+
+
+@pytest.mark.slow
+def test_page__card_is_shown_and_its_html_stays_text(chromium: Browser, tmp_path: Path) -> None:
+    card = "# Of *cats*\n\n<script>window.hit = 1</script><b>bold</b>\n\n[link](javascript:hit())\n\n| a |\n|---|\n| 1 |\n"
+    page, _ = make_report(tmp_path, card=card)
+    with open_page(chromium, page.as_uri()) as visit:
+        harmless(visit, page)
+        assert visit.page.locator(".markdown h1 em").inner_text() == "cats"
+        assert visit.page.locator(".markdown td").all_inner_texts() == ["1"]
+        assert visit.page.locator(".markdown").locator("script, b, a").count() == 0
+        assert "<script>window.hit = 1</script><b>bold</b>" in text_of(visit, ".markdown")
+
+
+@pytest.mark.slow
+def test_page__without_validation_outliers_and_audit(chromium: Browser, tmp_path: Path) -> None:
+    page, figures = make_report(tmp_path, decision=Decision(), outliers=False)
+    with open_page(chromium, page.as_uri()) as visit:
+        harmless(visit, page)
+        body = visit.page.locator("main").inner_text()
+        assert "none: no validation images" in body
+        assert "every image is answered" in body
+        assert "No audit stands in this run." in body
+        assert "None" not in body
+        assert "Outliers" not in body
+        assert figures["outliers"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("classes", "keep"), [(2, slice(0, 1)), (2, slice(0, None, 2)), (3, slice(0, 2)), (15, slice(0, 9))])
+def test_page__of_one_image_or_with_classes_that_are_not_tested(
+    chromium: Browser, tmp_path: Path, classes: int, keep: slice
+) -> None:
+    page, figures = make_report(tmp_path, [f"k{number}" for number in range(classes)], keep=keep, decision=Decision())
+    with open_page(chromium, page.as_uri()) as visit:
+        harmless(visit, page)
+        body = visit.page.locator("main").inner_text()
+        assert "not defined" in body
+        assert not re.search(r"NaN|undefined|None\b", body)
+        assert f"{figures['test_images']} test images" in body
+
+
+@pytest.mark.slow
+def test_page__light_dark_and_print(chromium: Browser, tmp_path: Path) -> None:
+    page, _ = make_report(tmp_path)
+    brightness = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).reduce((sum, part) => sum + Number(part), 0)"
+    with open_page(chromium, page.as_uri(), color_scheme="light") as visit:
+        assert visit.page.evaluate(brightness) > 3 * 200
+    with open_page(chromium, page.as_uri(), color_scheme="dark") as visit:
+        assert visit.page.evaluate(brightness) < 3 * 50
+        assert visit.page.locator(".slider").is_visible()
+        visit.page.emulate_media(media="print")
+        assert visit.page.evaluate(brightness) == 3 * 255
+        assert visit.page.locator(".slider").is_hidden()
+        assert visit.page.locator(".card img").first.is_visible()
+
+
+@pytest.mark.slow
+def test_page__the_browser_refuses_it_the_network(chromium: Browser, tmp_path: Path) -> None:
+    page, _ = make_report(tmp_path)
+    with open_page(chromium, page.as_uri()) as visit:
+        assert visit.page.evaluate("fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')") == "refused"
+        assert "Content Security Policy" in " ".join(visit.complaints)
+
+
+@pytest.mark.slow
+def test_page__says_whether_the_maps_can_be_trusted(chromium: Browser, tmp_path: Path) -> None:
+    curves = {"area": 0.3, "chance": 0.4, "gain": 0.1, "interval": [0.05, 0.15]}
+    randomisation = {"correlation": 0.123, "interval": [0.1, 0.2], "limit": 0.456, "verdict": "depends on the weights"}
+    row = {"name": "grad_cam resnet50", "kind": "grad_cam", "branch": "resnet50", "grid": [2, 2], "randomisation": randomisation}
+    rows = [row | {"deletion": curves, "insertion": curves | {"interval": None, "gain": -0.2}, "verdict": "<b>bad</b>"}]
+    cut_off = {"resnet50": {"change": -0.31, "other_decisions": 0.25}}
+    page, _ = make_report(tmp_path, maps={"images": 4, "maps": rows, "cut_off": cut_off})
+    with open_page(chromium, page.as_uri(), width=390) as visit:
+        harmless(visit, page)
+        assert fits(visit)
+        shown = text_of(visit, "h2:text-is('Can the maps be trusted?') + div")
+        assert "0.12 (0.46) +0.100 +0.050 to +0.150 -0.200 <b>bad</b>" in shown
+        assert "changes by -0.31 on average, and 25 % of the answers change" in shown

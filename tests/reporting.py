@@ -1,0 +1,79 @@
+"""A report whose answers are made up: no network is behind it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from making import make_image
+
+from diptych.config import Config
+from diptych.evaluation.decision import Decision, choose_decision
+from diptych.evaluation.facts import describe_data, describe_run, list_images, start_model_card
+from diptych.evaluation.metrics import as_shares
+from diptych.evaluation.page import write_report
+from diptych.evaluation.predictions import with_predictions
+from diptych.evaluation.report import compute_all
+from diptych.presets import to_toml
+from diptych.storage import RunDir, write_classes, write_json, write_text
+
+HOSTILE = (
+    "<script>window.hit = 1</script>",
+    "</script><img src=x onerror=hit()>",
+    "\"quoted\" & 'single' &amp;",
+    "$x$ {{ 7 * 7 }} ${1 + 1}",
+    "new\nline",
+    "z" * 300,
+)
+
+
+def make_table(classes: int, images: int, names: Sequence[str], paths: Sequence[str] | None = None) -> tuple[Any, Any]:
+    """A test table with the column `site`, of whose values "north" has more wrong answers, and probabilities."""
+    random = np.random.default_rng(classes)
+    targets = np.arange(images) % classes
+    sites = np.array(["", "north", "south"])[random.integers(0, 3, images)]
+    logits = random.normal(0, 1, (images, classes)) + (2.5 - 2.5 * (sites == "north"))[:, None] * np.eye(classes)[targets]
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    found = paths or [f"{names[target]}/{number}.png" for number, target in enumerate(targets)]
+    table = pd.DataFrame({"path": found, "target": targets, "site": sites, "split": "test"})
+    return table, (shares[:, 1] if classes == 2 else shares).astype(np.float32)
+
+
+def make_report(
+    folder: Path,
+    names: Sequence[str] = ("cat", "dog"),
+    images: int = 200,
+    *,
+    paths: Sequence[str] | None = None,
+    decision: Decision | None = None,
+    outliers: bool = True,
+    card: str | None = None,
+    keep: slice = slice(None),
+    by: Sequence[str] = ("site",),
+    maps: dict[str, Any] | None = None,
+) -> tuple[Path, dict[str, Any]]:
+    """Write the report of a run whose answers are made up, and what it shows."""
+    run, config, classes = RunDir(folder / "runs" / "made-up"), Config(), len(names)
+    write_text(run.config, to_toml(config))
+    write_classes(run, names)
+    write_json(run.environment, {"format_version": 1, "created": "2026-01-01T00:00:00+00:00", "packages": {"keras": "3.15"}})
+    table, probabilities = make_table(classes, images, names, paths)
+    table, probabilities = table[keep].reset_index(drop=True), probabilities[keep]
+    rule = {"rule": "youden", "abstain_rule": "error:0.1"} if classes == 2 else {}
+    chosen = decision or choose_decision(table["target"].to_numpy(), as_shares(probabilities), **rule)
+    figures = compute_all(table, probabilities, names, chosen, config, by, 20)
+    scores = np.linspace(0, 1, len(table))
+    flagged = {"references": 50, "neighbour": 1, "limit": 0.9, "flagged": 3, "share": 0.1, "share_interval": [0.05, 0.2]}
+    figures |= {"outliers": flagged if outliers else None, "test_size": 64, "views": 1, "maps": maps}
+    predictions = with_predictions(table, probabilities, names, chosen, *((scores, 0.9) if outliers else (None, 0.0)))
+    figures |= list_images(predictions, names, chosen)
+    figures |= {"data": describe_data(run, config, table, names, False), "run": describe_run(run, config)}
+    start_model_card(run, names)
+    if card is not None:
+        write_text(run.model_card, card)
+    write_json(run.metrics, figures)
+    listed = {row["path"]: [("image", make_image(0, place))] for place, row in enumerate(figures["mistakes"])}
+    write_report(run, figures, listed)
+    return run.report, json.loads(run.metrics.read_text(encoding="utf-8"))
