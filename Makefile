@@ -99,6 +99,7 @@ bench: data/elpv $(VENV)/dev-installed
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/quick.py
+	$(BIN)/python benchmarks/evaluate.py
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache src/*.egg-info

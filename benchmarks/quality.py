@@ -94,7 +94,7 @@ def test_split(runs: Path, name: str, data: Path, way: str, flags: Sequence[str]
     """Test a run, unless that was done, and return its figures."""
     done = runs / f"{name}-{way}.json"
     if not done.is_file():
-        diptych("evaluate", runs / name, "--data", data, *flags)
+        diptych("evaluate", runs / name, "--data", data, "--maps", "0", *flags)
         written = json.loads((runs / name / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
         write_json(done, {**{key: written[key] for key in FIGURES.values()}, "views": written["views"]})
     found = json.loads(done.read_text(encoding="utf-8"))

@@ -184,7 +184,7 @@ def run_member(series: Series, member: Member) -> None:
     # Of one that is tested, but whose test is gone, there is no state left.
     if not is_finished(run, config) and member.name not in set(series.done()["name"]):
         call(["train", "--config", settings, "--runs", series.folder.root, "--name", member.name], screen)
-    call(["evaluate", run.root, "--backend", config.compute.backend], screen)
+    call(["evaluate", run.root, "--maps", "0", "--backend", config.compute.backend], screen)
     epochs = read_epochs(run)
     row = [member.name, len(epochs), float(epochs["seconds"].sum()), count_parameters(run)]
     done = series.done()
