@@ -41,16 +41,17 @@ def tap(network: keras.Model) -> keras.Model:
 
 
 def predict_outputs(
-    tapped: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View], reduce: Reduce
+    model: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View], reduce: Reduce
 ) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Return the probabilities of some rows of the images, and something made of their pooled features.
 
     Args:
-        tapped: see `tap`.
+        model: the dual model, or what `tap` makes of it.
         images: uint8 (N, S, S, 3), RGB; a batch of them at a time is in memory.
         rows: (M,), which images.
         views: of each image, at least one, the first as it is; the probabilities are the mean over them.
-        reduce: is given features, float32 (n, C), of some of the images as they are, and returns n rows.
+        reduce: is given features, float32 (n, C), of some of the images as they are, and returns n rows; C is 0 for the dual
+            model itself.
 
     Returns:
         Probabilities, float32, [0, 1]: of two classes (M,), that of class 1; of K > 2 classes (M, K). And the M rows.
@@ -58,14 +59,15 @@ def predict_outputs(
     Raises:
         CheckpointError: the weights are broken, so that the network predicts NaN.
     """
-    units, width = (output.shape[-1] for output in tapped.outputs)
+    units, width = (output.shape[-1] for output in (*model.outputs, np.empty((0, 0)))[:2])
     total, reduced = np.zeros((len(rows), units)), [reduce(np.zeros((0, width), np.float32))]
     for first in range(0, len(rows), CHUNK):
         chunk = rows[first : first + CHUNK]
         for view in views:
             turned = images if view == AS_IT_IS else Turned(images, view)
             batches = OrderedBatches(turned, np.zeros(len(images), np.int64), chunk, BATCH_SIZE, max(2, units))
-            found, features = tapped.predict(feed(iter(batches)), steps=len(batches), verbose=0)
+            found = model.predict(feed(iter(batches)), steps=len(batches), verbose=0)
+            found, features = found if len(model.outputs) > 1 else (found, np.empty((len(chunk), 0)))
             total[first : first + CHUNK] += found
             if view == AS_IT_IS:
                 reduced.append(reduce(np.asarray(features, np.float32)))
@@ -79,7 +81,7 @@ def predict_probabilities(
     network: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View] = (AS_IT_IS,)
 ) -> NDArray[np.float32]:
     """Return the probabilities alone, as `predict_outputs` does."""
-    return predict_outputs(tap(network), images, rows, views, lambda features: features[:, :0])[0]
+    return predict_outputs(network, images, rows, views, lambda features: features)[0]
 
 
 def with_predictions(
