@@ -206,7 +206,6 @@ def test_evaluate__against_another_run_decides_the_exit_code(mine: RunDir, train
         pytest.param(
             ["--by", "colour"],
             "--by colour: the table has no such column",
-            marks=pytest.mark.xfail(reason="the column is looked for after Keras is loaded", strict=True),
         ),
         (["--maps", "-1"], "maps"),
     ],

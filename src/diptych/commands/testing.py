@@ -134,8 +134,19 @@ class Evaluate:
         if self.against is not None:
             from diptych.evaluation.tested import read_tested
 
-            read_tested(find_run(self.against, self.runs))
+            other = find_run(self.against, self.runs)
+            if other.root.resolve() == run.root.resolve():
+                raise ConfigError(f"--against {self.against} is the run itself; name another one.")
+            read_tested(other)
         part = RunDir(run.root / "fold-1") if run.folds.is_file() else run
+        if self.by and part.split.is_file():
+            import pandas as pd
+
+            from diptych.evaluation.subgroups import check_column
+
+            table = pd.read_csv(part.split, dtype=str, keep_default_na=False)
+            for column in self.by:
+                check_column(table, column)
         self.test.check(part)
         default = Decision()
         check_rules(

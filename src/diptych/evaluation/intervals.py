@@ -146,7 +146,7 @@ def figure_interval(name: str, figure: float, drawn: NDArray[np.float64], units:
         where the figure is not defined, or in fewer than half of the draws.
     """
     middle_of_draws = percentile_interval(figure, drawn)
-    if middle_of_draws is None:
+    if middle_of_draws is None or units < 2:
         return None
     defined, reach = drawn[~np.isnan(drawn)], widen(units)
     kind = name.split("/", maxsplit=1)[0]

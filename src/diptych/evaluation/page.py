@@ -112,7 +112,7 @@ def render_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str
 
 def percent(value: float | None, digits: int = 1) -> str:
     """Write a share as "83.2 %"."""
-    return "not defined" if value is None else f"{100 * value:.{digits}f} %"
+    return "not defined" if value is None else f"{100 * value:.{digits}f}\u00a0%"
 
 
 def number(value: float | None) -> str:

@@ -98,10 +98,10 @@ def evaluate(
     """
     config = read_toml(run.config, Config())
     spec, views = plan_test(config, tta, test_size)
+    network, _, class_names = load_run_network(run)
     table = read_split(run)
     for column in by:
         check_column(table, column)
-    network, _, class_names = load_run_network(run)
     warn_of_unfinished(run, config)
     weights, rules = hash_of_weights(run), (choices or Choices()).after(read_decision(run))
     decision, outliers = read_decision(run), read_outliers(run)
