@@ -113,7 +113,21 @@ def test_figure_interval__by_hand() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("roc_auc", 1.0), ("f1", 0.0), ("mcc", 1.0), ("loss", 0.0)])
 def test_figure_interval__at_a_bound(name: str, value: float) -> None:
-    assert figure_interval(name, value, np.full(100, value), 10) == [value, value]
+    assert figure_interval(name, value, np.full(100, value), 10, beyond=(0.4, value)) == sorted([value, 0.4])
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_compute_metrics__of_a_perfect_test_is_as_sure_as_wilson(right: bool) -> None:
+    targets = np.array([0] * 40 + [1] * 20)
+    probabilities = np.where((targets == 1) == right, 0.9, 0.1)
+    # In groups of one image each, no figure is a share of images.
+    found = compute_metrics(targets, probabilities, groups=np.arange(60))["intervals"]
+    correct = 60 if right else 0
+    assert found["recall"] == pytest.approx(wilson(correct / 3, 20))
+    assert found["specificity"] == pytest.approx(wilson(correct * 2 / 3, 40))
+    assert found["roc_auc"] == pytest.approx(wilson(correct / 3, 20))
+    low, high = found["mcc"]
+    assert (-1 < low < high == 1) if right else (-1 == low < high < 1)
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "mcc", "loss", "ece", "brier", "f1"])

@@ -2,14 +2,14 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
 from diptych.evaluation.scores import Figures, Weights
@@ -19,11 +19,14 @@ from diptych.rng import generator
 Interval = list[float]
 
 LEVEL = 0.95
+# Wilson's interval of n right of n begins where the share is that of n right and so many wrong.
+MORE = float(norm.ppf((1 + LEVEL) / 2)) ** 2
 # Scales without bounds: there and back, and the bounds.
 SCALES: dict[str, tuple[Any, Any, float, float]] = {
     "mcc": (np.arctanh, np.tanh, -1.0, 1.0),
     "loss": (np.log, np.exp, 0.0, math.inf),
 }
+ROUNDING = 1e-12
 DRAWS = 1000
 # Weights that are in memory at a time, for each thread; of more, the processor's cache holds too little.
 CHUNK = 500_000
@@ -125,7 +128,14 @@ def percentile_interval(figure: float, drawn: NDArray[np.float64]) -> Interval |
     return [float(end) for end in np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]
 
 
-def figure_interval(name: str, figure: float, drawn: NDArray[np.float64], units: int, least: float = 0.0) -> Interval | None:
+def figure_interval(
+    name: str,
+    figure: float,
+    drawn: NDArray[np.float64],
+    units: int,
+    least: float = 0.0,
+    beyond: Sequence[float] = (),
+) -> Interval | None:
     """Return a figure's 95 % interval from what it is in the draws of a bootstrap.
 
     It is normal on a scale without bounds: the logit for figures from 0 to 1 (for the average precision: Boyd, Eng and Page,
@@ -140,13 +150,13 @@ def figure_interval(name: str, figure: float, drawn: NDArray[np.float64], units:
         units: how many images, or groups, the smaller class has: the fewer, the wider.
         least: of the calibration error: up to here, a perfectly calibrated classifier could show it, and the interval begins
             at 0.
+        beyond: what the figure would be with a few images more (`Answers.with_more`). At a bound of the scale, such as a ROC
+            AUC of 1, where all draws are the same, the interval reaches as far as these.
 
     Returns:
-        The interval; at a bound of the scale, such as a ROC AUC of 1, and without units, the middle 95 % of the draws; None
-        where the figure is not defined, or in fewer than half of the draws.
+        The interval; None where the figure is not defined, or in fewer than half of the draws, or with fewer than 2 units.
     """
-    middle_of_draws = percentile_interval(figure, drawn)
-    if middle_of_draws is None or units < 2:
+    if percentile_interval(figure, drawn) is None or units < 2:
         return None
     defined, reach = drawn[~np.isnan(drawn)], widen(units)
     kind = name.split("/", maxsplit=1)[0]
@@ -155,8 +165,10 @@ def figure_interval(name: str, figure: float, drawn: NDArray[np.float64], units:
         low = 0.0 if figure <= least else max(0.0, min(figure, middle - spread))
         return [float(low), float(min(1.0, max(figure, middle + spread)))]
     bend, unbend, lowest, highest = SCALES.get(kind, (logit, expit, 0.0, 1.0))
-    if not lowest < figure < highest or units == 0:
-        return middle_of_draws
+    # An MCC of 1 may come out as a little less.
+    if not lowest + ROUNDING < figure < highest - ROUNDING:
+        ends = [figure, *beyond]
+        return [max(lowest, min(ends)), min(highest, max(ends))]
     edge = 1 / (4 * units * units)
     bent = bend(np.clip(defined, lowest + edge, highest - edge))
     middle, spread = bend(figure), reach * bent.std()

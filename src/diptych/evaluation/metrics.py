@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.errors import CheckpointError
-from diptych.evaluation.intervals import DRAWS, Interval, bootstrap, figure_interval, wilson
+from diptych.evaluation.intervals import DRAWS, MORE, Interval, bootstrap, figure_interval, wilson
 from diptych.evaluation.scores import Answers, Figures, chance_error
 from diptych.storage import TWO_CLASSES, RunDir
 
@@ -62,7 +62,9 @@ def compute_metrics(
     units = count_units(targets, groups, count)
     least = {f"ece/{k}": chance_error(shares[:, k], seed) for k in range(count) if count > 2}
     least["ece"] = chance_error(shares[:, 1] if count == 2 else shares[np.arange(len(targets)), predicted], seed)
-    intervals = find_intervals(figures, drawn, {} if groups is not None else shares_of(matrix, count), units, least)
+    beyond = few_more(answers, units) if drawn and any(abs(value) in (0, 1) for value in figures.values()) else {}
+    counted = {} if groups is not None else shares_of(matrix, count)
+    intervals = find_intervals(figures, drawn, counted, units, least, beyond)
     plain = {name: value for name, value in figures.items() if "/" not in name}
     return {
         "class_names": list(class_names),
@@ -82,12 +84,26 @@ def count_units(targets: NDArray[np.int64], groups: NDArray[np.int64] | None, co
     return np.bincount(pairs[0], minlength=count)
 
 
+def few_more(answers: Answers, units: NDArray[np.int64]) -> dict[str, list[float]]:
+    """Return what each figure would be, had a few images more of one class been answered wrong, or right.
+
+    They are as many, or as many groups, as bring a share of 1 to the lower end of Wilson's interval. Of many classes, each of
+    which would have to be looked at, all have them at once.
+    """
+    count = len(units)
+    each = MORE * np.bincount(answers.targets, minlength=count) / np.maximum(units, 1)
+    more = np.diag(each) if count <= QUICK_CLASSES else each[None]
+    found = [answers.with_more(more, right) for right in (False, True)]
+    return {name: [float(value) for part in found for value in part[name] if not np.isnan(value)] for name in found[0]}
+
+
 def find_intervals(
     figures: dict[str, float],
     drawn: Figures,
     shares: dict[str, tuple[int, int]],
     units: NDArray[np.int64],
     least: dict[str, float],
+    beyond: dict[str, list[float]],
 ) -> dict[str, Interval | None]:
     """Return the interval of each figure: Wilson's where it is a share of images, else that of the draws, if there are any."""
     found: dict[str, Interval | None] = {}
@@ -95,7 +111,9 @@ def find_intervals(
         if name in shares:
             found[name] = wilson(*shares[name])
         elif name in drawn:
-            found[name] = figure_interval(name, value, drawn[name], units_of(name, units), least.get(name, 0.0))
+            found[name] = figure_interval(
+                name, value, drawn[name], units_of(name, units), least.get(name, 0.0), beyond.get(name, ())
+            )
         else:
             found[name] = None
     return found

@@ -145,6 +145,7 @@ class Answers:
 
     def __init__(self, targets: NDArray[np.int64], shares: NDArray[np.float64], predicted: NDArray[np.int64]) -> None:
         """Take N images: targets (N,), predictions (N,), and probabilities (N, K), each row adding up to 1."""
+        self.targets, self.shares, self.predicted = targets, shares, predicted
         rows, self.classes = np.arange(len(targets)), shares.shape[1]
         true = np.clip(shares[rows, targets], SMALLEST, 1.0)
         self.parts = [OneClass(targets == k, shares[:, k], predicted == k) for k in range(self.classes)]
@@ -153,6 +154,22 @@ class Answers:
         squared = ((shares - np.eye(self.classes)[targets]) ** 2).sum(axis=1)
         self.columns = np.stack([predicted == targets, -np.log(true), squared], axis=1).astype(np.float64)
         self.sure = Ranked.of(predicted == targets, shares[rows, predicted])
+
+    def with_more(self, more: NDArray[np.float64], right: bool) -> Figures:
+        """Return what the figures would be with more images, all of which are surely right or surely wrong.
+
+        Args:
+            more: (B, K), how many of each class.
+            right: or wrong, taken for the next class.
+
+        Returns:
+            Each figure, (B,).
+        """
+        targets = np.arange(self.classes)
+        said = targets if right else (targets + 1) % self.classes
+        shares = np.concatenate([self.shares, np.eye(self.classes)[said]])
+        extended = Answers(np.r_[self.targets, targets], shares, np.r_[self.predicted, said])
+        return extended.figures(np.concatenate([np.ones((len(more), len(self.targets))), more], axis=1))
 
     def figures(self, weights: Weights) -> Figures:
         """Return the figures, each (B,), under weights (B, N); NaN where one is not defined.
