@@ -18,7 +18,7 @@ model.resnet model.convnet model.attention model.network
 training.recipes training.optim training.averaging training.batches training.spread training.checkpoint training.weights
 training.state training.tensorboard_log training.mlflow_log training.tracking training.signals
 training.snapshots training.resume training.rules training.estimate training.callbacks
-training.loop training.fit training.trainer training.folds training.verify
+training.settling training.loop training.fit training.trainer training.folds training.verify
 training.rates training.find_lr training.space training.trials training.study training.tune
 evaluation.scores evaluation.intervals evaluation.calibration evaluation.thresholds evaluation.decision evaluation.metrics
 evaluation.views evaluation.outliers evaluation.predictions evaluation.parts evaluation.taps evaluation.saliency

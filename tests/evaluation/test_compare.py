@@ -225,6 +225,17 @@ def test_command__prints_the_table_and_writes_json(
     assert main(["compare", "poor", "--runs", str(tmp_path / "runs")]) == 2
 
 
+def test_describe__says_where_runs_were_tested_in_different_ways(tmp_path: Path, targets: np.ndarray) -> None:
+    runs = [make_run(tmp_path / name, targets, right_but(20)) for name in ("plain", "turned")]
+    for run, views in zip(runs, (1, 8), strict=True):
+        write_json(run.metrics, {"format_version": 1, "test_size": 64, "views": views})
+    said = describe(compare(runs, draws=50))
+    assert "plain, 64 x 64 pixels, one view" in said
+    assert "turned, 64 x 64 pixels, mean over 8 views" in said
+    write_json(runs[1].metrics, {"format_version": 1, "test_size": 64, "views": 1})
+    assert "in its own way" not in describe(compare(runs, draws=50))
+
+
 def test_documentation__commands_are_understood() -> None:
     lines = (REPOSITORY / "docs" / "comparing.md").read_text(encoding="utf-8").splitlines()
     commands = [parse(line.split()[1:]) for line in lines if line.startswith("diptych ")]

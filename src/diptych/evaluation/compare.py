@@ -100,6 +100,8 @@ def describe(comparison: Comparison) -> str:
     lines = [f"on the same {comparison.images} test images{grouped}"]
     for name, count in zip(names, comparison.left_out, strict=True):
         lines += [f"left out, since they are not shared by all: {count} test images of {name}"] if count else []
+    if len({side.how for side in comparison.sides}) > 1:
+        lines += [f"tested in its own way: {name}, {side.how}" for name, side in zip(names, comparison.sides, strict=True)]
     few_groups = comparison.groups is not None and comparison.groups < FEW_GROUPS
     if few_groups or comparison.images < FEW_IMAGES:
         few = f"{comparison.groups} groups" if few_groups else f"{comparison.images} images"

@@ -13,15 +13,13 @@ from typing import Any
 import pandas as pd
 import safetensors
 
-from diptych.backend import choose_compute
 from diptych.config import Config, Recipe
-from diptych.data.load import LoadedData, load, split
+from diptych.data.load import LoadedData
 from diptych.errors import EXIT_TROUBLE, CheckpointError, ConfigError, TrainingError
 from diptych.presets import read_toml, to_toml
 from diptych.storage import FORMAT_VERSION, RunDir, write_json, write_table, write_text
-from diptych.training.resume import changes_of_settings, is_finished, only_one, refuse_changes_of_data, with_whole_paths
-from diptych.training.tracking import check_tracking
-from diptych.training.trainer import choices_of, settle_recipe, training_images
+from diptych.training.resume import changes_of_settings, is_finished, only_one, refuse_changes_of_data
+from diptych.training.settling import settle
 from diptych.training.trials import (
     ENDED_FROM_OUTSIDE,
     POLL_SECONDS,
@@ -94,15 +92,7 @@ def open_series(
     if Path(name).name != name or name in {"", ".", ".."}:
         raise ConfigError(f"--name is {name!r}; expected a plain folder name, without slashes.")
     folder = RunDir(runs / name)
-    compute, reasons = choose_compute(config.compute)
-    config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
-    check_tracking(config.tracking)
-    data = split(load(config.data, config.training.seed), config.data)
-    if config.training.recipe == "auto":
-        config, reason = settle_recipe(choices_of(config, choices, runs), training_images(data))
-        reasons.append(reason)
-    for reason in reasons:
-        log.info("%s", reason)
+    config, data = settle(config, runs, choices)
     about = folder.root / "series.json"
     if about.is_file():
         refuse_changes(folder, config, facts, data)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from diptych.config import Config
 from diptych.errors import CheckpointError, DataError
 from diptych.evaluation.intervals import number_groups
-from diptych.evaluation.metrics import probability_column
+from diptych.evaluation.metrics import probability_column, read_metrics
 from diptych.evaluation.scores import Answers
+from diptych.evaluation.views import describe_test
 from diptych.presets import read_toml
 from diptych.storage import RunDir, read_classes
 
@@ -30,6 +31,7 @@ class Tested:
         class_names: in the order of their targets.
         table: a row an image: `path`, `sha256` ("" where it is not known), `target`, `predicted`, `group` ("" for none).
         shares: float64 (N, K), the probability of each class; each row adds up to 1.
+        how: at which size and with how many views the images were tested; "" where that is not known.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Tested:
     class_names: tuple[str, ...]
     table: pd.DataFrame
     shares: NDArray[np.float64]
+    how: str = ""
 
     @property
     def targets(self) -> NDArray[np.int64]:
@@ -71,7 +74,9 @@ def read_tested(run: RunDir) -> Tested:
             raise CheckpointError(f"{part.root} has no test yet: no {part.predictions}. Run diptych evaluate {run.root} first.")
     class_names, group_column = read_classes(parts[0]), read_toml(run.config, Config()).data.group_column
     tables, shares = zip(*(read_predictions(part.predictions, class_names, group_column) for part in parts), strict=True)
-    return Tested(run.root.name, run, class_names, pd.concat(tables, ignore_index=True), np.concatenate(shares))
+    figures = read_metrics(run) or {}
+    how = describe_test(figures["test_size"], figures["views"]) if {"test_size", "views"} <= figures.keys() else ""
+    return Tested(run.root.name, run, class_names, pd.concat(tables, ignore_index=True), np.concatenate(shares), how)
 
 
 def read_predictions(path: Path, class_names: Sequence[str], group_column: str) -> tuple[pd.DataFrame, NDArray[np.float64]]:

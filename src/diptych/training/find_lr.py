@@ -19,7 +19,7 @@ from diptych.storage import FORMAT_VERSION, write_json, write_table
 from diptych.training.rates import SMOOTHING, RangeTest, RateRange, range_test
 from diptych.training.recipes import plan_stages
 from diptych.training.resume import with_whole_paths
-from diptych.training.trainer import choices_of, settle_recipe, training_images
+from diptych.training.settling import choices_of, settle_recipe, training_images
 
 if TYPE_CHECKING:
     import keras

@@ -15,8 +15,8 @@ from diptych.presets import read_toml, to_toml
 from diptych.runs import creating_run, is_run, new_run
 from diptych.storage import RunDir, write_json, write_table, write_text
 from diptych.training.resume import changes_of_settings, is_finished, with_whole_paths
+from diptych.training.settling import choices_of, settle_recipe
 from diptych.training.tracking import check_tracking
-from diptych.training.trainer import choices_of, settle_recipe
 
 log = logging.getLogger(__name__)
 

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from diptych.backend import choose_compute
 from diptych.config import Augmentation, Config, Recipe
-from diptych.data.load import LoadedData, load, split
+from diptych.data.load import LoadedData
 from diptych.errors import CheckpointError, ConfigError
 from diptych.presets import augmentation, override, read_toml, to_toml
 from diptych.storage import FORMAT_VERSION, RunDir, write_json, write_table, write_text
-from diptych.training.resume import changes_of_settings, refuse_changes_of_data, with_whole_paths
-from diptych.training.tracking import check_tracking
-from diptych.training.trainer import choices_of, settle_recipe, training_images
+from diptych.training.resume import changes_of_settings, refuse_changes_of_data
+from diptych.training.settling import settle
 
 log = logging.getLogger(__name__)
 
@@ -118,15 +116,7 @@ def open_folder(
         CheckpointError: search.json is damaged.
     """
     runs = folder.root.parent
-    compute, reasons = choose_compute(config.compute)
-    config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
-    check_tracking(config.tracking)
-    data = split(load(config.data, config.training.seed), config.data)
-    if config.training.recipe == "auto":
-        config, reason = settle_recipe(choices_of(config, choices, runs), training_images(data))
-        reasons.append(reason)
-    for reason in reasons:
-        log.info("%s", reason)
+    config, data = settle(config, runs, choices)
     space = search_space(config, learning_rates)
     rates = [space[0].low, space[0].high]
     facts = folder.root / "search.json"

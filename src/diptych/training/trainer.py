@@ -15,10 +15,10 @@ from diptych.data.load import LoadedData, load, split
 from diptych.data.manifest import SPLITS
 from diptych.environment import describe_environment
 from diptych.errors import CheckpointError, ConfigError, Stopped
-from diptych.presets import read_toml, to_toml, with_recipe
+from diptych.presets import read_toml, to_toml
 from diptych.runs import creating_run, new_run, read_environment
 from diptych.storage import RunDir, read_classes, write_classes, write_json, write_table, write_text
-from diptych.training.recipes import choose_recipe, recipe_warnings
+from diptych.training.recipes import recipe_warnings
 from diptych.training.resume import (
     extend,
     find_alike,
@@ -29,6 +29,7 @@ from diptych.training.resume import (
     warn_of_versions,
     with_whole_paths,
 )
+from diptych.training.settling import choices_of, settle_recipe, training_images
 from diptych.training.tracking import check_tracking, whole_tracking
 
 log = logging.getLogger(__name__)
@@ -76,26 +77,6 @@ def train(config: Config, runs: Path = Path("runs"), name: str = "", choices: Ma
         config, reason = settle_recipe(possible, training_images(data))
         reasons.append(reason)
     return begin(config, runs, name, data, reasons)
-
-
-def choices_of(config: Config, choices: Mapping[Recipe, Config] | None, runs: Path) -> dict[Recipe, Config]:
-    """Return the settings that the training may end up with: those of `config`, or those between which "auto" chooses."""
-    if config.training.recipe != "auto":
-        return {config.training.recipe: config}
-    given = choices or {recipe: with_recipe(config, recipe) for recipe in ("fine-tune", "scratch")}
-    return {r: with_whole_paths(dataclasses.replace(one, compute=config.compute), runs) for r, one in given.items()}
-
-
-def training_images(data: LoadedData) -> int:
-    return int((data.manifest.table["split"] == "train").sum())
-
-
-def settle_recipe(possible: Mapping[Recipe, Config], images: int) -> tuple[Config, str]:
-    """Choose for the recipe "auto", by the weights that can be had and the number of training images."""
-    from diptych.training.weights import has_pretrained
-
-    recipe, reason = choose_recipe(has_pretrained(possible["fine-tune"].model), images)
-    return possible[recipe], f"recipe {recipe}: {reason}"
 
 
 def begin(config: Config, runs: Path, name: str, data: LoadedData, reasons: list[str]) -> RunDir:
