@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from diptych.evaluation.calibration import HIGHEST, LOWEST, calibrate, fit_temperature, heat, losses, reliability
+from diptych.evaluation.calibration import HIGHEST, LOWEST, calibrate, fit_temperature, heat, losses, reliability, soften
 from diptych.evaluation.scores import BINS
 
 
@@ -37,9 +37,33 @@ def test_calibrate__finds_the_temperature_that_the_data_were_drawn_with(classes:
 @given(st.integers(0, 50), st.integers(2, 5), st.floats(0.2, 5))
 def test_fit_temperature__no_other_temperature_gives_a_lower_loss(seed: int, classes: int, sharpened: float) -> None:
     targets, shares = draw(classes, 60, sharpened, seed)
-    lowest = losses(shares, targets, fit_temperature(shares, targets)).mean()
-    others = [losses(shares, targets, float(other)).mean() for other in np.geomspace(LOWEST, HIGHEST, 60)]
-    assert lowest <= min(others) + 1e-9
+
+    def loss(temperature: float) -> float:
+        return sum(log_loss_of(row, warm) for row, warm in zip(soften(targets, classes), heat(shares, temperature), strict=True))
+
+    lowest = loss(fit_temperature(shares, targets))
+    assert lowest <= min(loss(float(other)) for other in np.geomspace(LOWEST, HIGHEST, 60)) + 1e-6
+
+
+def log_loss_of(wanted: NDArray[np.float64], said: NDArray[np.float64]) -> float:
+    return -float(wanted @ np.log(np.clip(said, 1e-15, 1)))
+
+
+def test_soften__of_two_classes_is_platts() -> None:
+    soft = soften(np.array([0, 0, 0, 1]), 2)
+    np.testing.assert_allclose(soft, [[4 / 5, 1 / 5]] * 3 + [[1 / 3, 2 / 3]])
+
+
+def test_calibrate__all_right_is_not_certain() -> None:
+    """Twenty images of each class that are right with 0.7: so few vouch for 21 of 22, and not for more."""
+    targets = np.repeat([0, 1], 20)
+    shares = np.where(np.eye(2)[targets] == 1, 0.7, 0.3)
+    found = calibrate(shares, targets, seed=0)
+    assert heat(shares, found.temperature).max() == pytest.approx(21 / 22, abs=1e-3)
+    assert found.loss_after < found.loss_before
+    # What is surer already is left as it is.
+    sure = np.where(np.eye(2)[targets] == 1, 0.999, 0.001)
+    assert calibrate(sure, targets, seed=0).temperature == 1
 
 
 def test_losses__of_two_images_by_hand() -> None:

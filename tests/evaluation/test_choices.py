@@ -202,7 +202,7 @@ def test_evaluate__against_another_run_decides_the_exit_code(mine: RunDir, train
         (["--coverage", "1.5"], "--coverage is 1.5"),
         (["--fail-if-worse"], "--fail-if-worse needs the run to compare with"),
         (["--against", "nowhere"], "nowhere is not a run"),
-        (["--against", "mine"], "has no test yet"),
+        (["--against", "mine"], "--against mine is the run itself"),
         pytest.param(
             ["--by", "colour"],
             "--by colour: the table has no such column",

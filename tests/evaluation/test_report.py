@@ -14,7 +14,8 @@ import running
 from diptych.data.images import ImageSpec
 from diptych.data.prepare import prepare
 from diptych.errors import CheckpointError, DataError
-from diptych.evaluation.metrics import compute_metrics, read_metrics
+from diptych.evaluation.decision import read_decision
+from diptych.evaluation.metrics import as_shares, compute_metrics, read_metrics
 from diptych.evaluation.predictions import predict_probabilities
 from diptych.evaluation.report import evaluate
 from diptych.evaluation.summary import describe
@@ -41,7 +42,9 @@ def test_evaluate__in_a_fresh_process_gives_the_figures_of_predicting_here(train
     spec = ImageSpec(config.data.image_size, config.data.resize)
     images, _ = prepare([trained.data / path for path in table["path"]], spec, None)
     probabilities = predict_probabilities(network, images, np.arange(len(images)))
-    expected = compute_metrics(table["target"].to_numpy(), probabilities, 0.5)
+    decision = read_decision(trained.run)
+    calibrated = decision.calibrated(as_shares(probabilities))
+    expected = compute_metrics(table["target"].to_numpy(), calibrated[:, 1], decision.threshold)
     assert written["test_images"] == 2 * running.PARTS["test"]
     assert written["confusion_matrix"] == expected["confusion_matrix"]
     for name in ("test_loss", "test_accuracy", "precision", "recall", "f1", "roc_auc", "test_accuracy_interval"):

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedKFold
 from diptych.evaluation.scores import SMALLEST, bin_of
 
 FOLDS = 5
-# Beyond these, the network knows nothing or the validation images are all right.
+# Beyond these, the network knows nothing, or has hardly learned yet.
 LOWEST, HIGHEST = 0.05, 20.0
 
 
@@ -48,10 +48,22 @@ def losses(shares: NDArray[np.float64], targets: NDArray[np.int64], temperature:
     return -np.log(np.clip(true, SMALLEST, 1.0))
 
 
+def soften(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """Return the classes as probabilities (N, K) that n images of a class can vouch for: (n + 1) / (n + K) for their own.
+
+    Against certainties, a network that has all validation images right would be best at a temperature of nearly 0, and then
+    be sure of everything (Platt, Probabilistic outputs for support vector machines, 1999, section 2.2).
+    """
+    counts = np.bincount(targets, minlength=classes)[targets, None]
+    soft: NDArray[np.float64] = (np.eye(classes)[targets] * counts + 1) / (counts + classes)
+    return soft
+
+
 def fit_temperature(shares: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
-    """Return the temperature under which the mean cross-entropy is lowest."""
+    """Return the temperature under which the mean cross-entropy against the softened classes is lowest."""
+    soft = soften(targets, shares.shape[1])
     found = minimize_scalar(
-        lambda power: float(losses(shares, targets, float(np.exp(power))).mean()),
+        lambda power: -float((soft * np.log(np.clip(heat(shares, float(np.exp(power))), SMALLEST, 1.0))).sum(axis=1).mean()),
         bounds=(np.log(LOWEST), np.log(HIGHEST)),
         method="bounded",
     )
