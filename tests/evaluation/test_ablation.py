@@ -25,6 +25,7 @@ SEED = 3
 SETTINGS = (
     *("--weights", "none", "--width", "0.05", "--image-size", "32", "--dense-units", "16", "--batch-size", "8"),
     *("--learning-rate", "1e-3", "--epochs", "1", "--no-near-twins", "--seed", str(SEED)),
+    *("--backend", running.QUICKEST),
 )
 COMMAND = ("ablate", "data", "--seeds", "1", "--name", "parts", *SETTINGS)
 

@@ -20,6 +20,7 @@ IMAGES = np.array([50.0, 100.0, 200.0, 400.0, 800.0])
 SETTINGS = (
     *("--weights", "none", "--branches", "convnet", "--width", "0.05", "--image-size", "32", "--dense-units", "16"),
     *("--batch-size", "8", "--epochs", "1", "--no-near-twins", "--seed", "3"),
+    *("--backend", running.QUICKEST),
 )
 COMMAND = ("learning-curve", "data", "--seeds", "1", "--shares", "0.5", "1", "--name", "curve", *SETTINGS)
 

@@ -85,12 +85,12 @@ def test_page__figures_are_those_of_metrics_json(chromium: Browser, tmp_path: Pa
         sites = visit.page.locator("h2:text-is('Subgroups') + div tbody tr").all()
         assert [row.locator("th").inner_text().split()[0] for row in sites] == ["(none)", "north", "south"]
         for row, expected in zip(sites, figures["subgroups"]["site"], strict=True):
-            shown = row.locator("td").all_inner_texts()[:2]
+            shown = [plain(cell) for cell in row.locator("td").all_inner_texts()[:2]]
             assert shown == [str(expected["test_images"]), f"{100 * expected['test_accuracy']:.1f} %"]
             assert row.locator(".badge").count() == expected["worse"]
         assert [row["worse"] for row in figures["subgroups"]["site"]] == [False, True, False]
         assert "Significantly worse than the rest: site north." in text_of(visit, ".sentences")
-        first, card = figures["mistakes"][0], visit.page.locator(".card").first.inner_text()
+        first, card = figures["mistakes"][0], plain(visit.page.locator(".card").first.inner_text())
         assert f"{first['predicted_class']} ({100 * first['predicted_probability']:.1f} %), is {first['class']}" in card
         assert first["path"] in card
 
