@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from diptych.evaluation.faithfulness import Faithfulness
-from diptych.evaluation.overlays import colour_limits, draw_explanation, overlay_pixels
+from diptych.evaluation.overlays import colour_bar, colour_limits, draw_explanation, limits_of, overlay_pixels
 from diptych.evaluation.saliency import Explanation, SaliencyMap
 
 GREY = np.full((6, 6, 3), 100, np.uint8)
@@ -40,6 +40,22 @@ def test_colour_limits__make_little_of_small_differences():
     assert colour_limits([saliency("occlusion", -0.5, 0.2)]) == (-0.5, 0.5)
     assert colour_limits([saliency("attention", 0.5, 1.5)]) == (0.5, 1.5)
     assert colour_limits([saliency("attention", 1, 1)]) == pytest.approx((0.975, 1.025))
+
+
+def test_limits_of__both_branches_have_one_scale_of_grad_cam_and_their_own_of_attention():
+    maps = [saliency(kind, 0, end, branch=branch) for kind in ("grad_cam", "attention") for branch, end in (("a", 1), ("b", 3))]
+    assert limits_of(maps) == [(0, 3), (0, 3), (0, 1), (0, 3)]
+
+
+@pytest.mark.parametrize("kind", ["grad_cam", "attention", "occlusion"])
+def test_colour_bar__is_what_a_map_from_its_lowest_to_its_highest_value_looks_like(kind):
+    bar = colour_bar(kind, width=6, height=6)
+    low, high = (-1.0, 1.0) if kind == "occlusion" else (0.0, 1.0)
+    ground = np.full((6, 6, 3), 255 if kind == "occlusion" else 128, np.uint8)
+    shown = overlay_pixels(
+        ground, SaliencyMap(kind, "", np.tile(np.linspace(low, high, 6, dtype=np.float32), (6, 1))), (low, high)
+    )
+    np.testing.assert_array_equal(bar, shown)
 
 
 @pytest.mark.parametrize("branches", [("resnet50", "convnet"), ("convnet",)])

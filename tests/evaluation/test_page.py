@@ -231,4 +231,5 @@ def test_page__says_whether_the_maps_can_be_trusted(chromium: Browser, tmp_path:
         assert fits(visit)
         shown = text_of(visit, "h2:text-is('Can the maps be trusted?') + div")
         assert "0.12 (0.46) +0.100 +0.050 to +0.150 -0.200 <b>bad</b>" in shown
+        assert visit.page.locator(".bars img").count() == 3
         assert "changes by -0.31 on average, and 25 % of the answers change" in shown

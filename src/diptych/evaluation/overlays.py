@@ -24,6 +24,12 @@ OPACITY: dict[Kind, float] = {"grad_cam": 0.55, "attention": 0.55, "occlusion": 
 COLOURS: dict[Kind, str] = {"grad_cam": "inferno", "attention": "viridis", "occlusion": "bwr"}
 TITLES: dict[Kind, str] = {"grad_cam": "Grad-CAM", "attention": "attention", "occlusion": "occlusion"}
 UNITS: dict[Kind, str] = {"grad_cam": "logit", "attention": "factor", "occlusion": "fall of the probability"}
+# What the two ends of the colours are.
+BARS: dict[Kind, str] = {
+    "grad_cam": "Grad-CAM, both branches on one scale: from nothing to the most that a place adds for the answer",
+    "attention": "attention: from the place that is weakened most to the one that is strengthened most",
+    "occlusion": "occlusion: blue, covered, makes the answer more probable; red, less",
+}
 BRANCHES = {"resnet50": "ResNet50", "convnet": "custom branch", "": "whole network"}
 # The least span of the colours: what differs by less is shown as alike, since colours would make much of it.
 LEAST_SPAN: dict[Kind, float] = {"grad_cam": 0.1, "attention": 0.05, "occlusion": 0.05}
@@ -42,6 +48,23 @@ def colour_limits(maps: Sequence[SaliencyMap]) -> tuple[float, float]:
     return low - missing, high + missing
 
 
+def limits_of(maps: Sequence[SaliencyMap]) -> list[tuple[float, float]]:
+    """Return the values at the two ends of the colours for each map of one image.
+
+    Those of one kind have the same, so that their colours can be compared, but for the gates of the two branches, which are no
+    quantities of one scale.
+    """
+    kinds = [[each] if each.kind == "attention" else [other for other in maps if other.kind == each.kind] for each in maps]
+    return [colour_limits(alike) for alike in kinds]
+
+
+def colour_bar(kind: Kind, width: int = 160, height: int = 10) -> NDArray[np.uint8]:
+    """Return the colours of a kind of map from its lowest value to its highest, over grey, uint8 (height, width, 3)."""
+    ramp = np.linspace(0, 1, width)[None].repeat(height, axis=0)
+    grey = np.full((height, width, 3), 255 if kind == "occlusion" else 128, np.uint8)
+    return blend(grey, ramp, kind)
+
+
 def overlay_pixels(
     image: NDArray[np.uint8], saliency: SaliencyMap, limits: tuple[float, float] | None = None
 ) -> NDArray[np.uint8]:
@@ -56,13 +79,18 @@ def overlay_pixels(
         uint8 (S, S, 3), RGB.
     """
     shares = np.asarray(Normalize(*(limits or colour_limits([saliency])))(enlarge(saliency.values, len(image))))
-    if saliency.kind == "occlusion":
+    return blend(image, shares, saliency.kind)
+
+
+def blend(image: NDArray[np.uint8], shares: NDArray[np.float64], kind: Kind) -> NDArray[np.uint8]:
+    """Lay colours over an image, uint8 (H, W, 3): those of shares (H, W) of the way from the lowest value to the highest."""
+    if kind == "occlusion":
         # Blue or red laid on as thick as the value is far from 0, which over white is the colour bar.
-        opacity = OPACITY[saliency.kind] * np.abs(2 * shares - 1)[..., None].clip(0, 1)
+        opacity = OPACITY[kind] * np.abs(2 * shares - 1)[..., None].clip(0, 1)
         shares = np.where(shares < 0.5, 0.0, 1.0)
     else:
-        opacity = np.full((*shares.shape, 1), OPACITY[saliency.kind])
-    colours = mpl.colormaps[COLOURS[saliency.kind]](shares)[..., :3]
+        opacity = np.full((*shares.shape, 1), OPACITY[kind])
+    colours = mpl.colormaps[COLOURS[kind]](shares)[..., :3]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     blended: NDArray[np.uint8] = (opacity * 255 * colours + (1 - opacity) * grey).round().astype(np.uint8)
     return blended
@@ -80,12 +108,7 @@ def draw_explanation(
         scores: of its maps, in their order.
         title: lines of text above; shown as they are.
     """
-    alike: dict[Kind, tuple[float, float]] = {
-        kind: colour_limits([each for each in explanation.maps if each.kind == kind])
-        for kind in {each.kind for each in explanation.maps}
-        # Gates of the two branches are no quantities of one scale.
-        if kind != "attention"
-    }
+    limits = limits_of(explanation.maps)
     panels = order_panels(explanation.maps)
     columns = 3 if len(panels) > 3 else len(panels) + 1
     rows = -(-(len(panels) + 1) // columns)
@@ -100,8 +123,7 @@ def draw_explanation(
         grid[0].imshow(image)
         grid[0].set_title("image", fontsize=10)
         for axes, place in zip(grid[1:], panels, strict=False):
-            saliency = explanation.maps[place]
-            draw_panel(axes, image, saliency, scores[place], alike.get(saliency.kind) or colour_limits([saliency]))
+            draw_panel(axes, image, explanation.maps[place], scores[place], limits[place])
         content = io.BytesIO()
         figure.savefig(content, format="png", dpi=DOTS_PER_INCH)
     write_atomically(path, lambda partial: partial.write_bytes(content.getvalue()))

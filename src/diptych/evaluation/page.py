@@ -10,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from diptych.evaluation.metrics import shorten
-from diptych.evaluation.overlays import title_of
+from diptych.evaluation.overlays import BARS, colour_bar, title_of
 from diptych.evaluation.summary import NAMES, PERCENT
 from diptych.evaluation.views import describe_test
 from diptych.pages import encode_uri, load_template
@@ -87,6 +87,7 @@ def render_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str
         figures=figures,
         names=names,
         binary=len(names) == 2,
+        chosen=figures["decision"]["rule"][0].isalpha(),
         rows=figure_rows(figures),
         sentences=summarise(figures),
         drawings=draw(figures, names),
@@ -98,6 +99,7 @@ def render_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str
             if figures.get(key)
         ],
         uris=uris,
+        bars=[(meaning, encode_uri(colour_bar(kind), THUMBNAIL_SIZE)) for kind, meaning in BARS.items()],
         tested_at=describe_test(figures["test_size"], figures["views"]),
         levels=LEVELS,
         # Raw HTML in the card stays text.
@@ -133,16 +135,17 @@ def figure_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 def summarise(figures: Mapping[str, Any]) -> list[str]:
     """Say the main figures in sentences that need no statistics."""
-    low, high = (round(100 * end) for end in figures["test_accuracy_interval"])
-    right = round(100 * figures["test_accuracy"])
-    sentences = [f"Of 100 images like those of the test, about {right} are answered rightly ({low} to {high})."]
+    right, between = round(100 * figures["test_accuracy"]), in_hundred(figures, "test_accuracy")
+    sentences = [f"Of 100 images like those of the test, about {right} are answered rightly{between}."]
     if len(figures["class_names"]) == 2:
         name = shorten(figures["class_names"][1])
         if figures["recall"] is not None:
-            sentences.append(f"Of 100 images of class {name}, about {round(100 * figures['recall'])} are found.")
+            share = round(100 * figures["recall"])
+            sentences.append(f"Of 100 images of class {name}, about {share} are found{in_hundred(figures, 'recall')}.")
         if figures["precision"] is not None:
             share = round(100 * figures["precision"])
-            sentences.append(f"Of 100 images that are said to be of class {name}, about {share} are.")
+            between = in_hundred(figures, "precision")
+            sentences.append(f"Of 100 images that are said to be of class {name}, about {share} are{between}.")
     answers, outliers = figures["answers"], figures["outliers"]
     if answers["rule"] != "none":
         sure = f"; of the answers about {percent(answers['accuracy'], 0)} are right" if answers["answered"] else ""
@@ -156,6 +159,12 @@ def summarise(figures: Mapping[str, Any]) -> list[str]:
         listed = ", ".join(f"{column} {shorten(value) or '(none)'}" for column, value in worse)
         sentences.append(f"Significantly worse than the rest: {listed}.")
     return sentences
+
+
+def in_hundred(figures: Mapping[str, Any], name: str) -> str:
+    """Write the interval of a share as " (79 to 86)", if there is one."""
+    interval = figures["intervals"].get(name)
+    return "" if interval is None else " ({:.0f} to {:.0f})".format(*(100 * end for end in interval))
 
 
 def draw(figures: Mapping[str, Any], names: Sequence[str]) -> list[Drawing]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from diptych.config import Config
 from diptych.data.loader import Images
 from diptych.evaluation.decision import Decision
-from diptych.evaluation.overlays import overlay_pixels, title_of
+from diptych.evaluation.overlays import limits_of, overlay_pixels, title_of
 from diptych.evaluation.page import Pictures
-from diptych.evaluation.saliency import explain_images
+from diptych.evaluation.saliency import SaliencyMap, explain_images
 from diptych.evaluation.sanity import sanity_of_maps
 from diptych.evaluation.taps import Taps
 
@@ -37,12 +37,17 @@ def picture_images(
     for part, occlusion in ((rows[:maps], True), (rows[maps:], False)):
         found += explain_images(taps, images[part], decision=decision, occlusion=occlusion) if len(part) else []
     return {
-        path: [
-            ("image", pixels),
-            *((title_of(each.kind, each.branch), overlay_pixels(pixels, each)) for each in explanation.maps),
-        ]
+        path: [("image", pixels), *picture_maps(pixels, explanation.maps)]
         for path, pixels, explanation in zip(paths, images[rows], found, strict=True)
     }
+
+
+def picture_maps(image: NDArray[np.uint8], maps: Sequence[SaliencyMap]) -> Pictures:
+    """Lay each map over the image, and name it with the values at the ends of its colours."""
+    return [
+        (f"{title_of(each.kind, each.branch)}: {low:.2f} to {high:.2f}", overlay_pixels(image, each, (low, high)))
+        for each, (low, high) in zip(maps, limits_of(maps), strict=True)
+    ]
 
 
 def check_maps(network: keras.Model, config: Config, images: Images, rows: NDArray[np.int64], maps: int) -> dict[str, Any] | None:
