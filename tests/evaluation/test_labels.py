@@ -161,6 +161,20 @@ def test_command__says_what_to_do(cross: RunDir, capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out
     assert "3 of 60 labels are doubtful, 3 of them likely wrong" in said
     assert f"diptych train --fixes {cross.root / 'label-errors' / 'fixes.csv'}" in said
+    assert "rather the network's own mistakes" not in said
+
+
+def test_command__does_not_believe_in_many_wrong_labels(cross: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    for fold in (1, 2):
+        path = RunDir(cross.root / f"fold-{fold}").predictions
+        table = pd.read_csv(path)
+        # Of the last third of the images, the network is sure that they are of another class.
+        last = table.index >= 20
+        columns = [f"probability_{name}" for name in NAMES]
+        table.loc[last, columns] = np.roll(table.loc[last, columns].to_numpy(), 1, axis=1)
+        write_table(path, table)
+    assert main(["label-errors", "cross", "--runs", str(cross.root.parent)]) == 0
+    assert "of all labels; well-known data sets have about 3 % wrong" in capsys.readouterr().out
 
 
 @pytest.mark.slow
