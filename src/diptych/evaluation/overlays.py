@@ -28,7 +28,7 @@ UNITS: dict[Kind, str] = {"grad_cam": "logit", "attention": "factor", "occlusion
 BARS: dict[Kind, str] = {
     "grad_cam": "Grad-CAM, both branches on one scale: from nothing to the most that a place adds for the answer",
     "attention": "attention: from the place that is weakened most to the one that is strengthened most",
-    "occlusion": "occlusion: blue, covered, makes the answer more probable; red, less",
+    "occlusion": "occlusion: covering a red place makes the answer less probable, a blue one more",
 }
 BRANCHES = {"resnet50": "ResNet50", "convnet": "custom branch", "": "whole network"}
 # The least span of the colours: what differs by less is shown as alike, since colours would make much of it.
