@@ -149,7 +149,6 @@ class Reference:
     data: Path
     run: RunDir
     end: End
-    epoch_seconds: float
 
 
 @cache
@@ -162,4 +161,4 @@ def reference_once(base: Path) -> Reference:
     code = child.finish()
     assert code == 0, child.said.read_text()
     run = RunDir(folder / "runs" / "reference")
-    return Reference(folder, data, run, read_end(run), float(pd.read_csv(run.history)["seconds"].median()))
+    return Reference(folder, data, run, read_end(run))
