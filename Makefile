@@ -100,6 +100,7 @@ bench: data/elpv $(VENV)/dev-installed
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/quick.py
 	$(BIN)/python benchmarks/evaluate.py
+	$(BIN)/python benchmarks/coverage.py
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache src/*.egg-info

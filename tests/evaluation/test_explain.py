@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,9 +11,10 @@ from PIL import Image
 from running import module
 
 from diptych.cli import main
-from diptych.evaluation.explain import explain, name_picture
+from diptych.evaluation.decision import Decision
+from diptych.evaluation.explain import describe, explain, name_picture
 from diptych.evaluation.faithfulness import deletion_insertion
-from diptych.evaluation.saliency import class_predictor, explain_images
+from diptych.evaluation.saliency import Explanation, class_predictor, explain_images
 from diptych.storage import RunDir, write_json
 
 
@@ -23,6 +25,13 @@ def run(of_three, tmp_path) -> RunDir:
     shutil.copytree(of_three.run.root, run.root)
     write_json(run.environment, {"format_version": 1, "created": "2026-01-01T00:00:00+00:00"})
     return run
+
+
+def test_describe__names_the_class_that_the_threshold_decides_for():
+    unsure, decision = np.array([0.65, 0.35], np.float32), Decision(threshold=0.3)
+    found = describe(Path("a.png"), Explanation(1, unsure, (), {}, decision), ("cat", "dog"))
+    assert found == "a.png: class dog\nprobability 0.350"
+    assert "class cat (predicted: dog)" in describe(Path("a.png"), Explanation(0, unsure, (), {}, decision), ("cat", "dog"))
 
 
 @pytest.mark.slow

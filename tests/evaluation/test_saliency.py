@@ -11,6 +11,7 @@ from hand_network import BIAS, BLUE, RED, hand_network, hand_probability, sigmoi
 from making import run_python
 
 from diptych.config import ModelConfig
+from diptych.evaluation.decision import Decision
 from diptych.evaluation.saliency import SaliencyMap, Variants, class_predictor, explain_images, grad_cam, occlusion_map
 from diptych.evaluation.taps import Taps, pool, pooled_means
 from diptych.model.network import build_network
@@ -234,6 +235,22 @@ def test_explain_images__by_hand(by_hand, target):
         assert one.without["convnet"][target] == pytest.approx(of_class(RED * red.mean() + BIAS), abs=1e-5)
         assert other.without["resnet50"][target] == pytest.approx(of_class(RED * 0.5 + BLUE * blue.mean() + BIAS), abs=1e-5)
         assert other.without["convnet"][target] == pytest.approx(of_class(RED * red.mean() + BLUE * 0.25 + BIAS), abs=1e-5)
+
+
+def test_explain_images__answers_as_predict_does_with_temperature_and_threshold(by_hand):
+    images = np.random.default_rng(4).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    plain = explain_images(by_hand, images, occlusion=False)
+    logits = [np.log(each.probabilities[1] / each.probabilities[0]) for each in plain]
+    # Between what the temperature makes of the first image and what is left of that without a branch.
+    ends = sigmoid(logits[0] / 2), sigmoid(np.log(1 / plain[0].without["resnet50"][0] - 1) / 2)
+    decision = Decision(temperature=2.0, threshold=float(np.mean(ends)))
+    found = explain_images(by_hand, images, decision=decision, occlusion=False)
+    for each, logit in zip(found, logits, strict=True):
+        assert each.probabilities[1] == pytest.approx(sigmoid(logit / 2), abs=1e-5)
+        assert each.target == each.predicted == int(sigmoid(logit / 2) >= decision.threshold)
+    assert found[0].others["resnet50"]
+    cut = found[0].without["resnet50"]
+    assert (cut[1] >= decision.threshold) == (1 - found[0].predicted)
 
 
 def test_explain_images__of_one_branch_cuts_nothing_off(of_three):

@@ -99,8 +99,8 @@ def describe(file: Path, explanation: Explanation, class_names: Sequence[str]) -
         f"without {BRANCHES[branch]} {probabilities[explanation.target]:.3f}"
         for branch, probabilities in explanation.without.items()
     ]
-    predicted = int(explanation.probabilities.argmax())
-    other = "" if predicted == explanation.target else f" (predicted: {shorten(class_names[predicted])})"
+    predicted = shorten(class_names[explanation.predicted])
+    other = "" if explanation.predicted == explanation.target else f" (predicted: {predicted})"
     return f"{shorten(file.name)}: class {name}{other}\n" + ", ".join([f"probability {explanation.probability:.3f}", *without])
 
 
@@ -114,7 +114,7 @@ def figures_of(explained: Explained, class_names: Sequence[str]) -> dict[str, An
         "problem": "",
         "picture": explained.picture.name if explained.picture else None,
         "explained_class": class_names[explanation.target],
-        "predicted_class": class_names[int(explanation.probabilities.argmax())],
+        "predicted_class": class_names[explanation.predicted],
         "probabilities": rounded(explanation.probabilities),
         "without": {branch: rounded(probabilities) for branch, probabilities in explanation.without.items()},
         "maps": [

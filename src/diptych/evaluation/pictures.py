@@ -50,9 +50,11 @@ def picture_maps(image: NDArray[np.uint8], maps: Sequence[SaliencyMap]) -> Pictu
     ]
 
 
-def check_maps(network: keras.Model, config: Config, images: Images, rows: NDArray[np.int64], maps: int) -> dict[str, Any] | None:
+def check_maps(
+    network: keras.Model, config: Config, decision: Decision, images: Images, rows: NDArray[np.int64], maps: int
+) -> dict[str, Any] | None:
     """Do `sanity_of_maps` on so many of some rows of the images, evenly from first to last; None for none, or of one image."""
     if maps == 0 or len(rows) < 2:
         return None
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, max(2, maps)).round().astype(int))]
-    return sanity_of_maps(network, config, images[chosen], len(chosen))
+    return sanity_of_maps(network, config, images[chosen], len(chosen), decision=decision)

@@ -136,7 +136,7 @@ def evaluate(
     rows = pd.Series(np.flatnonzero(parts["split"] == "test"), test["path"])
     listed = list(dict.fromkeys(row["path"] for key in ("mistakes", "least_sure") for row in figures[key]))
     pictures = picture_images(network, decision, store, rows[listed].to_numpy(np.int64), listed, maps)
-    figures["maps"] = check_maps(network, config, store, rows.to_numpy(np.int64), maps)
+    figures["maps"] = check_maps(network, config, decision, store, rows.to_numpy(np.int64), maps)
     start_model_card(run, class_names)
     write_table(run.predictions, predictions)
     write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})

@@ -57,19 +57,33 @@ class Explanation:
 
     Attributes:
         target: the class that is explained.
-        probabilities: float32 (K,), of all classes.
+        probabilities: float32 (K,), of all classes, as `predict` gives them: with the decision's temperature.
         maps: Grad-CAM of each branch, attention of each branch that has one, occlusion if it was asked for.
         without: for each branch, the probabilities float32 (K,) with its features cut off; empty for a network of one branch.
+        decision: says which class is predicted.
     """
 
     target: int
     probabilities: Floats
     maps: tuple[SaliencyMap, ...]
     without: Mapping[str, Floats]
+    decision: Decision = DEFAULT
 
     @property
     def probability(self) -> float:
         return float(self.probabilities[self.target])
+
+    @property
+    def predicted(self) -> int:
+        return self.decided(self.probabilities)
+
+    @property
+    def others(self) -> dict[str, bool]:
+        """For each branch, whether another class is predicted without it."""
+        return {branch: self.decided(probabilities) != self.predicted for branch, probabilities in self.without.items()}
+
+    def decided(self, probabilities: Floats) -> int:
+        return int(self.decision.predicted(probabilities[None].astype(np.float64))[0])
 
 
 def explain_images(
@@ -89,7 +103,7 @@ def explain_images(
         targets: (N,), the classes to explain; None for those that are predicted.
         means: each branch's pooled features, float32 (C,), to put in their place when it is cut off, such as `pooled_means`;
             None for zeros.
-        decision: says which class is predicted; the probabilities stay those of the network.
+        decision: says which class is predicted, and with which temperature; the maps are of the network as it is.
         occlusion: make the occlusion maps too, 145 passes of the network for each image.
 
     Returns:
@@ -111,8 +125,19 @@ def explain_images(
             predict = class_predictor(taps.network, int(targets[row]))
             found.append(SaliencyMap("occlusion", "", occlusion_map(predict, images[row])))
     without = cut_off(taps, tapped, means)
+
+    def calibrate(found: Floats) -> Floats:
+        calibrated: Floats = decision.calibrated(found[None].astype(np.float64))[0].astype(np.float32)
+        return calibrated
+
     return [
-        Explanation(int(target), of_each_class(probabilities)[row], tuple(maps[row]), without[row])
+        Explanation(
+            int(target),
+            calibrate(of_each_class(probabilities)[row]),
+            tuple(maps[row]),
+            {branch: calibrate(found) for branch, found in without[row].items()},
+            decision,
+        )
         for row, target in enumerate(targets)
     ]
 

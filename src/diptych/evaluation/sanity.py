@@ -11,6 +11,7 @@ from scipy.stats import t
 from tqdm import tqdm
 
 from diptych.config import Config
+from diptych.evaluation.decision import DEFAULT, Decision
 from diptych.evaluation.faithfulness import CHANCE_ORDERS, STEPS, Faithfulness, deletion_insertion, randomisation_check
 from diptych.evaluation.saliency import Explanation, class_predictor, explain_images
 from diptych.evaluation.taps import Taps, pooled_means
@@ -53,7 +54,13 @@ def randomised_weights(network: keras.Model, images: NDArray[np.uint8], seed: in
 
 
 def sanity_of_maps(
-    network: keras.Model, config: Config, images: NDArray[np.uint8], limit: int = IMAGES, *, progress: bool = True
+    network: keras.Model,
+    config: Config,
+    images: NDArray[np.uint8],
+    limit: int = IMAGES,
+    *,
+    decision: Decision = DEFAULT,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Check the maps of a network as a whole: do they change with its weights, and do they beat chance.
 
@@ -64,6 +71,7 @@ def sanity_of_maps(
         config: of its run; the seed is taken from it.
         images: uint8 (N, S, S, 3), at least two, of the test.
         limit: how many of them are looked at, evenly from first to last.
+        decision: says which class is predicted, and is explained.
         progress: draw a progress bar where standard error is a terminal.
 
     Returns:
@@ -77,7 +85,7 @@ def sanity_of_maps(
     taps, seed = Taps(network), config.training.seed
     steps, hidden = RANDOMISED_NETWORKS + 1 + len(chosen), None if progress else True
     with tqdm(total=steps, desc="checking the maps", leave=False, disable=hidden) as bar:
-        found = explain_images(taps, chosen, means=pooled_means(taps, chosen))
+        found = explain_images(taps, chosen, means=pooled_means(taps, chosen), decision=decision)
         bar.update()
         targets = np.array([explanation.target for explanation in found])
         randomised: list[Explanation] = []
@@ -133,6 +141,6 @@ def describe_cuts(found: Sequence[Explanation]) -> dict[str, dict[str, float]]:
     cuts = {}
     for branch in found[0].without:
         changes = [each.without[branch][each.target] - each.probability for each in found]
-        others = [each.without[branch].argmax() != each.probabilities.argmax() for each in found]
+        others = [each.others[branch] for each in found]
         cuts[branch] = {"change": float(np.mean(changes)), "other_decisions": float(np.mean(others))}
     return cuts
