@@ -67,12 +67,12 @@ def test_memory_needed__without_images_is_weights_gradients_and_moments(light: k
 
 @given(limit=st.integers(0, 2 * GB), batch_size=st.integers(1, 5000))
 @settings(max_examples=30)
-def test_batch_that_fits__fills_seven_tenths_or_is_half(light: keras.Model, limit: int, batch_size: int) -> None:
+def test_batch_that_fits__fills_three_fifths_or_is_half(light: keras.Model, limit: int, batch_size: int) -> None:
     found = batch_that_fits(light, SIZE, batch_size, limit)
     without = memory_needed(light, SIZE, 0)
     assert 0 <= found <= batch_size // 2
-    assert found == 0 or memory_needed(light, SIZE, found) - without <= 0.7 * (limit - without)
-    assert found == batch_size // 2 or memory_needed(light, SIZE, found + 2) - without > 0.7 * (limit - without)
+    assert found == 0 or memory_needed(light, SIZE, found) - without <= 0.6 * (limit - without)
+    assert found == batch_size // 2 or memory_needed(light, SIZE, found + 2) - without > 0.6 * (limit - without)
 
 
 def test_batch_that_fits__is_none_without_memory(light: keras.Model) -> None:

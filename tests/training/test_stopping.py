@@ -374,7 +374,7 @@ network.fit(numpy.zeros((8, 8)), numpy.zeros((8, 1)), verbose=0)
 keras.utils.set_random_seed(0)
 pages = int(open("/proc/self/statm").read().split()[0])
 limits = resource.getrlimit(resource.RLIMIT_AS)
-resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2000 * 2**20, limits[1]))
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 4000 * 2**20, limits[1]))
 from diptych.cli import main
 sys.exit(main(json.loads(sys.stdin.readline())))
 """

@@ -14,8 +14,8 @@ VALIDATION_SHARE = 1 / 3
 # flows back, and where none does. The first has scratch space of the convolutions and gradients on their way in it, and on
 # PyTorch copies in another layout; the second is not 0 on PyTorch, since Keras holds every output until the end of the pass.
 OVERHEAD = {"tensorflow": (1.5, 0.2), "jax": (1.45, 0.35), "torch": (2.4, 1.1)}
-# How much of the memory the advice on a batch size fills: the estimate may be low, and memory falls into pieces.
-FILLED = 0.7
+# How much of the memory the advice on a batch size fills: the estimate may be low by a third, and memory falls into pieces.
+FILLED = 0.6
 FLOAT32 = 4
 
 
@@ -31,7 +31,7 @@ def memory_needed(network: keras.Model, image_size: int, batch_size: int, *, mom
 
     Returns:
         Bytes: weights, gradients, the optimizer's moments, and what the layers keep for the backward pass. Measured peaks
-        were 0.8 to 1.2 times that on a processor (docs/experiments.md).
+        were 0.8 to 1.3 times that on a processor (docs/experiments.md).
     """
     trainable: int = sum(math.prod(variable.shape) for variable in network.trainable_variables)
     frozen: int = sum(math.prod(variable.shape) for variable in network.non_trainable_variables)
