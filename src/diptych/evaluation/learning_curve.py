@@ -127,7 +127,7 @@ def describe(curve: LearningCurve) -> str:
         return "\n".join([*lines, "", f"What more images would bring is not determined: {curve.reason}."])
     for found in curve.ahead:
         (low, high), (least, most) = found.interval, found.gain_interval
-        gain = f"extrapolated: {found.gain:+.2%} ({least:+.2%} to {most:+.2%})"
+        gain = f"extrapolated, on the fitted curve {found.gain:+.2%} ({least:+.2%} to {most:+.2%})"
         lines.append(f"{found.images:15}   {found.accuracy:8.2%}   {low:.2%} to {high:.2%}   {gain}")
     law = f"a = {curve.law.floor[0]:.4f}, c = {curve.law.exponent[0]:.3f}"
     return "\n".join([*lines, "", f"{GUESS} Fitted: {law}."])
