@@ -24,7 +24,7 @@ def draw(classes: int, images: int, sharpened: float, seed: int = 0) -> tuple[ND
     return targets, softmax(logits * sharpened, axis=1)
 
 
-@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("classes", [2, 4, 20])
 @pytest.mark.parametrize("sharpened", [0.4, 2.5, 6.0])
 def test_calibrate__finds_the_temperature_that_the_data_were_drawn_with(classes: int, sharpened: float) -> None:
     targets, shares = draw(classes, 4000, sharpened)
@@ -39,7 +39,7 @@ def test_fit_temperature__no_other_temperature_gives_a_lower_loss(seed: int, cla
     targets, shares = draw(classes, 60, sharpened, seed)
 
     def loss(temperature: float) -> float:
-        return sum(log_loss_of(row, warm) for row, warm in zip(soften(targets, classes), heat(shares, temperature), strict=True))
+        return sum(log_loss_of(row, warm) for row, warm in zip(soften(shares, targets), heat(shares, temperature), strict=True))
 
     lowest = loss(fit_temperature(shares, targets))
     assert lowest <= min(loss(float(other)) for other in np.geomspace(LOWEST, HIGHEST, 60)) + 1e-6
@@ -49,21 +49,34 @@ def log_loss_of(wanted: NDArray[np.float64], said: NDArray[np.float64]) -> float
     return -float(wanted @ np.log(np.clip(said, 1e-15, 1)))
 
 
-def test_soften__of_two_classes_is_platts() -> None:
-    soft = soften(np.array([0, 0, 0, 1]), 2)
-    np.testing.assert_allclose(soft, [[4 / 5, 1 / 5]] * 3 + [[1 / 3, 2 / 3]])
+def test_soften__is_as_if_one_image_more_were_taken_for_the_likeliest_other_class() -> None:
+    shares = np.array([[0.5, 0.3, 0.2], [0.1, 0.3, 0.6], [0.2, 0.5, 0.3]])
+    soft = soften(shares, np.array([0, 0, 1]))
+    np.testing.assert_allclose(soft, [[4 / 5, 1 / 5, 0], [4 / 5, 0, 1 / 5], [0, 4 / 5, 1 / 5]])
 
 
 def test_calibrate__all_right_is_not_certain() -> None:
-    """Twenty images of each class that are right with 0.7: so few vouch for 21 of 22, and not for more."""
+    """Forty images that are right with 0.7: so few vouch for 41 of 42, and not for more."""
     targets = np.repeat([0, 1], 20)
     shares = np.where(np.eye(2)[targets] == 1, 0.7, 0.3)
     found = calibrate(shares, targets, seed=0)
-    assert heat(shares, found.temperature).max() == pytest.approx(21 / 22, abs=1e-3)
+    assert heat(shares, found.temperature).max() == pytest.approx(41 / 42, abs=1e-3)
     assert found.loss_after < found.loss_before
     # What is surer already is left as it is.
     sure = np.where(np.eye(2)[targets] == 1, 0.999, 0.001)
     assert calibrate(sure, targets, seed=0).temperature == 1
+
+
+def test_calibrate__few_images_of_many_classes_have_the_true_temperature() -> None:
+    """Ten images of each of twenty classes, nearly all right and somewhat too sure: the temperature is near the true one."""
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(200, 20)) + 7 * np.eye(20)[np.repeat(np.arange(20), 10)]
+    shares = softmax(logits, axis=1)
+    targets = (random.random((len(shares), 1)) > np.cumsum(shares, axis=1)[:, :-1]).sum(axis=1)
+    assert 0.9 < (targets == shares.argmax(axis=1)).mean() < 1
+    found = calibrate(softmax(2 * logits, axis=1), targets, seed=0)
+    assert 1.4 < found.fitted < 2.6
+    assert found.temperature == found.fitted
 
 
 def test_losses__of_two_images_by_hand() -> None:
@@ -137,9 +150,9 @@ def test_calibrate__of_too_few_images_changes_nothing(targets: list[int]) -> Non
     assert LOWEST <= found.fitted <= HIGHEST
 
 
-@pytest.mark.parametrize("each", [2, 3, 4, 5])
-def test_calibrate__has_no_more_folds_than_the_smallest_class_has_images(each: int) -> None:
-    targets = np.repeat([0, 1, 2], [each, 20, 20])
+@pytest.mark.parametrize("each", [(1, 20, 20), (4, 5, 20), (4, 4, 2), (5, 5, 5)])
+def test_calibrate__classes_with_fewer_images_than_folds_do_not_stop_it(each: tuple[int, ...]) -> None:
+    targets = np.repeat([0, 1, 2], each)
     shares = np.full((len(targets), 3), 0.05) + 0.85 * np.eye(3)[np.random.default_rng(0).integers(0, 3, len(targets))]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -54,7 +54,8 @@ class Evaluate:
     """When to answer "don't know": none, error:SHARE (so that at most that share of the answers to the validation images is
     wrong), the least probability of an answer, or of two classes LOW,HIGH. Without it, as before; at first none."""
     coverage: float | None = None
-    """The set of classes that an image may be of holds the true one with this chance. Without it, as before; at first 0.95."""
+    """The set of classes that an image may be of holds the true one with at least this chance. Without it, as before; at
+    first 0.95."""
     by: tuple[str, ...] = ()
     """Columns of the table: the figures of each of their values are computed too."""
     maps: int = 4

@@ -222,7 +222,7 @@ def cheating(shortcut: Shortcut | None) -> list[Finding]:
     files = [(name, auc) for name, auc in shortcut.features if name != MEAN_COLOUR and auc >= CHEATING]
     name, alone = files[0] if files else (shortcut.feature, shortcut.feature_roc_auc)
     title = f"the classes can be told apart without the content: ROC AUC {shortcut.roc_auc:.2f}, {name} alone {alone:.2f}"
-    advice = "A network will learn this instead: record, crop and save both classes in the same way."
+    advice = "A network will learn this instead: record, crop and save the images of all classes in the same way."
     if name == MEAN_COLOUR:
         advice += " Where colour is what the classes are about, all is well."
     return [Finding("shortcut", level, title, advice)]

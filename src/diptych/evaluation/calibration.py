@@ -48,20 +48,23 @@ def losses(shares: NDArray[np.float64], targets: NDArray[np.int64], temperature:
     return -np.log(np.clip(true, SMALLEST, 1.0))
 
 
-def soften(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """Return the classes as probabilities (N, K) that n images of a class can vouch for: (n + 1) / (n + K) for their own.
+def soften(shares: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the classes as probabilities (N, K) that N images can vouch for, if there are two classes or more.
 
-    Against certainties, a network that has all validation images right would be best at a temperature of nearly 0, and then
-    be sure of everything (Platt, Probabilistic outputs for support vector machines, 1999, section 2.2).
+    (N + 1) / (N + 2) for its own class (Laplace's rule of succession), the rest for the likeliest of the others: as if one
+    image more were wrong, in the way that surprises least. Against certainties, a network that has all validation images
+    right would be best at a temperature of nearly 0, and then be sure of everything (Platt, Probabilistic outputs for
+    support vector machines, 1999, section 2.2, for two classes).
     """
-    counts = np.bincount(targets, minlength=classes)[targets, None]
-    soft: NDArray[np.float64] = (np.eye(classes)[targets] * counts + 1) / (counts + classes)
+    own = np.eye(shares.shape[1])[targets]
+    next_to_it = np.eye(shares.shape[1])[np.where(own == 1, -1.0, shares).argmax(axis=1)]
+    soft: NDArray[np.float64] = (own * (len(targets) + 1) + next_to_it) / (len(targets) + 2)
     return soft
 
 
 def fit_temperature(shares: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
     """Return the temperature under which the mean cross-entropy against the softened classes is lowest."""
-    soft = soften(targets, shares.shape[1])
+    soft = soften(shares, targets)
     found = minimize_scalar(
         lambda power: -float((soft * np.log(np.clip(heat(shares, float(np.exp(power))), SMALLEST, 1.0))).sum(axis=1).mean()),
         bounds=(np.log(LOWEST), np.log(HIGHEST)),
@@ -80,12 +83,13 @@ def calibrate(shares: NDArray[np.float64], targets: NDArray[np.int64], seed: int
     """
     before = float(losses(shares, targets, 1.0).mean())
     fitted = fit_temperature(shares, targets)
-    smallest = int(np.unique(targets, return_counts=True)[1].min())
-    folds = min(FOLDS, smallest)
-    if folds < 2 or len(np.unique(targets)) < 2:
+    counts = np.bincount(targets)
+    if len(targets) < 2 * FOLDS or counts.max() == len(targets):
         return Calibration(1.0, fitted, before, before, "too few validation images to tell whether a temperature helps")
+    # Classes of which not each fold can have an image go with the largest.
+    strata = np.where(counts[targets] < FOLDS, counts.argmax(), targets)
     after = np.empty(len(targets))
-    for others, held_out in StratifiedKFold(folds, shuffle=True, random_state=seed).split(shares, targets):
+    for others, held_out in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(shares, strata):
         temperature = fit_temperature(shares[others], targets[others])
         after[held_out] = losses(shares[held_out], targets[held_out], temperature)
     mean = float(after.mean())

@@ -71,8 +71,10 @@ class Decision:
         return (value < low) | (value >= high)
 
     def sets(self, shares: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which classes are in the set of each image, (N, K)."""
-        return shares >= self.set_limit
+        """Return which classes are in the set of each image, (N, K); the predicted one always is."""
+        inside = shares >= self.set_limit
+        inside[np.arange(len(shares)), self.predicted(shares)] = True
+        return inside
 
 
 # Before a decision is chosen.
