@@ -70,6 +70,23 @@ def test_page__of_a_thousand_classes(chromium: Browser, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page__curves_of_ten_classes_can_be_told_apart(chromium: Browser, tmp_path: Path, scheme: str) -> None:
+    page, _ = make_report(tmp_path, [f"kind {number}" for number in range(10)])
+    with open_page(chromium, page.as_uri(), color_scheme=scheme) as visit:
+        panel = visit.page.locator("figure:has(h3:text-is('ROC'))")
+        curves = panel.locator("polyline").evaluate_all(
+            "found => found.map(getComputedStyle).map(style => [style.stroke, style.strokeDasharray != 'none'])"
+        )
+        keys = panel.locator(".keys span").evaluate_all(
+            "found => found.map(key => getComputedStyle(key, '::before'))"
+            ".map(style => [style.borderTopColor, style.borderTopStyle == 'dashed'])"
+        )
+        assert len({tuple(curve) for curve in curves}) == 10
+        assert keys == curves
+
+
+@pytest.mark.slow
 def test_page__figures_are_those_of_metrics_json(chromium: Browser, tmp_path: Path) -> None:
     page, figures = make_report(tmp_path)
     with open_page(chromium, page.as_uri()) as visit:

@@ -20,6 +20,8 @@ THUMBNAIL_SIZE = 160
 # Of more classes, the confusion matrix is too wide for a page; the worst confusions are listed instead.
 MATRIX_CLASSES = 12
 WORST_CONFUSIONS = 15
+# Of the curves, in report.html; those after the fifth have them again, dashed.
+COLOURS = ("first", "second", "third", "fourth", "fifth")
 LEVELS = {"error": "Error", "warning": "Warning", "note": "Note"}
 
 # Pictures of one image: what each shows, and its pixels, uint8 (H, W, 3); the image itself is the first.
@@ -33,7 +35,7 @@ class Line:
     Attributes:
         name: what it is.
         points: "x,y x,y …" in hundredths, y from the top.
-        kind: "first", "second" or "rest": its colour and dashes.
+        kind: "first" to "fifth", and maybe "dashed": its colour and dashes.
         dots: whether its points are marked.
     """
 
@@ -153,7 +155,10 @@ def summarise(figures: Mapping[str, Any]) -> list[str]:
             f"{percent(answers['coverage'], 0)} of the images are answered, for the others it is “don't know”{sure}."
         )
     if outliers is not None:
-        sentences.append(f"{outliers['flagged']} of the test images look like nothing that was trained on (5 % are expected).")
+        share = percent(outliers["share"])
+        sentences.append(
+            f"{outliers['flagged']} of the test images ({share}; 5 % are expected) look like nothing that was trained on."
+        )
     worse = [(column, row["value"]) for column, rows in figures["subgroups"].items() for row in rows if row["worse"]]
     if worse:
         listed = ", ".join(f"{column} {shorten(value) or '(none)'}" for column, value in worse)
@@ -173,7 +178,8 @@ def draw(figures: Mapping[str, Any], names: Sequence[str]) -> list[Drawing]:
     drawings = []
 
     def kind(place: int) -> str:
-        return ("first", "second")[place] if place < 2 else "rest"
+        dashes, colour = divmod(place, len(COLOURS))
+        return COLOURS[colour] + " dashed" * dashes
 
     if curves["roc"]:
         lines = [
@@ -190,7 +196,7 @@ def draw(figures: Mapping[str, Any], names: Sequence[str]) -> list[Drawing]:
         note = "How many of the found ones are right, against how many there are to find."
         drawings.append(Drawing("Precision and recall", "recall", "precision", lines, note))
     bins = curves["reliability"]
-    drawn = [("as the network says", "before", "second"), ("calibrated", "after", "first")]
+    drawn = [("as the network says", "before", "second dashed"), ("calibrated", "after", "first")]
     if bins["before"] == bins["after"]:
         drawn = [("as the network says", "after", "first")]
     lines = [

@@ -79,7 +79,9 @@ def describe_choices(figures: dict[str, Any]) -> dict[str, str]:
             f"asked for {sets['asked_coverage']:.0%}: hold the true class in {held}, mean size {sets['mean_size']:.2f}"
         )
     if outliers is not None:
-        rows["outliers"] = f"{outliers['flagged']} of the test images look like nothing in the training set"
+        rows["outliers"] = (
+            f"{outliers['flagged']} of the test images ({outliers['share']:.1%}; 5% are expected) look like no training image"
+        )
     return rows
 
 
