@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from diptych.evaluation.intervals import bootstrap, draw_weights, figure_interval, wilson
+from diptych.evaluation.intervals import bootstrap, draw_weights, figure_interval, mean_interval, wilson
 from diptych.evaluation.metrics import compute_metrics
 from diptych.evaluation.scores import Answers
 
@@ -22,6 +22,33 @@ def test_wilson__holds_the_true_share_in_95_of_100_cases() -> None:
 
 def test_wilson__of_nothing() -> None:
     assert wilson(0, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("images", "shares"), [((100, 100), (0.8, 0.85)), ((8, 500), (0.9, 0.95)), ((1000, 1000), (0.999, 0.999))]
+)
+def test_mean_interval__holds_the_true_mean_in_95_of_100_cases(images: tuple[int, int], shares: tuple[float, float]) -> None:
+    right = np.random.default_rng(0).binomial(images, shares, (SIMULATIONS, 2))
+    held = 0
+    for row in right.tolist():
+        low, high = mean_interval(list(zip(row, images, strict=True))) or (0, 0)
+        held += low <= np.mean(shares) <= high
+    assert 0.93 <= held / SIMULATIONS <= 0.97
+
+
+def test_mean_interval__by_hand() -> None:
+    low, high = wilson(3, 10) or (0, 0)
+    assert mean_interval([(3, 10)]) == pytest.approx([low, high])
+    twice = [0.3 - (0.3 - low) / np.sqrt(2), 0.3 + (high - 0.3) / np.sqrt(2)]
+    assert mean_interval([(3, 10), (0, 0), (3, 10)]) == pytest.approx(twice)
+    assert mean_interval([(0, 0)]) is None
+
+
+def test_figure_interval__near_a_bound_has_a_width() -> None:
+    """Five images of a class among a thousand: draws lie nearer to 1 than any share of five could."""
+    drawn = np.random.default_rng(0).uniform(0.993, 0.999, 1000)
+    low, high = figure_interval("roc_auc", 0.996, drawn, 5) or (0, 0)
+    assert low < 0.994 < 0.998 < high < 1
 
 
 def simulate(images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

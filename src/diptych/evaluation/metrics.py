@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.errors import CheckpointError
-from diptych.evaluation.intervals import DRAWS, MORE, Interval, bootstrap, figure_interval, wilson
+from diptych.evaluation.intervals import DRAWS, MORE, Interval, bootstrap, figure_interval, mean_interval, wilson
 from diptych.evaluation.scores import Answers, Figures, chance_error
 from diptych.storage import TWO_CLASSES, RunDir
 
@@ -105,11 +105,14 @@ def find_intervals(
     least: dict[str, float],
     beyond: dict[str, list[float]],
 ) -> dict[str, Interval | None]:
-    """Return the interval of each figure: Wilson's where it is a share of images, else that of the draws, if there are any."""
+    """Return the interval of each figure: Wilson's where it is a share of images, or made of those, else that of the draws."""
     found: dict[str, Interval | None] = {}
+    sides = [shares[name] for name in ("recall", "specificity") if name in shares]
     for name, value in figures.items():
         if name in shares:
             found[name] = wilson(*shares[name])
+        elif name == "balanced_accuracy" and sides:
+            found[name] = mean_interval(sides)
         elif name in drawn:
             found[name] = figure_interval(
                 name, value, drawn[name], units_of(name, units), least.get(name, 0.0), beyond.get(name, ())
