@@ -2,10 +2,13 @@
 
 import dataclasses
 import math
+import re
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -302,3 +305,35 @@ def test_preview__takes_the_level_too() -> None:
 def test_config__no_key_stands_in_two_sections() -> None:
     keys = [field.name for kind in SECTIONS.values() for field in dataclasses.fields(kind)]
     assert sorted(keys) == sorted(set(keys))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TrainingConfig(optimizer="sgd"), "optimizer is 'sgd'; expected one of adam, adamw"),
+        (lambda: TrainingConfig(schedule="cosine"), "schedule is 'cosine'; expected one of plateau"),
+        (lambda: TrainingConfig(best_by="auc"), "best_by is 'auc'"),
+        (lambda: TrainingConfig(freeze_batch_norm="yes"), "freeze_batch_norm is 'yes'"),
+        (lambda: TrainingConfig(epochs=2.5), "epochs is 2.5; expected a value of type int"),
+        (lambda: TrainingConfig(epochs=True), "epochs is True; expected a value of type int"),
+        (lambda: TrainingConfig(epochs="5"), "epochs is '5'; expected a value of type int"),
+        (lambda: TrainingConfig(learning_rate=float("nan")), "learning_rate is nan; expected a rate"),
+        (lambda: ModelConfig(attention="cbam"), "attention is 'cbam'"),
+        (lambda: ModelConfig(branches="resnet"), "branches is 'resnet'"),
+        (lambda: ComputeConfig(deterministic="yes"), "deterministic is 'yes'; expected a value of type bool"),
+        (lambda: DataConfig(data=3), "data is 3; expected a value of type path"),
+        (lambda: DataConfig(resize="squash"), "resize is 'squash'"),
+        (lambda: Config(data="images"), "data is 'images'; expected a value of type DataConfig"),
+        (lambda: dataclasses.replace(AugmentConfig(), augment="wild"), "augment is 'wild'"),
+    ],
+)
+def test_config__values_are_checked_in_python_too(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        make()
+
+
+def test_config__in_python_text_is_a_path_and_a_whole_number_a_rate() -> None:
+    data = DataConfig(data="images", fixes="fixes.csv", image_size=np.int64(64))
+    assert (data.data, data.fixes) == (Path("images"), Path("fixes.csv"))
+    assert (data.image_size, type(data.image_size)) == (64, int)
+    assert type(TrainingConfig(learning_rate=1, ema=np.float64(0.5)).learning_rate) is float

@@ -1,8 +1,11 @@
 """Every setting, once: the flags, their help, the TOML file and the saved run all come from these classes."""
 
+import os
+import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from types import NoneType, UnionType
+from typing import Any, Literal
 
 from diptych.errors import ConfigError
 
@@ -15,6 +18,64 @@ Backend = Literal["auto", "tensorflow", "jax", "torch"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
+def convert(value: Any, kind: Any, where: str) -> Any:
+    """Check a value against the type of its key, and return it as that type.
+
+    A str or any os.PathLike passes for a path, an int (also NumPy's) for a float, a list for a tuple.
+
+    Args:
+        value: from a TOML file or from Python.
+        kind: the annotation of the key: a Literal, a class, `X | None`, or `tuple[X, ...]`.
+        where: what the value was given as, for the message.
+
+    Raises:
+        ConfigError: it is none of the choices, or not of the type.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        if not isinstance(value, str) or value not in arguments:
+            raise ConfigError(f"{where} is {value!r}; expected one of {', '.join(arguments)}.")
+        return value
+    if origin in (UnionType, typing.Union):
+        inner = next(argument for argument in arguments if argument is not NoneType)
+        return None if value is None else convert(value, inner, where)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(kinds) == len(value):
+            return tuple(convert(each, one, where) for each, one in zip(value, kinds, strict=True))
+    if kind is Path and isinstance(value, (str, os.PathLike)):
+        return Path(value)
+    plain = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+    if kind is float and type(plain) is int:
+        return float(plain)
+    if origin is None and type(plain) is kind:
+        return plain
+    expected = getattr(kind, "__name__", str(kind)) if origin is None else str(kind)
+    raise ConfigError(f"{where} is {value!r}; expected a value of type {'path' if kind is Path else expected}.")
+
+
+def kinds_of(section: type) -> dict[str, Any]:
+    """Return the type of each key of a section."""
+    return typing.get_type_hints(section)
+
+
+class Checked:
+    """A section that has the types it is annotated with, in Python as on the command line."""
+
+    def __post_init__(self) -> None:
+        for key, kind in kinds_of(type(self)).items():
+            value = getattr(self, key)
+            object.__setattr__(self, key, convert(value, kind, f"{type(self).__name__}: {key}"))
+        self.check()
+
+    def check(self) -> None:
+        """Check the values, of which the types are right.
+
+        Raises:
+            ConfigError: one of them is out of its range.
+        """
+
+
 def require(section: object, key: str, fits: bool, expected: str) -> None:
     if not fits:
         value, flag = getattr(section, key), key.replace("_", "-")
@@ -22,7 +83,7 @@ def require(section: object, key: str, fits: bool, expected: str) -> None:
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Checked):
     """Where the images are and how they become pixels."""
 
     data: Path = Path()
@@ -53,7 +114,7 @@ class DataConfig:
     strict: bool = False
     """Make a single unreadable image an error."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         require(self, "image_size", 32 <= self.image_size <= 4096, "32 to 4096 pixels")
         require(self, "validation_share", 0 < self.validation_share < 1, "a share between 0 and 1")
         require(self, "test_share", 0 < self.test_share < 1 - self.validation_share, "a share that leaves images for training")
@@ -61,7 +122,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
+class AugmentConfig(Checked):
     """What is changed at random in each training image, drawn anew for each image and epoch.
 
     In Python, `presets.augmentation("strong")` gives the keys of a level; `augment` alone is its name.
@@ -96,7 +157,7 @@ class AugmentConfig:
     cutmix: float = 0.0
     """Alpha of CutMix's Beta distribution (Yun et al., ICCV 2019); 0 turns it off. With both, each image takes one."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         require(self, "rotation", 0 <= self.rotation <= 180, "0 to 180 degrees")
         for key in ("zoom", "shift", "brightness", "contrast", "colour"):
             require(self, key, 0 <= getattr(self, key) < 1, "a share from 0 to below 1")
@@ -107,7 +168,7 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Checked):
     """The dual model."""
 
     weights: str = "imagenet"
@@ -126,7 +187,7 @@ class ModelConfig:
     batch_norm_momentum: float = 0.99
     """Share of the old moving statistics that batch normalisation keeps at each step."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         require(self, "width", 0 < self.width <= 4, "a factor above 0 and up to 4")
         require(self, "dense_units", self.dense_units >= 1, "at least 1")
         require(self, "dropout", 0 <= self.dropout < 1, "a share from 0 to below 1")
@@ -134,7 +195,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(Checked):
     """How the model is trained."""
 
     recipe: Recipe = "classic"
@@ -194,7 +255,7 @@ class TrainingConfig:
     seed: int = 0
     """Seed of the split, the weights, the order of the images, the augmentation and the dropout."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         for key in ("epochs", "batch_size", "plateau_patience", "accumulate"):
             require(self, key, getattr(self, key) >= 1, "at least 1")
         require(self, "learning_rate", 0 < self.learning_rate < 10, "a rate above 0 and below 10")
@@ -214,7 +275,7 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
-class ComputeConfig:
+class ComputeConfig(Checked):
     """What computes, and how exactly."""
 
     backend: Backend = "auto"
@@ -228,7 +289,7 @@ class ComputeConfig:
 
 
 @dataclass(frozen=True)
-class TrackingConfig:
+class TrackingConfig(Checked):
     """Where a training is logged besides its own folder; of no consequence for what is trained."""
 
     tensorboard: bool = False
@@ -238,7 +299,7 @@ class TrackingConfig:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Checked):
     """All settings of a run."""
 
     data: DataConfig = field(default_factory=DataConfig)

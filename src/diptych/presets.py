@@ -4,12 +4,11 @@ import dataclasses
 import difflib
 import json
 import tomllib
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from diptych.config import Augmentation, AugmentConfig, Config, Recipe
+from diptych.config import Augmentation, AugmentConfig, Config, Recipe, convert, kinds_of
 from diptych.errors import ConfigError
 
 Preset = Literal["none", "quick"]
@@ -103,23 +102,6 @@ def nearest(name: str, known: list[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
 
 
-def convert(value: Any, kind: Any, where: str) -> Any:
-    """Check one TOML value against the type of its key; int passes for float, str for a path."""
-    if typing.get_origin(kind) is Literal:
-        choices = typing.get_args(kind)
-        if value not in choices:
-            raise ConfigError(f"{where} is {value!r}; expected one of {', '.join(choices)}.")
-        return value
-    if kind in (Path, Path | None) and isinstance(value, str):
-        return Path(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        expected = "path" if kind == Path | None else kind.__name__
-        raise ConfigError(f"{where} is {value!r}; expected a value of type {expected}.")
-    return value
-
-
 def override(base: Config, tables: Mapping[str, Any], source: str) -> Config:
     """Return `base` with the keys of `tables` ([section][key]) set.
 
@@ -128,12 +110,12 @@ def override(base: Config, tables: Mapping[str, Any], source: str) -> Config:
     """
     sections = {}
     for name, keys in tables.items():
-        if name not in typing.get_type_hints(Config):
-            raise ConfigError(f"{source}: unknown section [{name}]; {nearest(name, list(typing.get_type_hints(Config)))}")
+        if name not in kinds_of(Config):
+            raise ConfigError(f"{source}: unknown section [{name}]; {nearest(name, list(kinds_of(Config)))}")
         if not isinstance(keys, Mapping):
             raise ConfigError(f"{source}: {name} is a value; expected a section [{name}] with keys below it.")
         section = getattr(base, name)
-        kinds = typing.get_type_hints(type(section))
+        kinds = kinds_of(type(section))
         for key in keys:
             if key not in kinds:
                 raise ConfigError(f"{source}: unknown key {key} in [{name}]; {nearest(key, list(kinds))}")
