@@ -22,11 +22,15 @@ from diptych.storage import RunDir
 
 IMAGES = {0: 28, 1: 14}
 EPOCHS = 10
-# Everything that has a state of its own is in play; a snapshot is written after nearly each batch.
+LEARNING_RATE = 3e-3
+# Everything that has a state of its own is in play; a snapshot is written after nearly each batch. No loss falls by as much as
+# 999, so that the schedule lowers the rate every PLATEAU_PATIENCE epochs, whatever the training does.
+PLATEAU_PATIENCE = 2
 SETTINGS = (
     *("--weights", "none", "--branches", "convnet", "--width", "0.125", "--image-size", "32", "--dense-units", "16"),
     *("--dropout", "0.2", "--mixup", "0.4", "--class-weights", "balanced", "--ema", "0.9", "--batch-norm-momentum", "0.9"),
-    *("--schedule", "plateau", "--plateau-patience", "1", "--early-stopping", "10", "--learning-rate", "3e-3"),
+    *("--schedule", "plateau", "--plateau-patience", str(PLATEAU_PATIENCE), "--plateau-min-delta", "999"),
+    *("--early-stopping", str(EPOCHS), "--learning-rate", str(LEARNING_RATE)),
     *("--batch-size", "4", "--checkpoint-minutes", "0.0005", "--seed", "3", "--no-near-twins"),
 )
 TIMES = ("seconds", "images_per_second")

@@ -169,6 +169,8 @@ def test_read_toml__other_keys_stay_as_they_were(tmp_path: Path) -> None:
         ("training", "weight_decay", -1e-9),
         ("training", "plateau_factor", 1.0),
         ("training", "plateau_patience", 0),
+        ("training", "plateau_min_delta", -1e-9),
+        ("training", "plateau_min_delta", math.inf),
         ("training", "min_learning_rate", 1.0),
         ("training", "warmup_share", 0.0),
         ("training", "seed", -1),
@@ -195,6 +197,7 @@ def test_config__value_out_of_range(section: str, key: str, value: float) -> Non
         ("model", "width", 4.0),
         ("training", "seed", 2**31 - 1),
         ("training", "min_learning_rate", 1e-4),
+        ("training", "plateau_min_delta", 0.0),
     ],
 )
 def test_config__value_at_the_edge_of_its_range(section: str, key: str, value: float) -> None:

@@ -244,6 +244,8 @@ class TrainingConfig(Checked):
     """What the rate is multiplied by on a plateau."""
     plateau_patience: int = 5
     """Epochs without a better validation loss before the rate is lowered."""
+    plateau_min_delta: float = 1e-4
+    """On a plateau, what lowers the validation loss by less than this is no better loss."""
     min_learning_rate: float = 1e-7
     """The plateau schedule does not go below this rate."""
     warmup_share: float = 0.25
@@ -269,6 +271,7 @@ class TrainingConfig(Checked):
             require(self, key, getattr(self, key) >= 0, "0 or more epochs")
         require(self, "depth_factor", 0 < self.depth_factor <= 1, "a factor above 0 and up to 1")
         require(self, "start_size", 0 < self.start_size <= 1, "a share above 0 and up to 1")
+        require(self, "plateau_min_delta", 0 <= self.plateau_min_delta < 1000, "0 or a difference of losses below 1000")
         require(self, "gradient_clip", self.gradient_clip >= 0, "a norm above 0, or 0 for no limit")
         require(self, "checkpoint_minutes", 0 < self.checkpoint_minutes <= 1440, "above 0 and up to 1440 minutes")
         require(self, "seed", 0 <= self.seed < 2**31, "0 to 2147483647")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from resuming import EPOCHS, SETTINGS, End, Loaded, Reference, read_end, reference_once
+from resuming import EPOCHS, LEARNING_RATE, PLATEAU_PATIENCE, SETTINGS, End, Loaded, Reference, read_end, reference_once
 from running import posix_only
 
 from diptych.storage import RunDir
@@ -113,11 +113,13 @@ def killed(reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> Ki
 
 
 def test_reference__has_everything_in_play(reference: Reference) -> None:
+    """The rate is lowered again and again, and the schedule has waited for an epoch at the end."""
     state = reference.end.state
-    losses = [row["val_loss"] for row in state["history"]]
     rates = [row["learning_rate"] for row in state["history"]]
-    assert min(rates) < max(rates)
-    assert any(loss > min(losses[:number]) for number, loss in enumerate(losses) if number)
+    lowered = [max(0, (epoch - 2) // PLATEAU_PATIENCE) for epoch in range(1, EPOCHS + 1)]
+    assert rates == pytest.approx([LEARNING_RATE * 0.5**times for times in lowered])
+    assert lowered[-1] >= 2
+    assert state["plateau_wait"] == (EPOCHS - 1) % PLATEAU_PATIENCE > 0
     assert state["best_epoch"] > 0
     assert {name.split("/")[0] for name in reference.end.arrays} == {"optimizer", "model", "metrics"}
 

@@ -1,6 +1,7 @@
 """What an epoch's figures lead to, beside Keras's own callbacks."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
@@ -39,15 +40,17 @@ def test_judge__new_image_size_begins_the_search_for_the_best_anew():
 
 
 @pytest.mark.parametrize("patience", [1, 2, 5])
+@pytest.mark.parametrize("min_delta", [TrainingConfig().plateau_min_delta, 0.0, 0.15, 999.0])
 @pytest.mark.parametrize("seed", range(4))
-def test_judge__lowers_the_rate_when_keras_does(seed: int, patience: int):
+def test_judge__lowers_the_rate_when_keras_does(seed: int, min_delta: float, patience: int):
     losses = np.random.default_rng(seed).choice([0.5, 0.49995, 0.4, 0.3, 0.6], 40)
-    callback = keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=patience)
+    callback = keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=patience, min_delta=min_delta)
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     network.compile(keras.optimizers.SGD(1.0), "mse")
     callback.set_model(network)
     callback.on_train_begin()
-    state, settings, rate = TrainState(), TrainingConfig(plateau_patience=patience, plateau_factor=0.5), 1.0
+    settings = TrainingConfig(plateau_patience=patience, plateau_factor=0.5, plateau_min_delta=min_delta)
+    state, rate = TrainState(), 1.0
     for number, loss in enumerate(losses, start=1):
         verdict = judge(state, row(number, 0.5, float(loss)), settings)
         state, rate = verdict.state, rate * 0.5 if verdict.lower_rate else rate
@@ -83,6 +86,11 @@ def test_early_stopping__is_off_by_default():
 
 
 def test_state__is_the_same_after_json():
-    state = judge(TrainState(), row(1, 1 / 3, 0.1 + 0.2), TrainingConfig()).state
-    state = dataclasses.replace(state, batch=3, figures={"loss": 2 / 3})
-    assert TrainState.from_json(state.to_json()) == state
+    """Each field, the counters of the plateau schedule and of early stopping too, with another value than it begins with."""
+    settings = TrainingConfig(early_stopping=2, plateau_patience=5)
+    state = judge(TrainState(), row(1, 1 / 3, 0.1 + 0.2), settings).state
+    for number in (2, 3):
+        state = judge(state, row(number, 1 / 3, 1 / 3), settings).state
+    state = dataclasses.replace(state, batch=3, phase=1, seconds=0.1, figures={"loss": 2 / 3})
+    assert not {name for name, value in vars(state).items() if value == getattr(TrainState(), name)}
+    assert TrainState.from_json(json.loads(json.dumps(state.to_json()))) == state

@@ -7,9 +7,6 @@ from typing import NamedTuple
 from diptych.config import TrainingConfig
 from diptych.training.state import TrainState
 
-# As keras.callbacks.ReduceLROnPlateau: what is less than this below the lowest loss is no progress.
-PLATEAU_MIN_DELTA = 1e-4
-
 
 class Verdict(NamedTuple):
     """The state after an epoch, and what is to be done."""
@@ -37,7 +34,7 @@ def judge(state: TrainState, row: Mapping[str, float], settings: TrainingConfig,
     best = state.best_score is None or new_size or score > state.best_score
     plateau_loss, plateau_wait, lower_rate = state.plateau_loss, state.plateau_wait, False
     if settings.schedule == "plateau":
-        plateau_loss, plateau_wait = track(plateau_loss, plateau_wait, row["val_loss"], PLATEAU_MIN_DELTA, new_size)
+        plateau_loss, plateau_wait = track(plateau_loss, plateau_wait, row["val_loss"], settings.plateau_min_delta, new_size)
         lower_rate = plateau_wait >= settings.plateau_patience
         plateau_wait = 0 if lower_rate else plateau_wait
     stop_loss, stop_wait = track(state.stop_loss, state.stop_wait, row["val_loss"], 0.0, new_size)
