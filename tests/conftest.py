@@ -1,5 +1,6 @@
 """Fixtures that several test files share; the builders behind them are in making.py."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files of whole runs: of several processes, none shall be left alone with them at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line how many tests were skipped, and what would run them: each reason is a sentence on "these tests"."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports)
+    if reasons:
+        terminalreporter.write_line(
+            f"{len(reports)} skipped: " + "; ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        )
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import importlib.util
 import io
 import os
 import struct
@@ -12,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+INSTALLED_BY = {"tensorflow": "make test", "jax": "make test-jax", "jaxlib": "make test-jax", "torch": "make test-torch"}
 
 
 def make_image(target: int, number: int = 0, size: int = 32) -> NDArray[np.uint8]:
@@ -50,6 +53,17 @@ def encode_png(size: tuple[int, int], depth: int, colour: int, row: bytes | None
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(b"\0" + row) for _ in range(size[1])) + packer.flush() if row is not None else b""
     return head + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+def skip_unless_installed(package: str) -> None:
+    """Skip a test that needs a backend, or a package of one, which is not installed here."""
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(needs(package))
+
+
+def needs(package: str) -> str:
+    """Why a test is skipped that needs a backend, or a package of one."""
+    return f"need {package}, which {INSTALLED_BY.get(package, 'make check')} installs"
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

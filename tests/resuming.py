@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import safetensors
 from making import REPOSITORY, encode, make_image
-from running import environment, obeying_ctrl_c
+from running import environment, obeying_ctrl_c, once, shared
 
 from diptych.storage import RunDir
 
@@ -158,11 +158,12 @@ class Reference:
 @cache
 def reference_once(base: Path) -> Reference:
     """Train without a break."""
-    folder = base / "reference"
-    data = make_uneven(folder / "images")
-    child = Loaded(folder, folder / "said.txt")
-    child.run("train", "--data", data, "--name", "reference", "--epochs", EPOCHS, *SETTINGS)
-    code = child.finish()
-    assert code == 0, child.said.read_text()
+
+    def train(folder: Path) -> None:
+        child = Loaded(folder, folder / "said.txt")
+        child.run("train", "--data", make_uneven(folder / "images"), "--name", "reference", "--epochs", EPOCHS, *SETTINGS)
+        assert child.finish() == 0, child.said.read_text()
+
+    folder, _ = once(base, "reference", train)
     run = RunDir(folder / "runs" / "reference")
-    return Reference(folder, data, run, read_end(run))
+    return Reference(folder, shared(base) / "reference" / "images", run, read_end(run))

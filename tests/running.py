@@ -1,9 +1,10 @@
 """Real runs of the doors and the command line, in processes of their own, on images that are quick to learn.
 
-The first caller pays: what is trained here is trained once for the whole session.
+The first caller pays: what is trained here is trained once for the whole session, whatever the number of its processes.
 """
 
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from making import REPOSITORY, encode, write_table
 
 from diptych.storage import RunDir
@@ -37,17 +39,18 @@ EPOCHS = 10
 # PyTorch traces and compiles nothing, and trains a network for one epoch in a third of the time that the others take.
 QUICKEST = "torch" if importlib.util.find_spec("torch") else "tensorflow"
 
-posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process on Windows")
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="need a POSIX system")
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: where it ran, on what, and what it said."""
+    """A finished training, in a copy of the folder where it ran; on what it ran, and what it said."""
 
     folder: Path
     data: Path
     run: RunDir
-    process: subprocess.CompletedProcess[str]
+    stdout: str
+    stderr: str
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class Interrupted:
 
     run: RunDir
     returncode: int
-    output: str
-    errors: str
+    stdout: str
+    stderr: str
 
 
 def make_colours(root: Path) -> Path:
@@ -99,37 +102,83 @@ def module(*arguments: object, folder: Path, timeout: float = 300) -> subprocess
     return subprocess.run(command, cwd=folder, env=found, capture_output=True, text=True, timeout=timeout, check=False)
 
 
+def shared(base: Path) -> Path:
+    """The folder for what all processes of a session share; `base` is pytest's base folder of this process."""
+    # Those of pytest-xdist have base folders side by side.
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+
+
+def once(base: Path, name: str, make: Callable[[Path], object]) -> tuple[Path, Any]:
+    """Let the first process of a session that asks for it make a folder, and give each process a copy of its own.
+
+    Args:
+        base: pytest's base folder of this process.
+        name: of the folder.
+        make: fills the new, empty folder, and returns what is to be known of it, as JSON values. A folder `images` is not
+            copied: settings name it with its whole path, and it is not to be changed.
+
+    Returns:
+        The copy, and what `make` has returned.
+    """
+    first, own = shared(base) / name, base / name
+    first.parent.mkdir(exist_ok=True)
+    done = first.with_name(f"{name}.json")
+    with FileLock(first.with_name(f"{name}.lock")):
+        if not done.is_file():
+            # Another process may have failed with it.
+            shutil.rmtree(first, ignore_errors=True)
+            first.mkdir()
+            done.write_text(json.dumps(make(first)), encoding="utf-8")
+    if not own.is_dir():
+        shutil.copytree(first, own, ignore=shutil.ignore_patterns("images"))
+    return own, json.loads(done.read_text(encoding="utf-8"))
+
+
+def said_by(process: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """What a process that must end well has said."""
+    assert process.returncode == 0, process.stdout + process.stderr
+    return {"stdout": process.stdout, "stderr": process.stderr}
+
+
 @cache
 def trained_once(base: Path) -> Trained:
-    """Train through `python train.py`, with a relative path of the data, from a folder of its own below `base`."""
-    folder = base / "trained"
-    data = make_colours(folder / "images")
-    process = door("train.py", "--data", "images", "--name", "colours", "--epochs", EPOCHS, *SETTINGS, folder=folder)
-    assert process.returncode == 0, process.stdout + process.stderr
-    return Trained(folder, data, RunDir(folder / "runs" / "colours"), process)
+    """Train through `python train.py`, with a relative path of the data, from a folder of its own."""
+
+    def train(folder: Path) -> object:
+        make_colours(folder / "images")
+        return said_by(door("train.py", "--data", "images", "--name", "colours", "--epochs", EPOCHS, *SETTINGS, folder=folder))
+
+    folder, said = once(base, "trained", train)
+    return Trained(folder, shared(base) / "trained" / "images", RunDir(folder / "runs" / "colours"), **said)
 
 
 @cache
-def evaluated_once(base: Path) -> subprocess.CompletedProcess[str]:
-    """Test the run of `trained_once` through `python evaluate.py`."""
-    process = door("evaluate.py", "--maps", "0", folder=trained_once(base).folder)
-    assert process.returncode == 0, process.stdout + process.stderr
-    return process
+def evaluated_once(base: Path) -> Trained:
+    """Test a copy of the run of `trained_once` through `python evaluate.py`, whose words these are."""
+    trained = trained_once(base)
+
+    def evaluate(folder: Path) -> object:
+        shutil.copytree(trained.run.root, folder / "runs" / "colours")
+        return said_by(door("evaluate.py", "--maps", "0", folder=folder))
+
+    folder, said = once(base, "evaluated", evaluate)
+    return Trained(folder, trained.data, RunDir(folder / "runs" / "colours"), **said)
 
 
 @cache
 def interrupted_once(base: Path) -> Interrupted:
     """Train as `trained_once` did, but for many epochs, and press Ctrl-C in the third or a later one."""
-    trained = trained_once(base)
-    run = RunDir(trained.folder / "runs" / "interrupted")
-    arguments = ["train", "--data", trained.data, "--name", "interrupted", "--epochs", 500, *SETTINGS]
-    with start(*arguments, folder=trained.folder) as child:
-        press_when(child, lambda: run.history.is_file() and len(run.history.read_text().splitlines()) > 2)
-        output, errors = child.communicate(timeout=120)
-    # It shall not be the newest run for those who look for the one of `trained_once`.
-    elsewhere = RunDir(base / "interrupted")
-    shutil.move(run.root, elsewhere.root)
-    return Interrupted(elsewhere, child.returncode, output, errors)
+    data = trained_once(base).data
+
+    def interrupt(folder: Path) -> object:
+        run = RunDir(folder / "runs" / "interrupted")
+        with start("train", "--data", data, "--name", "interrupted", "--epochs", 500, *SETTINGS, folder=folder) as child:
+            press_when(child, lambda: run.history.is_file() and len(run.history.read_text().splitlines()) > 2)
+            stdout, stderr = child.communicate(timeout=120)
+        return {"returncode": child.returncode, "stdout": stdout, "stderr": stderr}
+
+    folder, said = once(base, "interrupted", interrupt)
+    return Interrupted(RunDir(folder / "runs" / "interrupted"), **said)
 
 
 @contextmanager

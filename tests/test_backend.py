@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import run_python
+from making import needs, run_python
 
 BACKENDS = ("tensorflow", "jax", "torch")
 installed = pytest.mark.parametrize(
     "backend",
     [
-        pytest.param(name, marks=pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"{name} is not installed"))
+        pytest.param(name, marks=pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=needs(name)))
         for name in BACKENDS
     ],
 )
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="what Linux tells of processes and graphics cards")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="need Linux")
 
 FAULTS = """
 import ctypes, resource
@@ -39,7 +39,7 @@ print(given_back, faults())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+@pytest.mark.skipif(sys.platform != "linux", reason="need Linux")
 def test_keep_freed_memory__undoes_a_low_trim_threshold() -> None:
     given_back, kept = map(int, run_python("-c", FAULTS).stdout.split())
     assert kept < 0.1 * given_back
@@ -103,7 +103,7 @@ def install(site: Path, *packages: str) -> None:
     for package in packages:
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
-            pytest.skip(f"{package} is not installed")
+            pytest.skip(needs(package))
         (site / package).symlink_to(Path(spec.origin).parent)
 
 

@@ -66,7 +66,7 @@ def test_write_atomically__writer_that_writes_nothing_leaves_the_old_file(tmp_pa
     assert path.read_text() == "old"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.skipif(sys.platform == "win32", reason="need a POSIX system")
 def test_write_atomically__process_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_text(path, "old")

@@ -65,7 +65,7 @@ def can_mount() -> bool:
     )
 
 
-needs_mounts = pytest.mark.skipif(not can_mount(), reason="mounting is not permitted")
+needs_mounts = pytest.mark.skipif(not can_mount(), reason="need the right to mount (root, or user namespaces)")
 
 
 @pytest.fixture(scope="module")

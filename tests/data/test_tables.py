@@ -118,7 +118,7 @@ def test_read_manifest__of_csv_needs_no_pyarrow(data: Path) -> None:
     assert (done.stdout, done.stderr) == ("16 16\n", "")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX rights")
+@pytest.mark.skipif(sys.platform == "win32", reason="need a POSIX system")
 def test_read_table__folder_named_like_a_table(tmp_path: Path) -> None:
     (tmp_path / "t.csv").mkdir()
     for read in (read_table, read_header):

@@ -1,6 +1,5 @@
 """Maps of where a network looks: Grad-CAM against the backend's own gradient, the rest by hand."""
 
-import importlib.util
 from typing import Any
 
 import keras
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 from contract import randomise, to_numpy
 from hand_network import BIAS, BLUE, RED, hand_network, hand_probability, sigmoid
-from making import run_python
+from making import run_python, skip_unless_installed
 
 from diptych.config import ModelConfig
 from diptych.evaluation.decision import Decision
@@ -162,11 +161,10 @@ def test_explain_images__of_bfloat16_is_float32():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="starts the other two backends itself")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="need KERAS_BACKEND=tensorflow (make test)")
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_explain_images__is_the_same_on_the_other_backends(backend, tmp_path):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed; make check installs all three")
+    skip_unless_installed(backend)
     network = real_network(3)
     save_checkpoint(tmp_path / "network.safetensors", network, {"epoch": 1, "class_names": ["a", "b", "c"]})
     done = run_python("-c", EXPLAIN, backend, tmp_path, timeout=600)

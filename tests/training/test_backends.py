@@ -1,6 +1,7 @@
 """Three backends, one code: a checkpoint of one loads on the others; and a training takes all devices of the machine."""
 
 import importlib.util
+import itertools
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import REPOSITORY
+from making import REPOSITORY, skip_unless_installed
 from running import environment, make_colours, read_history
 
 from diptych.storage import RunDir
@@ -84,14 +85,11 @@ def exchanged_once(base: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("reader", BACKENDS)
-@pytest.mark.parametrize("writer", BACKENDS)
+# A checkpoint of its own is tested in tests/training/test_checkpoint.py.
+@pytest.mark.parametrize(("writer", "reader"), itertools.permutations(BACKENDS, 2))
 def test_checkpoint__of_one_backend_predicts_the_same_on_another(writer: str, reader: str, tmp_path_factory) -> None:
     for name in (writer, reader):
-        if name not in INSTALLED:
-            pytest.skip(f"{name} is not installed; make check installs all three")
-    if writer == reader:
-        pytest.skip("tests/training/test_checkpoint.py does it")
+        skip_unless_installed(name)
     folder = exchanged_once(tmp_path_factory.getbasetemp())
     expected, received = np.load(folder / f"{writer}.npy"), np.load(folder / f"{writer}-on-{reader}.npy")
     assert np.ptp(expected, axis=0).min() > 0.01
@@ -120,8 +118,7 @@ sys.exit(main(["train", "--backend", backend, *arguments]))
 @cache
 def trained_on(base: Path, backend: str, count: int) -> tuple[RunDir, str]:
     """A whole training on so many virtual devices of the processor, and what it said."""
-    if backend not in INSTALLED:
-        pytest.skip(f"{backend} is not installed; make check installs all three")
+    skip_unless_installed(backend)
     folder = base / f"devices-{backend}-{count}"
     data = make_colours(folder / "images")
     devices = "all" if count > 1 else "one"

@@ -180,7 +180,7 @@ def test_load__of_another_width(checkpoint):
     assert all(np.array_equal(old, to_numpy(new)) for old, new in zip(before, wider.variables, strict=True))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of file size")
+@pytest.mark.skipif(sys.platform == "win32", reason="need a POSIX system")
 def test_save__that_fails_leaves_the_old_file(network, blank, checkpoint):
     import resource
 

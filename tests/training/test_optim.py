@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
+from making import needs
 from small import same, small_batch, small_network, values
 
 from diptych.config import Config, TrainingConfig
@@ -219,7 +220,7 @@ def test_restored_variables__give_the_same_next_steps(settings):
 
 @pytest.mark.parametrize("kind", ["adam", "adamw"])
 def test_steps__are_those_of_torch(kind):
-    torch = pytest.importorskip("torch", reason="PyTorch, which is the reference, is not installed")
+    torch = pytest.importorskip("torch", reason=needs("torch"))
     random = np.random.default_rng(0)
     starts = {"kernel": random.normal(size=(3, 4)), "bias": random.normal(size=4), "gamma": random.normal(size=4) + 1}
     ours = [keras.Variable(value.astype(np.float32), name=name) for name, value in starts.items()]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import REPOSITORY, encode, fingerprint, make_image
+from making import REPOSITORY, encode, fingerprint, make_image, skip_unless_installed
 from resuming import EPOCHS, SETTINGS, Loaded, Reference, read_end, read_file, reference_once
 from running import posix_only
 
@@ -394,7 +394,7 @@ LARGE = (
 
 
 def test_out_of_memory__says_which_batch_size_would_fit(reference: Reference, tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="PyTorch is not installed")
+    skip_unless_installed("torch")
     train = ("train", "--data", reference.data, "--name", "large", *LARGE)
     child, again = (Loaded(tmp_path, tmp_path / f"{name}.txt", SCARCE) for name in ("said", "again"))
     child.run(*train, "--batch-size", "10000")

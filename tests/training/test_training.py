@@ -55,7 +55,7 @@ def test_training__leaves_everything_in_the_run(trained):
 
 
 def test_training__says_what_it_does(trained):
-    said = trained.process.stdout
+    said = trained.stdout
     assert "weights: none" in said
     assert "68 images" in said
     assert said.count("\nepoch ") == running.EPOCHS
@@ -64,7 +64,7 @@ def test_training__says_what_it_does(trained):
 
 
 def test_training__is_silent_on_standard_error(trained):
-    assert trained.process.stderr == ""
+    assert trained.stderr == ""
 
 
 def test_history__has_a_line_per_epoch(trained):
@@ -143,7 +143,7 @@ def test_problems__lists_the_unreadable_image(trained):
     problems = pd.read_csv(trained.run.problems)
     assert list(problems["path"]) == [running.UNREADABLE]
     assert problems["problem"].str.len().min() > 10
-    assert "1 image set aside, listed in" in trained.process.stdout
+    assert "1 image set aside, listed in" in trained.stdout
 
 
 def test_training__learns(trained):
@@ -168,9 +168,9 @@ def test_same_seed__gives_the_same_history(trained, interrupted):
 @posix_only
 def test_ctrl_c__exits_with_130_and_says_what_is_whole(interrupted):
     assert interrupted.returncode == 130
-    assert "Stopped. Everything is saved. Go on with: diptych resume runs/interrupted" in interrupted.output
-    assert "Traceback" not in interrupted.output + interrupted.errors
-    assert interrupted.errors.strip() == "interrupted"
+    assert "Stopped. Everything is saved. Go on with: diptych resume runs/interrupted" in interrupted.stdout
+    assert "Traceback" not in interrupted.stdout + interrupted.stderr
+    assert interrupted.stderr.strip() == "interrupted"
 
 
 @posix_only
