@@ -65,7 +65,7 @@ def test_evaluate__keeps_the_further_columns_and_the_order(trained):
 @pytest.mark.slow
 def test_evaluate__of_data_that_have_moved(trained, moved):
     before = json.loads(trained.run.metrics.read_text(encoding="utf-8"))
-    figures = evaluate(trained.run, moved)
+    figures = evaluate(trained.run, moved, maps=0)
     assert figures["test_loss"] == pytest.approx(before["test_loss"], rel=1e-4, abs=1e-6)
     assert figures["confusion_matrix"] == before["confusion_matrix"]
 
@@ -151,7 +151,7 @@ def test_describe__of_a_long_class_name():
 
 
 def test_evaluate__of_three_classes_of_which_one_is_absent(of_three):
-    figures = evaluate(of_three.run)
+    figures = evaluate(of_three.run, maps=0)
     probabilities = keras.ops.convert_to_numpy(of_three.network(of_three.pixels))
     expected = compute_metrics(of_three.targets, probabilities, 0.5, ("ash", "10 birch", "2 cedar"))
     assert figures["confusion_matrix"] == expected["confusion_matrix"]
@@ -168,9 +168,9 @@ def test_evaluate__of_three_classes_of_which_one_is_absent(of_three):
 
 def test_evaluate__finds_the_images_beside_a_table(of_three, tmp_path):
     moved = shutil.copytree(of_three.data, tmp_path / "moved")
-    before = evaluate(of_three.run)
+    before = evaluate(of_three.run, maps=0)
     (moved / "images.csv").write_text("path,label\n")
-    assert evaluate(of_three.run, moved / "images.csv", tmp_path / "cache") == before
+    assert evaluate(of_three.run, moved / "images.csv", tmp_path / "cache", maps=0) == before
     assert (tmp_path / "cache").is_dir()
 
 

@@ -222,7 +222,7 @@ def copy_of(of_three, folder: Path, **changes: object) -> RunDir:
 
 def test_evaluate__with_views_and_another_size(of_three, tmp_path):
     run = copy_of(of_three, tmp_path / "run", augment=settings_of("vq"))
-    figures = evaluate(run, cache=tmp_path / "cache", tta=True, test_size=40)
+    figures = evaluate(run, cache=tmp_path / "cache", tta=True, test_size=40, maps=0)
     assert (figures["test_size"], figures["views"]) == (40, 8)
     assert read_metrics(run) == {"format_version": 1, **figures}
     assert "tested at:          40 x 40 pixels, mean over 8 views of each image\n" in describe(figures)
@@ -236,14 +236,14 @@ def test_evaluate__with_views_and_another_size(of_three, tmp_path):
 
 def test_evaluate__without_them_says_so_too(of_three, tmp_path):
     run = copy_of(of_three, tmp_path / "run")
-    figures = evaluate(run)
+    figures = evaluate(run, maps=0)
     assert (figures["test_size"], figures["views"]) == (32, 1)
     assert "tested at:          32 x 32 pixels, one view\n" in describe(figures)
 
 
 def test_predict__with_views_is_what_evaluate_says(of_three, tmp_path):
     run = copy_of(of_three, tmp_path / "run")
-    evaluate(run, tta=True, test_size=48)
+    evaluate(run, tta=True, test_size=48, maps=0)
     tested = pd.read_csv(run.predictions)
     files = [of_three.data / path for path in tested["path"]]
     columns = ["probability_ash", "probability_10 birch", "probability_2 cedar"]
@@ -256,7 +256,7 @@ def test_predict__with_views_is_what_evaluate_says(of_three, tmp_path):
 def test_evaluate__of_a_run_trained_in_bfloat16_computes_in_float32(of_three, tmp_path):
     compute = dataclasses.replace(Config().compute, precision="bfloat16")
     run = copy_of(of_three, tmp_path / "run", compute=compute)
-    found, expected = evaluate(run), evaluate(copy_of(of_three, tmp_path / "other"))
+    found, expected = evaluate(run, maps=0), evaluate(copy_of(of_three, tmp_path / "other"), maps=0)
     assert (found.pop("run")["name"], expected.pop("run")["name"]) == ("run", "other")
     assert found == expected
 
@@ -277,7 +277,7 @@ def test_evaluate__of_a_run_of_the_first_version(tmp_path, of_three):
     randomise(network)
     # The first version wrote neither classes.json nor the names into the checkpoint.
     save_checkpoint(run.best, network, {"epoch": 1})
-    figures = evaluate(run, of_three.data, tta=True)
+    figures = evaluate(run, of_three.data, tta=True, maps=0)
     assert (figures["class_names"], figures["views"]) == (["0", "1"], 4)
     each = [keras.ops.convert_to_numpy(network(turn(of_three.pixels, view)))[:, 0] for view in list_views(settings_of("hv"))]
     found = pd.read_csv(run.predictions)["predicted_probability"]
@@ -303,7 +303,7 @@ def test_main__says_how_it_was_tested(of_three, tmp_path, capsys):
     run = copy_of(of_three, tmp_path / "run")
     write_text(run.environment, '{"format_version": 1, "created": "2026-01-01T00:00:00+00:00"}')
     backend = ["--backend", keras.backend.backend()]
-    assert main(["evaluate", str(run.root), "--tta", "--test-size", "36", *backend]) == 0
+    assert main(["evaluate", str(run.root), "--tta", "--test-size", "36", "--maps", "0", *backend]) == 0
     assert "36 x 36 pixels, mean over 4 views of each image" in capsys.readouterr().out
     assert main(["predict", str(run.root), str(of_three.data / "ash"), "--tta", *backend]) == 0
     assert "32 x 32 pixels, mean over 4 views of each image" in capsys.readouterr().out
@@ -318,7 +318,7 @@ def test_evaluate_folds__tests_each_in_the_same_way(of_three, tmp_path):
         # What stands at the end of a training.
         fold.best_keras.touch()
         write_text(root / "splits" / f"fold-{number}.csv", "")
-    figures = evaluate_folds(RunDir(root), cache=tmp_path / "cache", tta=True, test_size=40, backend=keras.backend.backend())
+    figures = evaluate_folds(RunDir(root), cache=tmp_path / "cache", tta=True, test_size=40, maps=0, backend=keras.backend.backend())
     assert (figures["test_size"], figures["views"]) == (40, 4)
     assert {"test_size", "views"}.isdisjoint(figures["mean"])
     for name in figures["folds"]:
