@@ -318,7 +318,9 @@ def test_evaluate_folds__tests_each_in_the_same_way(of_three, tmp_path):
         # What stands at the end of a training.
         fold.best_keras.touch()
         write_text(root / "splits" / f"fold-{number}.csv", "")
-    figures = evaluate_folds(RunDir(root), cache=tmp_path / "cache", tta=True, test_size=40, maps=0, backend=keras.backend.backend())
+    figures = evaluate_folds(
+        RunDir(root), cache=tmp_path / "cache", tta=True, test_size=40, backend=keras.backend.backend(), more=("--maps", "0")
+    )
     assert (figures["test_size"], figures["views"]) == (40, 4)
     assert {"test_size", "views"}.isdisjoint(figures["mean"])
     for name in figures["folds"]:
