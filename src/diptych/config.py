@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from diptych.errors import ConfigError
 
+ClassFolder = Literal["auto", "upper", "lower"]
 Resize = Literal["stretch", "letterbox", "crop"]
 Attention = Literal["identity", "published", "none"]
 Augmentation = Literal["none", "light", "standard", "strong"]
@@ -94,6 +95,9 @@ class DataConfig(Checked):
     """How an image that is not square is made square: stretched, padded with black, or cut to its middle."""
     cache: Path = Path("~/.cache/diptych")
     """Folder that keeps the prepared (decoded and resized) images for the next run."""
+    class_folder: ClassFolder = "auto"
+    """Which folder names the class of an image, where no table does: the upper one in the data folder (or in train/, val/,
+    test/), or the lower one that the image lies in; auto: the upper one, but not where the lower ones have the same names."""
     fixes: Path | None = None
     """Table of corrections (fixes.csv: drop, relabel, group), as the page of `diptych check` writes it."""
     split: Path | None = None

@@ -243,6 +243,105 @@ def test_parts__other_folders_and_loose_images_are_named(tmp_path: Path) -> None
     assert manifest.layout == "test/, train/ with class folders a, b; not read: images in no class folder: 1, folder extra"
 
 
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [
+        ("Training", "", "Testing"),
+        ("training_set", "dev", "test_set"),
+        ("01 train data", "02-valid", "03.TEST"),
+        ("trainset", "val_images", "holdout"),
+        ("Train2017", "Evaluation", "hold-out"),
+        ("TRAIN", "", "eval"),
+        ("birds_train", "birds_valid", "birds_test"),
+        ("archive/Training", "archive/Validation", "archive/Testing"),
+        ("archive/data v2/train", "", "archive/data v2/test"),
+        ("train/train", "", "test/test"),
+        ("sorted/TrainVal", "", "sorted/Test images"),
+    ],
+)
+def test_parts__are_recognised_by_what_people_call_them(tmp_path: Path, train: str, validation: str, test: str) -> None:
+    names = {train: "train", validation: "validation", test: "test"}
+    names.pop("", None)
+    root = touch(tmp_path / "data", *(f"{folder}/{name}/{folder[-2:]}.png" for folder in names for name in ("glioma", "healthy")))
+    touch(root, "readme/license.txt")
+    manifest = read_manifest(root)
+    assert manifest.class_names == ("glioma", "healthy")
+    found = {path: part for path, part in zip(manifest.table["path"], manifest.table["split"], strict=True)}
+    assert found == {
+        f"{folder}/{name}/{folder[-2:]}.png": part for folder, part in names.items() for name in ("glioma", "healthy")
+    }
+
+
+def test_parts__in_each_class_folder(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", *(f"{name}/{part}/x.png" for name in ("cats", "dogs") for part in ("Train", "valid", "TEST")))
+    manifest = read_manifest(root)
+    assert manifest.class_names == ("cats", "dogs")
+    assert manifest.layout == "class folders cats, dogs, in each TEST/, Train/, valid/"
+    assert dict(zip(manifest.table["path"], manifest.table["split"], strict=True))["dogs/valid/x.png"] == "validation"
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (("train/1.png", "bus/1.png", "ship/1.png"), ("bus", "ship", "train")),
+        (("valid/1.png", "invalid/1.png"), ("invalid", "valid")),
+        (("test/1.png", "control/1.png"), ("control", "test")),
+        (("Test 1/a.png", "Test 2/a.png"), ("Test 1", "Test 2")),
+        (("training/1.png", "testing/1.png", "meeting/1.png"), ("meeting", "testing", "training")),
+    ],
+)
+def test_parts__classes_of_such_names_are_classes(tmp_path: Path, paths: Sequence[str], names: tuple[str, ...]) -> None:
+    manifest = read_manifest(touch(tmp_path / "data", *paths))
+    assert manifest.class_names == names
+    assert "split" not in manifest.table
+
+
+@pytest.mark.parametrize(
+    "paths", [("train/1.png", "test/1.png"), ("Testing/a/1.png", "Validation/a/1.png"), ("train/1.png", "test/1.png", "docs/a.md")]
+)
+def test_parts__without_classes_or_a_part_to_train_on_are_refused(tmp_path: Path, paths: Sequence[str]) -> None:
+    assert "train/ and val/ or test/ shall hold class folders with images" in message_for(touch(tmp_path / "data", *paths))
+
+
+@pytest.mark.parametrize(
+    ("folders", "shared"),
+    [
+        (("hospital A/sick", "hospital A/healthy", "hospital B/sick", "hospital B/healthy"), "healthy, sick"),
+        (("cats/front", "cats/back", "dogs/front", "dogs/back"), "back, front"),
+        (("Entrenamiento/si", "Entrenamiento/no", "Prueba/si", "Prueba/no"), "no, si"),
+        (("A/images/sick", "A/images/healthy", "B/sick", "B/healthy", "B/unclear"), "healthy, sick"),
+        (("A/sick", "A/healthy", "B/sick"), "sick"),
+        (("train/A/x", "train/A/y", "train/B/x", "train/B/y", "test/A/x", "test/B/y"), "x, y"),
+    ],
+)
+def test_class_folder__same_names_below_several_are_refused_until_it_is_said(
+    tmp_path: Path, folders: Sequence[str], shared: str
+) -> None:
+    root = touch(tmp_path / "data", *(f"{folder}/1.png" for folder in folders))
+    message = message_for(root)
+    assert f"hold folders of the same names ({shared}), so they may be parts, sites or views" in message
+    assert "--class-folder lower" in message
+    assert "--class-folder upper" in message
+    lower, upper = read_manifest(root, class_folder="lower"), read_manifest(root, class_folder="upper")
+    assert classes_of(lower) == {path: path.split("/")[-2] for path in lower.table["path"]}
+    assert set(lower.table["upper_folder"]) == set(upper.class_names)
+    assert set(upper.class_names) == {folder.removeprefix("train/").removeprefix("test/").split("/")[0] for folder in folders}
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("cats/images/1.png", "cats/masks/1.png", "dogs/images/1.png", "dogs/masks/1.png"),
+        ("benign/p1/1.png", "benign/p2/1.png", "malign/p3/1.png", "malign/p4/1.png"),
+        ("cats/1.png", "cats/new/1.png", "dogs/1.png", "dogs/new/1.png"),
+        ("a/x/1.png", "a/y/1.png", "a/z/1.png", "a/w/1.png", "b/x/1.png", "b/u/1.png", "b/v/1.png"),
+    ],
+)
+def test_class_folder__other_folders_below_are_no_reason_to_ask(tmp_path: Path, paths: Sequence[str]) -> None:
+    manifest = read_manifest(touch(tmp_path / "data", *paths))
+    assert classes_of(manifest) == {path: path.partition("/")[0] for path in paths}
+
+
 # Tables
 
 
@@ -337,6 +436,8 @@ def test_table__of_more_than_a_thousand_classes_is_probably_of_the_wrong_column(
 def test_table__split_is_read_leniently_whatever_its_column_is_written_like(tmp_path: Path) -> None:
     root = touch(tmp_path / "data", "a.png", "b.png", "c.png")
     write(root / "all.csv", "path,label,Split", "a.png,x,TRAIN", "b.png,y, val", "c.png,y,Test")
+    assert list(read_manifest(root).table["split"]) == ["train", "validation", "test"]
+    write(root / "all.csv", "path,label,split", "a.png,x,Training", "b.png,y,dev", "c.png,y,test_set")
     assert list(read_manifest(root).table["split"]) == ["train", "validation", "test"]
 
 

@@ -221,6 +221,8 @@ def test_read_given__a_file_is_taken_over(tmp_path, key):
     rows = [{key: "2.png", "split": "Val"}, {key: "0.png", "split": "train"}, {key: "gone.png", "split": "test"}]
     write_table(tmp_path / "split.csv", rows)
     assert read_given(manifest, tmp_path / "split.csv").tolist() == ["train", "", "validation", ""]
+    write_table(tmp_path / "split.csv", [{key: "2.png", "split": "Testing"}, {key: "0.png", "split": "training_set"}])
+    assert read_given(manifest, tmp_path / "split.csv").tolist() == ["train", "", "test", ""]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def check(settings: DataConfig, output: Path) -> int:
         DataError: no layout is recognised in the folder.
     """
     faults: list[Fault] = []
-    manifest = read_manifest(settings.data, faults)
+    manifest = read_manifest(settings.data, faults, class_folder=settings.class_folder)
     log.info("%s", manifest.layout)
     paths = [manifest.root / path for path in manifest.table["path"]]
     store, outcome = prepare(paths, ImageSpec(settings.image_size, settings.resize), settings.cache.expanduser())

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.folders import Found, find_classes, list_folder, name_some, read_class_folders, read_parts
-from diptych.data.listings import find_paired, lists_images, part_of, read_paired, read_tables
+from diptych.config import ClassFolder
+from diptych.data.folders import Found, find_classes, find_parts, list_folder, name_some, read_class_folders, read_parts
+from diptych.data.listings import find_paired, lists_images, read_paired, read_tables
 from diptych.data.manifest import Fault, Manifest, is_image, natural_key, order_classes, printable
 from diptych.data.tables import TABLE_SUFFIXES, read_header, read_table
 from diptych.errors import DataError
@@ -18,14 +19,16 @@ EXPECTED = (
 FIXES = "fixes.csv"
 
 
-def read_manifest(root: Path, faults: list[Fault] | None = None) -> Manifest:
+def read_manifest(root: Path, faults: list[Fault] | None = None, *, class_folder: ClassFolder = "auto") -> Manifest:
     """Recognise how a data set is laid out, read it and check it. No image is opened.
 
     Args:
         root: a folder in one of these layouts, or a CSV or Parquet table. Looked for in this order: class folders with a
             table each (0/, 1/, 0.csv, 1.csv beside or inside them); tables with a column for the path of each image and
-            one for its class; train/, val/, test/ with class folders in each; class folders.
+            one for its class; train/, val/, test/ (also Training/, valid/, test_set/, ...; perhaps in one folder more) with
+            class folders in each; class folders.
         faults: takes the wrong rows, which are then left out, and the files that no table lists.
+        class_folder: which folder names the class of an image, where no table does.
 
     Returns:
         The Manifest. Its classes are in natural order (2 before 10), which follows from their names alone.
@@ -40,7 +43,7 @@ def read_manifest(root: Path, faults: list[Fault] | None = None) -> Manifest:
             raise DataError(f"{root}: not a table by its name; expected .csv or .parquet, or a folder.")
         root, found = root.parent, read_tables(root.parent, [root], faults)
     elif root.is_dir():
-        found = read_folder(root, faults)
+        found = read_folder(root, faults, class_folder)
     else:
         raise DataError(f"{root}: no such folder or table; name the data with --data. Expected {EXPECTED}.")
     class_names = order_classes(found.labels, root, found.layout)
@@ -53,7 +56,7 @@ def read_manifest(root: Path, faults: list[Fault] | None = None) -> Manifest:
     return Manifest(root, table.reset_index(drop=True), class_names, listed, found.layout + printable(unread))
 
 
-def read_folder(root: Path, faults: list[Fault] | None) -> Found:
+def read_folder(root: Path, faults: list[Fault] | None, class_folder: ClassFolder) -> Found:
     """Recognise the layout of a folder, and read it."""
     folders, files = list_folder(root, "")
     names = [file for file in files if file.lower().endswith(TABLE_SUFFIXES) and file != FIXES]
@@ -62,17 +65,15 @@ def read_folder(root: Path, faults: list[Fault] | None) -> Found:
     if paired:
         return read_paired(root, paired, faults, folders)
     listing = [source for source in tables if lists_images(source)]
-    parts = {folder: part for folder in folders if (part := part_of(folder))}
     if listing:
         found = read_tables(root, listing, faults, folders)
-    elif "train" in parts.values():
-        found = read_parts(root, parts, faults)
-        found = found._replace(unread=(*found.unread, *(f"folder {folder}" for folder in folders if folder not in parts)))
+    elif parts := find_parts(root):
+        found = read_parts(root, parts, class_folder, faults)
     else:
         classes = find_classes(root, "", faults)
         if len(classes.names) < 2:
             raise unrecognised(root, classes.names, folders, tables, files)
-        found = read_class_folders(root, classes, faults)
+        found = read_class_folders(root, classes, class_folder, faults)
     unread = (f"table {source.name} (no columns for path and class)" for source in tables if source not in listing)
     return found._replace(unread=(*found.unread, *unread))
 

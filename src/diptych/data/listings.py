@@ -11,7 +11,6 @@ import pandas as pd
 from diptych.data.folders import Found, list_folder, name_some
 from diptych.data.manifest import (
     OWN_COLUMNS,
-    SPLIT_SYNONYMS,
     SPLITS,
     Fault,
     check_files,
@@ -20,6 +19,8 @@ from diptych.data.manifest import (
     is_image,
     leave_out,
     locate,
+    part_of,
+    parts_of,
     printable,
 )
 from diptych.data.tables import TABLE_SUFFIXES, is_missing, read_header, read_table, whole_numbers
@@ -46,12 +47,6 @@ def find_paired(root: Path, folders: Sequence[str]) -> tuple[str, ...]:
 def tables_of(root: Path, name: str) -> list[Path]:
     places = [folder / f"{name}{suffix}" for suffix in TABLE_SUFFIXES for folder in (root, root / name)]
     return [place for place in places if place.is_file()]
-
-
-def part_of(name: str) -> str:
-    """Return the part of the split that a name stands for, or ""."""
-    part = SPLIT_SYNONYMS.get(name.strip().lower(), name.strip().lower())
-    return part if part in SPLITS else ""
 
 
 def read_paired(root: Path, names: tuple[str, ...], faults: list[Fault] | None, folders: Sequence[str]) -> Found:
@@ -121,9 +116,10 @@ def read_tables(root: Path, sources: Sequence[Path], faults: list[Fault] | None,
         DataError: a column is missing or could be two things, or a row is wrong.
     """
     tables = {source: read_listing(source) for source in sources}
+    parts = parts_of(source.stem for source in sources)
     for source, table in tables.items():
-        if len(sources) > 1 and part_of(source.stem) and "split" not in table:
-            table["split"] = part_of(source.stem)
+        if len(sources) > 1 and source.stem in parts and "split" not in table:
+            table["split"] = parts[source.stem]
     check_split_columns(root, tables)
     rows = pd.concat(list(tables.values())).fillna("")
     rows["target"] = whole_numbers(rows["target"])
@@ -263,6 +259,8 @@ def find_unlisted(root: Path, paths: "pd.Series[str]", known: set[str]) -> list[
 def check_splits(rows: pd.DataFrame, faults: list[Fault] | None) -> pd.DataFrame:
     if "split" not in rows:
         return rows
-    rows = rows.assign(split=rows["split"].str.strip().str.lower().replace(SPLIT_SYNONYMS))
+    given = rows["split"].str.strip()
+    parts = parts_of(given.unique())
+    rows = rows.assign(split=[parts.get(value, value) for value in given])
     mend = f"is not a split; write {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
     return leave_out(rows, ~rows["split"].isin(SPLITS), "bad-split", mend, faults, "split")

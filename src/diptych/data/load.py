@@ -61,7 +61,7 @@ def load(settings: DataConfig, seed: int) -> LoadedData:
     Raises:
         DataError: something is wrong with the data, the cache or the corrections.
     """
-    manifest = read_manifest(settings.data)
+    manifest = read_manifest(settings.data, class_folder=settings.class_folder)
     if settings.fixes is not None:
         listed = manifest
         manifest = apply_fixes(listed, settings.fixes, settings.group_column)

@@ -17,7 +17,15 @@ from diptych.storage import TWO_CLASSES
 
 MAX_CLASSES = 1000
 SPLITS = ("train", "validation", "test")
-SPLIT_SYNONYMS = {"val": "validation", "valid": "validation"}
+# What people call the parts, in lower case and without blanks, signs and digits; and what they write around it.
+PART_WORDS = {
+    "train": "train(?:ing)?|trn|train(?:ing)?(?:and)?val(?:id(?:ation)?)?",
+    "validation": "val(?:id(?:ation)?)?|validate|dev(?:el(?:opment)?)?",
+    "test": "test(?:ing)?|tst|hold(?:ing)?out|heldout",
+    "evaluation": "eval(?:uation)?|evaluate",
+}
+PART_FILLERS = "(?:my|the|data|dataset|set|sets|subset|images?|imgs?|pictures?|photos?|samples?|split|part(?:ition)?|folder|files?)*"
+PART_NAMES = {part: re.compile(f"{PART_FILLERS}(?:{words}){PART_FILLERS}") for part, words in PART_WORDS.items()}
 # Columns that Diptych adds to the user's own.
 OWN_COLUMNS = ("path", "sha256", "predicted_target", "predicted_class", "predicted_probability", "problem")
 # What Linux, macOS or Windows would read as absolute, as a drive, or as a way out of the folder; and NUL.
@@ -179,6 +187,33 @@ def is_image(name: str) -> bool:
 def is_litter(name: str) -> bool:
     """Tell by a name whether a file or folder is hidden, or left behind by an operating system or an archive."""
     return name.startswith(".") or name.lower() in LITTER
+
+
+def parts_of(names: Iterable[str]) -> dict[str, str]:
+    """Return those of some names that stand for a part of the split, each with its part.
+
+    Any case, common additions, and words that these names share will do: Training, test_set, "01 train data", valid, dev,
+    holdout; birds_train beside birds_test. An evaluation is the validation where there is a test beside it and no other
+    validation, and else the test, which no choice rests on.
+    """
+    words = {name: re.findall(r"[^\W\d_]+", name.casefold()) for name in names}
+    found = {name: part for name, own in words.items() if (part := find_part("".join(own)))}
+    if not found:
+        with_part = {name: own for name, own in words.items() if any(map(find_part, own))}
+        shared = set.intersection(*map(set, with_part.values())) if with_part else set()
+        rest = {name: "".join(word for word in own if word not in shared) for name, own in with_part.items()}
+        found = {name: part for name, letters in rest.items() if (part := find_part(letters))}
+    evaluation = "validation" if "test" in found.values() and "validation" not in found.values() else "test"
+    return {name: evaluation if part == "evaluation" else part for name, part in found.items()}
+
+
+def find_part(letters: str) -> str:
+    return next((part for part, form in PART_NAMES.items() if form.fullmatch(letters)), "")
+
+
+def part_of(name: str) -> str:
+    """Return the part of the split that a name stands for by itself, or ""."""
+    return parts_of([name]).get(name, "")
 
 
 def compose(name: str) -> str:

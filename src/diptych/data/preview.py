@@ -54,7 +54,7 @@ def preview(data: DataConfig, settings: AugmentConfig, seed: int, count: int, pa
         DataError: the data folder is not as it should be, or none of the chosen images can be read.
         OSError: the file cannot be written.
     """
-    manifest = read_manifest(data.data)
+    manifest = read_manifest(data.data, class_folder=data.class_folder)
     targets, names = manifest.table["target"].to_numpy(np.int64), manifest.table["path"]
     rows = choose_rows(targets, seed, count)
     paths = [manifest.root / name for name in names[rows]]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from diptych.data.manifest import SPLIT_SYNONYMS, SPLITS, Manifest
+from diptych.data.manifest import SPLITS, Manifest, parts_of
 from diptych.data.tables import read_table
 from diptych.data.twins import connect
 from diptych.errors import DataError
@@ -110,7 +110,7 @@ def assign_splits(
         named = named.drop(redrawn)
         log.info("No image is given for %s: drawn from the training images.", " and ".join(missing))
     free = (parts == "") & ~units.isin(named.index)
-    drawn = [part_of(value, validation_share, test_share, missing) for value in units.map(hashes)]
+    drawn = [draw_part(value, validation_share, test_share, missing) for value in units.map(hashes)]
     alone = named[named.map(len) == 1].map(lambda found: found[0])
     joins = (parts == "") & units.isin(alone.index)
     parts[free] = pd.Series(drawn, index=parts.index, dtype=object)[free]
@@ -120,7 +120,7 @@ def assign_splits(
     return parts
 
 
-def part_of(value: float, validation_share: float, test_share: float, missing: list[str]) -> str:
+def draw_part(value: float, validation_share: float, test_share: float, missing: list[str]) -> str:
     """Turn a hash into a part; where only some parts are missing, the others are not drawn."""
     if value < test_share:
         return "test" if not missing or "test" in missing else "train"
@@ -186,7 +186,9 @@ def read_given(manifest: Manifest, file: Path | None) -> pd.Series:
     key = "path" if "path" in table else "image_name"
     if key not in table or "split" not in table:
         raise DataError(f"{file}: expected the columns path (or image_name) and split; it has {', '.join(table.columns)}.")
-    wanted = table["split"].str.strip().str.lower().replace(SPLIT_SYNONYMS)
+    written = table["split"].str.strip()
+    parts = parts_of(written.unique())
+    wanted = written.map(lambda value: parts.get(value, value))
     for row in table.index[~wanted.isin([*SPLITS, ""])]:
         raise DataError(f"{file}, row {row}: {table['split'][row]!r} is not a split; write train, validation or test.")
     for row in table.index[table[key].duplicated()]:
