@@ -14,11 +14,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Transpose
 
-from diptych.data.images import FORMATS, SUFFIXES, ImageFacts, ImageSpec, decode_image, decode_with_facts, read_bytes
+from diptych.data import heic
+from diptych.data.formats import ADVICE, advice, readable_formats, readable_suffixes
+from diptych.data.images import ImageFacts, ImageSpec, decode_image, decode_with_facts, read_bytes, spec_of
 from diptych.errors import ConfigError, DataError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
-LOSSLESS = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF")
+LOSSLESS = {
+    "WEBP": {"lossless": True},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4", "max_threads": 1},
+    "HEIF": {"quality": -1, "chroma": 444},
+}
 RESIZES = ("stretch", "letterbox", "crop")
 
 
@@ -42,12 +50,12 @@ def four_colours(height: int = 40, width: int = 60) -> NDArray[np.uint8]:
     return image
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", [*FORMATS, "HEIF"])
 def test_decode_image__each_format(form: str) -> None:
     image = decode_image(encode(four_colours(64, 64), form, **LOSSLESS.get(form, {})), ImageSpec(64))
     assert image.shape == (64, 64, 3)
     assert image.dtype == np.uint8
-    assert distance(image, four_colours(64, 64)) <= (16 if form == "JPEG" else 0)
+    assert distance(image, four_colours(64, 64)) <= {"JPEG": 16, "AVIF": 2, "HEIF": 8}.get(form, 0)
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
@@ -62,9 +70,35 @@ def test_decode_image__result_can_be_written_to() -> None:
     assert image[0, 0].tolist() == [7, 7, 7]
 
 
-def test_suffixes__are_lower_case_and_known_to_pillow() -> None:
-    forms = {Image.registered_extensions()[suffix] for suffix in SUFFIXES}
-    assert forms == {*FORMATS, "DIB"}  # Windows writes whole BMP files under that name too.
+def test_readable_suffixes__are_lower_case_and_known_to_pillow() -> None:
+    heic.register()
+    forms = {Image.registered_extensions()[suffix] for suffix in readable_suffixes()}
+    assert forms == {*FORMATS, "HEIF", "DIB"}  # Windows writes whole BMP files under that name too.
+    assert set(readable_formats()) == {*FORMATS, "HEIF"}
+
+
+def test_advice__for_what_is_not_read_and_for_nothing_else() -> None:
+    assert advice(".JXL").startswith("convert them to JPEG")
+    assert advice(".nii.gz") == advice(".dcm") != advice(".nef") != ""
+    assert [advice(suffix) for suffix in (".png", ".heic", ".csv", ".txt", "")] == [""] * 5
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in ADVICE)
+
+
+def test_heic__without_pillow_heif_is_not_read_and_says_what_to_install() -> None:
+    code = """
+import sys
+sys.modules["pillow_heif"] = None
+from diptych.data.formats import advice, readable_suffixes
+from diptych.data.images import ImageSpec, decode_image
+print(".heic" in readable_suffixes(), advice(".HEIC"))
+try:
+    decode_image(b"\\0\\0\\0\\x1cftypheic\\0\\0\\0\\0mif1heicmiaf" + bytes(100), ImageSpec(8))
+except Exception as error:
+    print(error)
+"""
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "False convert them to JPEG, or pip install pillow-heif"
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "TIFF", "PNG"])
@@ -204,7 +238,7 @@ STORED = {
 
 
 @pytest.mark.parametrize("resize", RESIZES)
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 @pytest.mark.parametrize("orientation", STORED)
 def test_decode_image__is_turned_upright(form: str, orientation: int, resize: str) -> None:
     upright = Image.fromarray(four_colours())
@@ -212,10 +246,11 @@ def test_decode_image__is_turned_upright(form: str, orientation: int, resize: st
     stored = upright if turn is None else upright.transpose(turn)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    content = encode(stored, form, exif=exif, **LOSSLESS.get(form, {}))
+    # As bytes: from these pillow-heif takes the turn of the picture itself, as telephones write it.
+    content = encode(stored, form, exif=exif.tobytes(), **LOSSLESS.get(form, {}))
     spec = ImageSpec(32, resize)
     expected = decode_image(encode(upright), spec)
-    assert distance(decode_image(content, spec), expected) <= (16 if form == "JPEG" else 1)
+    assert distance(decode_image(content, spec), expected) <= {"JPEG": 16, "AVIF": 3, "HEIF": 12}.get(form, 1)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])

@@ -8,20 +8,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diptych.data.findings import LEVELS, Audit, Finding, Level
+from diptych.data.formats import ENDINGS
 from diptych.data.manifest import Fault, Manifest
 from diptych.data.quality import faults_of_quality, measure
 from diptych.data.shortcuts import MEAN_COLOUR, Shortcut, find_shortcut, shortcut_features
 from diptych.data.store import PixelStore
 from diptych.data.twins import connect, find_near_twins
 
-ENDINGS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png",),
-    "BMP": (".bmp", ".dib"),
-    "GIF": (".gif",),
-    "WEBP": (".webp",),
-    "TIFF": (".tif", ".tiff"),
-}
 SMALLEST_SIDE = 32
 MOST_PIXELS = 50_000_000
 LARGEST_ASPECT = 4.0

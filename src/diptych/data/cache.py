@@ -13,6 +13,7 @@ import sqlite3
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ import PIL
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from diptych.data import heic
 from diptych.data.images import ImageSpec
 from diptych.errors import DataError
 
@@ -31,7 +33,8 @@ log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 FILE_NAME = re.compile(r"pixels-[0-9a-f]+\.u8|index-[0-9a-f]+\.sqlite(-journal)?")
 # Another version of the decoder may make other pixels: these are then prepared anew.
-DECODER = int("".join(f"{int(part):03d}" for part in re.findall(r"\d+", PIL.__version__)[:3]))
+# And with pillow-heif newly installed, what it reads was "not read" before. SQLite has 31 bits for this.
+DECODER = zlib.crc32(f"{PIL.__version__} {heic.version()}".encode()) & 0x7FFFFFFF
 # The columns of an ImageFacts follow those of the image itself.
 SCHEMA = f"""
 BEGIN;

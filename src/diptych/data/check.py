@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from diptych.config import DataConfig
 from diptych.data.audit import audit
 from diptych.data.findings import Audit, describe, to_json
-from diptych.data.images import ImageSpec
+from diptych.data.images import spec_of
 from diptych.data.layouts import read_manifest
 from diptych.data.manifest import Fault, Manifest
 from diptych.data.page import shown_images, write_page
@@ -39,7 +39,7 @@ def check(settings: DataConfig, output: Path) -> int:
     manifest = read_manifest(settings.data, faults, class_folder=settings.class_folder)
     log.info("%s", manifest.layout)
     paths = [manifest.root / path for path in manifest.table["path"]]
-    store, outcome = prepare(paths, ImageSpec(settings.image_size, settings.resize), settings.cache.expanduser())
+    store, outcome = prepare(paths, spec_of(settings), settings.cache.expanduser())
     found = audit(manifest, outcome, store, faults, group_column=settings.group_column)
     write_json(output / "check.json", to_json(found))
     write_page(output / "check.html", found, manifest, thumbnails(found, manifest, store))

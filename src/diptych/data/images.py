@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.Image import Transpose
 
-from diptych.config import Resize
+from diptych.config import DataConfig, Resize
+from diptych.data import heic
+from diptych.data.formats import readable_formats
 from diptych.errors import ConfigError, DataError
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff")
 MAX_BYTES = 2**30
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 EXIF_MAKE, EXIF_MODEL, EXIF_ORIENTATION, EXIF_FOLDER = 0x010F, 0x0110, 0x0112, 0x8769
@@ -57,7 +57,7 @@ class ImageFacts:
     """What a file says of itself, besides what the image shows.
 
     Attributes:
-        format: one of FORMATS, whatever the file's name ends with.
+        format: one of `readable_formats`, whatever the file's name ends with.
         width: in pixels, as stored: before the EXIF turn.
         height: in pixels, as stored.
         mode: Pillow's name of the stored colour mode, "RGB", "L", "I;16", ...
@@ -77,6 +77,16 @@ class ImageFacts:
     camera: str = ""
     quantization: float = 0.0
     progressive: bool = False
+
+
+def spec_of(settings: DataConfig, size: int | None = None) -> ImageSpec:
+    """Return how the images of a run or a command become pixels: the one way from the settings to an ImageSpec.
+
+    Args:
+        settings: of the run or the command.
+        size: another height and width than that of the settings, in pixels.
+    """
+    return ImageSpec(size or settings.image_size, settings.resize)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -100,9 +110,9 @@ def read_bytes(path: Path) -> bytes:
 def decode_image(content: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
     """Decode an image, make it RGB, turn it upright and resize it.
 
-    JPEG, PNG, BMP, GIF (first frame), WebP and TIFF (first page). 16-bit greys are scaled from 0..65535 to 0..255,
-    transparent parts are laid on white, the EXIF orientation is applied. Large JPEGs are shrunk while they are
-    decoded; the rest of the way is an antialiased bilinear filter.
+    JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF and, where pillow-heif is installed, HEIC; of several frames or pages, the
+    first. 16-bit greys are scaled from 0..65535 to 0..255, transparent parts are laid on white, the EXIF orientation is
+    applied. Large JPEGs are shrunk while they are decoded; the rest of the way is an antialiased bilinear filter.
 
     Args:
         content: the bytes of the file.
@@ -121,9 +131,12 @@ def decode_image(content: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
 def decode_with_facts(content: bytes, spec: ImageSpec) -> tuple[NDArray[np.uint8], ImageFacts]:
     """Decode an image as `decode_image` does, and say what its header holds."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        if heic.FORMAT in readable_formats():
+            heic.register()
+        with Image.open(io.BytesIO(content), formats=readable_formats()) as image:
             before = header_facts(image)
-            image.draft("RGB", (spec.size, spec.size))
+            if image.format in ("JPEG", "MPO"):  # pillow-heif would take a thumbnail.
+                image.draft("RGB", (spec.size, spec.size))
             # All at once: in Pillow's pieces of 64 KiB a 12-megapixel JPEG takes 2 % longer.
             image.decodermaxblock = max(image.decodermaxblock, len(content))
             image.load()
@@ -136,7 +149,7 @@ def decode_with_facts(content: bytes, spec: ImageSpec) -> tuple[NDArray[np.uint8
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(f"not an image of a format that is read ({', '.join(FORMATS)})") from error
+        raise DataError(f"not an image of a format that is read ({', '.join(readable_formats())})") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"too many pixels to be decoded safely: {error}") from error
     # Pillow's decoders raise whatever their parsers raise: OSError, SyntaxError, struct.error, ValueError, ...

@@ -12,7 +12,7 @@ from diptych.config import DataConfig
 from diptych.data.audit import audit
 from diptych.data.findings import Audit
 from diptych.data.fixes import apply_fixes, count_fixes
-from diptych.data.images import ImageSpec
+from diptych.data.images import spec_of
 from diptych.data.layouts import read_manifest
 from diptych.data.manifest import Manifest
 from diptych.data.prepare import prepare, set_aside
@@ -70,7 +70,7 @@ def load(settings: DataConfig, seed: int) -> LoadedData:
     # What can be wrong with these is said before the long work.
     groups, given = group_names(manifest, settings.group_column), read_given(manifest, settings.split)
     paths = [manifest.root / path for path in manifest.table["path"]]
-    store, outcome = prepare(paths, ImageSpec(settings.image_size, settings.resize), settings.cache.expanduser())
+    store, outcome = prepare(paths, spec_of(settings), settings.cache.expanduser())
     manifest, problems = set_aside(manifest, outcome, settings.max_unreadable, settings.strict)
     rows = manifest.table.index.to_numpy()
     twins = find_near_twins(store, rows) if settings.near_twins else np.empty((0, 2), np.int64)

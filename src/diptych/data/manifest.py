@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from diptych.data.images import SUFFIXES
+from diptych.data.formats import readable_suffixes
 from diptych.errors import DataError
 from diptych.storage import TWO_CLASSES
 
@@ -181,7 +181,7 @@ def locate(root: Path, paths: "pd.Series[str]") -> "pd.Series[str]":
 
 def is_image(name: str) -> bool:
     """Tell by a file's name whether it is to be read as an image."""
-    return name.lower().endswith(SUFFIXES)
+    return name.lower().endswith(readable_suffixes())
 
 
 def is_litter(name: str) -> bool:

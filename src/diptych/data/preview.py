@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from diptych.config import AugmentConfig, DataConfig
-from diptych.data.images import ImageSpec
+from diptych.data.images import spec_of
 from diptych.data.layouts import read_manifest
 from diptych.data.loader import BatchLoader, Images
 from diptych.data.prepare import prepare
@@ -58,7 +58,7 @@ def preview(data: DataConfig, settings: AugmentConfig, seed: int, count: int, pa
     targets, names = manifest.table["target"].to_numpy(np.int64), manifest.table["path"]
     rows = choose_rows(targets, seed, count)
     paths = [manifest.root / name for name in names[rows]]
-    store, outcome = prepare(paths, ImageSpec(data.image_size, data.resize), data.cache.expanduser())
+    store, outcome = prepare(paths, spec_of(data), data.cache.expanduser())
     readable = rows[(outcome["problem"] == "").to_numpy()]
     if not len(readable):
         raise DataError(f"{paths[0]}: {outcome['problem'].iloc[0]}. None of {len(paths)} images can be read; see diptych check.")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from diptych.config import Config
 from diptych.data.fixes import COLUMNS as FIX_COLUMNS
-from diptych.data.images import ImageSpec
+from diptych.data.images import spec_of
 from diptych.data.page import fits_csv
 from diptych.data.prepare import prepare
 from diptych.data.preview import GAP, INK, LINE, PAPER, TILE, draw_tile, write_line
@@ -152,7 +152,7 @@ def read_pixels(paths: Sequence[str], run: RunDir, data: Path | None) -> NDArray
     place = data or settings.data
     root = place.parent if place.is_file() else place
     files = [root / path for path in paths]
-    store, outcome = prepare(files, ImageSpec(settings.image_size, settings.resize), settings.cache.expanduser())
+    store, outcome = prepare(files, spec_of(settings), settings.cache.expanduser())
     for file, problem in zip(files, outcome["problem"], strict=True):
         if problem:
             raise DataError(f"{file}: {problem}. Bring it back, or name the data folder with --data.")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from diptych.backend import feed
 from diptych.config import Config
-from diptych.data.images import SUFFIXES
+from diptych.data.formats import readable_suffixes
 from diptych.data.loader import Images
 from diptych.data.prepare import prepare
 from diptych.errors import CheckpointError, DataError
@@ -199,9 +199,9 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in readable_suffixes() and file.is_file())
             if not found:
-                raise DataError(f"{path}: no image in this folder; expected files that end in {', '.join(SUFFIXES)}.")
+                raise DataError(f"{path}: no image in this folder; expected files that end in {', '.join(readable_suffixes())}.")
             files += found
         elif path.is_file():
             files.append(path)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.config import AugmentConfig, Config
-from diptych.data.images import ImageSpec
+from diptych.data.images import ImageSpec, spec_of
 from diptych.data.loader import Images
 from diptych.errors import ConfigError
 
@@ -81,7 +81,7 @@ def plan_test(config: Config, tta: bool = False, test_size: int | None = None) -
             "test-time augmentation is the mean over the flips and quarter turns that the run was trained with, but it was "
             "trained with none: flip_horizontal, flip_vertical and quarter_turns are off in its config.toml. Leave out --tta."
         )
-    return ImageSpec(test_size or config.data.image_size, config.data.resize), views
+    return spec_of(config.data, test_size), views
 
 
 def describe_test(test_size: int, views: int) -> str:
