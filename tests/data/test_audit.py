@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from making import encode, make_data, make_image, write_table
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from diptych.data.layouts import read_manifest
 from diptych.data.manifest import Fault
 from diptych.data.prepare import prepare
 from diptych.data.shortcuts import Shortcut
+from diptych.data.splits import group_names, read_given
 
 SIZE = 40
 
@@ -44,11 +46,12 @@ def write_folders(root: Path, counts: Mapping[str, int] | None = None) -> Path:
     return root
 
 
-def run(root: Path, **options: object) -> Audit:
+def run(root: Path, group_column: str = "group", **options: object) -> Audit:
     faults: list[Fault] = []
     manifest = read_manifest(root, faults)
+    facts = {"groups": group_names(manifest, group_column), "given": read_given(manifest, None)}
     store, outcome = prepare([manifest.root / path for path in manifest.table["path"]], ImageSpec(32), None, progress=False)
-    return audit(manifest, outcome, store, faults, **options)
+    return audit(manifest, outcome, store, faults, **{**facts, **options})
 
 
 def found(result: Audit) -> dict[str, Finding]:
@@ -103,6 +106,12 @@ def test_audit__a_fault_of_one_file_is_found_alone(root, fault):
     assert (result.images, result.readable) == (45, 45 - (kind == "unreadable"))
 
 
+def test_audit__a_class_of_softer_images_is_no_fault_of_each_of_them(root):
+    for path in sorted((root / "b").iterdir())[:18]:
+        path.write_bytes(encode(Image.open(path).filter(ImageFilter.GaussianBlur(5)), "BMP"))
+    assert "blurred" not in found(run(root))
+
+
 @pytest.mark.parametrize("name", ["x.jpeg", "x.JPG", "x.jfif"])
 def test_audit__every_ending_of_a_format_is_right(root, name):
     (root / "a" / name).write_bytes(encode(scene(500), "JPEG", quality=95))
@@ -147,6 +156,17 @@ def test_audit__copies_on_two_sides_of_a_given_split(tmp_path):
     assert (kinds["exact-leak"].level, kinds["exact-leak"].groups) == ("error", (("0/00.png", "0/07.png"),))
     assert (kinds["near-leak"].level, kinds["near-leak"].groups) == ("warning", (("1/01.png", "1/05.png"),))
     assert set(kinds["exact-twins"].groups) == {("0/00.png", "0/07.png"), ("1/02.png", "1/03.png")}
+
+
+def test_audit__copies_of_images_that_are_not_given_leak_nothing(root):
+    for copy in ("a/001.bmp", "a/002.bmp", "a/004.bmp"):
+        (root / copy).write_bytes((root / "a" / "000.bmp").read_bytes())
+    given = pd.Series("", index=range(44))
+    given[[0, 30]] = "train", "test"
+    assert "exact-leak" not in found(run(root, given=given))
+    given[4] = "test"
+    copies = tuple(f"a/00{number}.bmp" for number in (0, 1, 2, 4))
+    assert found(run(root, given=given))["exact-leak"].groups == (copies,)
 
 
 def test_audit__a_group_on_two_sides_of_a_given_split(tmp_path):

@@ -62,6 +62,59 @@ def test_check__errors_are_exit_code_1_and_all_of_them_are_said(folder, capsys):
     assert fingerprint(data) == before
 
 
+def kinds_found() -> set[str]:
+    return {finding["kind"] for finding in json.loads(Path("check/check.json").read_text())["findings"]}
+
+
+def test_check__fixes_show_whether_the_errors_are_gone(folder, capsys):
+    data = write_noise(folder / "data", count=22)
+    (data / "mixed" / "0.bmp").write_bytes(b"")
+    (data / "sorted" / "1.bmp").write_bytes((data / "mixed" / "1.bmp").read_bytes())
+    assert check("data") == 1
+    assert {"unreadable", "exact-twins-labels"} <= kinds_found()
+    (folder / "fixes.csv").write_text("path,fix,value\nmixed/0.bmp,drop,\nsorted/1.bmp,relabel,mixed\n")
+    assert check("data", "--fixes", "fixes.csv") == 0
+    assert kinds_found() == {"exact-twins"}
+    assert "drop 1, relabel 1, group 0" in capsys.readouterr().out
+    (folder / "fixes.csv").write_text("path,fix,value\nmixed/77.bmp,drop,\n")
+    assert check("data", "--fixes", "fixes.csv") == 2
+    assert "mixed/77.bmp" in capsys.readouterr().err
+
+
+def test_check__takes_the_split_and_the_groups_that_a_training_is_given(folder, capsys):
+    data = write_noise(folder / "data", count=22)
+    (data / "mixed" / "1.bmp").write_bytes((data / "mixed" / "0.bmp").read_bytes())
+    (folder / "split.csv").write_text("path,split\nmixed/0.bmp,train\nmixed/1.bmp,test\n")
+    assert check("data") == 0
+    assert check("data", "--split", "split.csv") == 1
+    assert kinds_found() == {"exact-twins", "exact-leak"}
+    assert check("data", "--group-column", "patient") == 2
+    assert "no column patient" in capsys.readouterr().err
+
+
+def test_check__without_near_twins_none_are_named(folder):
+    data = write_noise(folder / "data", count=22)
+    image = Image.open(data / "mixed" / "0.bmp")
+    (data / "mixed" / "1.bmp").write_bytes(encode(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "BMP"))
+    assert check("data") == 0
+    assert kinds_found() == {"near-twins"}
+    assert check("data", "--no-near-twins") == 0
+    assert kinds_found() == set()
+
+
+def test_check__settings_that_change_nothing_are_no_flags_of_it(folder, capsys):
+    with pytest.raises(SystemExit):
+        check(write_noise(folder / "data"), "--test-share", "0.3")
+    assert "--test-share" in capsys.readouterr().err
+
+
+def test_preview__leaves_out_what_the_fixes_drop(folder):
+    write_noise(folder / "data", count=1)
+    arguments = ["preview", "data", "--count", "50", "--image-size", "32", "--cache", "cache", "--fixes", "fixes.csv"]
+    (folder / "fixes.csv").write_text("path,fix,value\nmixed/0.bmp,drop,\n")
+    assert main(arguments) == 2  # A class would be empty: the corrections are read.
+
+
 def test_check__a_folder_that_is_no_data_is_exit_code_2(folder, capsys):
     (folder / "empty").mkdir()
     assert check("empty") == 2

@@ -5,55 +5,60 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, Suppress, arg
 
-from diptych.config import AugmentConfig, DataConfig, Resize, require
+from diptych.config import AugmentConfig, DataConfig, require
 from diptych.errors import EXIT_TROUBLE
 
 log = logging.getLogger("diptych")
 
 
 @dataclass(frozen=True)
-class Check:
-    """Say what is wrong with a data set before anyone trains on it. Exit code 1 where there are errors."""
+class Looked(DataConfig):
+    """The settings of the data for a command that looks at all of it; those of a training are hidden."""
 
     data: Positional[Path] = Path()
     """The data folder or table; without one, the current folder."""
+    validation_share: Suppress[float] = DataConfig.validation_share
+    test_share: Suppress[float] = DataConfig.test_share
+    allow_leaks: Suppress[bool] = DataConfig.allow_leaks
+    max_unreadable: Suppress[float] = DataConfig.max_unreadable
+    strict: Suppress[bool] = DataConfig.strict
+
+
+@dataclass(frozen=True)
+class Glanced(Looked):
+    """Those for a command that looks at a few images; what is said of the whole is hidden too."""
+
+    split: Suppress[Path | None] = DataConfig.split
+    group_column: Suppress[str] = DataConfig.group_column
+    near_twins: Suppress[bool] = DataConfig.near_twins
+
+
+@dataclass(frozen=True)
+class Check:
+    """Say what is wrong with a data set before anyone trains on it. Exit code 1 where there are errors."""
+
+    data: Annotated[Looked, arg(name="")] = field(default_factory=Looked)
     output: Path = Path("check")
     """Folder for check.json and check.html."""
-    image_size: int = 224
-    """Size that the images are prepared at; that of the training saves preparing them twice."""
-    resize: Resize = "stretch"
-    """How an image that is not square is made square."""
-    group_column: str = "group"
-    """Column of the tables with the groups."""
-    cache: Path = DataConfig.cache
-    """Folder that keeps the prepared images."""
 
     def run(self) -> int:
         from diptych.data.check import check
 
-        settings = DataConfig(self.data, self.image_size, self.resize, cache=self.cache, group_column=self.group_column)
-        return EXIT_TROUBLE if check(settings, self.output) else 0
+        return EXIT_TROUBLE if check(self.data, self.output) else 0
 
 
 @dataclass(frozen=True)
 class Preview:
     """Draw a sheet of augmented images, as the network will see them."""
 
-    data: Positional[Path] = Path()
-    """The data folder or table; without one, the current folder."""
+    data: Annotated[Glanced, arg(name="")] = field(default_factory=Glanced)
     augment: Annotated[AugmentConfig, arg(name="")] = field(default_factory=AugmentConfig)
     output: Path = Path("preview.png")
     """The PNG file to write."""
     count: int = 6
     """Number of images; each has a row."""
-    image_size: int = 224
-    """Height and width of the network's input, in pixels."""
-    resize: Resize = "stretch"
-    """How an image that is not square is made square."""
-    cache: Path = DataConfig.cache
-    """Folder that keeps the prepared images."""
     seed: int = 0
     """Seed of the choice of images and of the augmentation; that of the training shows what the training sees."""
 
@@ -61,8 +66,7 @@ class Preview:
         from diptych.data.preview import preview
 
         require(self, "count", 1 <= self.count <= 50, "1 to 50 images")
-        settings = DataConfig(self.data, self.image_size, self.resize, cache=self.cache)
-        preview(settings, self.augment, self.seed, self.count, self.output)
+        preview(self.data, self.augment, self.seed, self.count, self.output)
         log.info("written: %s", self.output)
         return 0
 

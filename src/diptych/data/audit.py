@@ -45,7 +45,8 @@ def audit(
     faults: Sequence[Fault],
     *,
     pairs: NDArray[np.int64] | None = None,
-    group_column: str = "group",
+    groups: pd.Series | None = None,
+    given: pd.Series | None = None,
     thorough: bool = True,
 ) -> Audit:
     """Collect what is wrong with a data set.
@@ -56,7 +57,8 @@ def audit(
         store: their prepared pixels.
         faults: what `read_manifest` left out.
         pairs: near twins where they are known already, (P, 2) rows.
-        group_column: column of the tables with the groups.
+        groups: the group of each image, "" for none; its index is that of the manifest.
+        given: the part that is given for each image, "" for none, with the same index.
         thorough: also look at brightness, sharpness and shortcuts, which `diptych train` leaves out.
     """
     table = manifest.table
@@ -65,7 +67,8 @@ def audit(
     rows = readable.index.to_numpy()
     pairs = find_near_twins(store, rows) if pairs is None else pairs
     findings = [*unreadable(facts), *listing_faults(faults), *odd_files(readable), *imbalance(manifest, readable)]
-    findings += twins(manifest, readable, pairs, group_column)
+    none = pd.Series("", index=table.index)
+    findings += twins(manifest, readable, pairs, none if groups is None else groups, none if given is None else given)
     shortcut = None
     if thorough:
         measured = measure(store, rows)
@@ -146,35 +149,37 @@ def imbalance(manifest: Manifest, readable: pd.DataFrame) -> list[Finding]:
     return found
 
 
-def twins(manifest: Manifest, readable: pd.DataFrame, pairs: NDArray[np.int64], group_column: str) -> list[Finding]:
+def twins(
+    manifest: Manifest, readable: pd.DataFrame, pairs: NDArray[np.int64], groups: pd.Series, given: pd.Series
+) -> list[Finding]:
     """Say which images are copies of each other, and what is wrong with that."""
     names = manifest.class_names
     near = pd.Series(connect(len(readable), np.searchsorted(readable.index.to_numpy(), pairs)), index=readable.index)
     exact = groups_of(readable, readable["sha256"])
     alike = [group for group in groups_of(readable, near) if differ(readable["sha256"][group])]
     found = []
-    for kind, groups, what in (("exact", exact, "byte-for-byte copies"), ("near", alike, "near twins")):
-        torn = [group for group in groups if differ(readable["target"][group])]
-        whole = [group for group in groups if not differ(readable["target"][group])]
+    for kind, members, what in (("exact", exact, "byte-for-byte copies"), ("near", alike, "near twins")):
+        torn = [group for group in members if differ(readable["target"][group])]
+        whole = [group for group in members if not differ(readable["target"][group])]
         wrong: Level = "error" if kind == "exact" else "warning"
         advice = "If they show the same thing, one of the labels is wrong: relabel or drop."
         found += together(f"{kind}-twins-labels", wrong, f"{what} with different labels", advice, readable, torn, names)
         advice = "They stay in one part of the split; drop what is not needed."
         found += together(f"{kind}-twins", "warning", what, advice, readable, whole, names)
-    if "split" in manifest.table:
-        keys = {"exact": (exact, "copies"), "near": (alike, "near twins")}
-        if group_column in manifest.table:
-            named = manifest.table[group_column][readable.index]
-            keys["group"] = (groups_of(readable[named != ""], named[named != ""]), "images of one group")
-        parts = manifest.table["split"]
-        for kind, (groups, what) in keys.items():
-            leaks = [group for group in groups if differ(parts[group])]
-            level: Level = "warning" if kind == "near" else "error"
-            title, advice = (
-                f"{what} in more than one part of the given split",
-                "The test figures will be too good: mend the split.",
-            )
-            found += together(f"{kind}-leak", level, title, advice, readable, leaks, names)
+    parts = given[readable.index]
+    named = groups[readable.index]
+    leaking = {
+        "exact": (exact, "copies"),
+        "near": (alike, "near twins"),
+        "group": (groups_of(readable[named != ""], named[named != ""]), "images of one group"),
+    }
+    for kind, (members, what) in leaking.items():
+        # An image of no given part is drawn into that of its copies.
+        leaks = [group for group in members if differ(parts[group][parts[group] != ""])]
+        level: Level = "warning" if kind == "near" else "error"
+        title = f"{what} in more than one part of the given split"
+        advice = "The test figures will be too good: mend the split."
+        found += together(f"{kind}-leak", level, title, advice, readable, leaks, names)
     return found
 
 

@@ -12,10 +12,11 @@ from diptych.config import DataConfig
 from diptych.data.audit import audit
 from diptych.data.findings import Audit, describe, to_json
 from diptych.data.images import spec_of
-from diptych.data.layouts import read_manifest
+from diptych.data.load import read_data
 from diptych.data.manifest import Fault, Manifest
 from diptych.data.page import shown_images, write_page
 from diptych.data.prepare import prepare
+from diptych.data.splits import group_names, read_given
 from diptych.data.store import PixelStore
 from diptych.storage import write_json
 
@@ -33,14 +34,16 @@ def check(settings: DataConfig, output: Path) -> int:
         The number of findings that are errors.
 
     Raises:
-        DataError: no layout is recognised in the folder.
+        DataError: no layout is recognised in the folder, or the corrections or the split do not fit.
     """
     faults: list[Fault] = []
-    manifest = read_manifest(settings.data, faults, class_folder=settings.class_folder)
+    manifest = read_data(settings, faults)
     log.info("%s", manifest.layout)
+    groups, given = group_names(manifest, settings.group_column), read_given(manifest, settings.split)
     paths = [manifest.root / path for path in manifest.table["path"]]
     store, outcome = prepare(paths, spec_of(settings), settings.cache.expanduser())
-    found = audit(manifest, outcome, store, faults, group_column=settings.group_column)
+    near_twins = None if settings.near_twins else np.empty((0, 2), np.int64)
+    found = audit(manifest, outcome, store, faults, pairs=near_twins, groups=groups, given=given)
     write_json(output / "check.json", to_json(found))
     write_page(output / "check.html", found, manifest, thumbnails(found, manifest, store))
     log.info("%s", describe(found, colour=sys.stdout.isatty()))

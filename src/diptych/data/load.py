@@ -14,7 +14,7 @@ from diptych.data.findings import Audit
 from diptych.data.fixes import apply_fixes, count_fixes
 from diptych.data.images import spec_of
 from diptych.data.layouts import read_manifest
-from diptych.data.manifest import Manifest
+from diptych.data.manifest import Fault, Manifest
 from diptych.data.prepare import prepare, set_aside
 from diptych.data.splits import assign_splits, find_leaks, find_units, group_names, read_given, unit_hashes
 from diptych.data.store import PixelStore
@@ -51,6 +51,25 @@ class LoadedData:
     hashes: pd.Series
 
 
+def read_data(settings: DataConfig, faults: list[Fault] | None = None) -> Manifest:
+    """Read what a data folder lists, and correct it as --fixes says; no image is opened.
+
+    Args:
+        settings: where the images are.
+        faults: takes what is wrong with the listing, as `read_manifest` says; without it, that is an error.
+
+    Raises:
+        DataError: no layout is recognised, or a row of the listing or of the corrections is wrong.
+    """
+    listed = read_manifest(settings.data, faults, class_folder=settings.class_folder)
+    if settings.fixes is None:
+        return listed
+    manifest = apply_fixes(listed, settings.fixes, settings.group_column)
+    done = count_fixes(listed, manifest, settings.group_column)
+    log.info("corrections of %s: %s", settings.fixes, ", ".join(f"{fix} {count}" for fix, count in done.items()))
+    return manifest
+
+
 def load(settings: DataConfig, seed: int) -> LoadedData:
     """Read, correct, decode and audit a data folder.
 
@@ -61,12 +80,7 @@ def load(settings: DataConfig, seed: int) -> LoadedData:
     Raises:
         DataError: something is wrong with the data, the cache or the corrections.
     """
-    manifest = read_manifest(settings.data, class_folder=settings.class_folder)
-    if settings.fixes is not None:
-        listed = manifest
-        manifest = apply_fixes(listed, settings.fixes, settings.group_column)
-        done = count_fixes(listed, manifest, settings.group_column)
-        log.info("corrections of %s: %s", settings.fixes, ", ".join(f"{fix} {count}" for fix, count in done.items()))
+    manifest = read_data(settings)
     # What can be wrong with these is said before the long work.
     groups, given = group_names(manifest, settings.group_column), read_given(manifest, settings.split)
     paths = [manifest.root / path for path in manifest.table["path"]]
@@ -77,7 +91,7 @@ def load(settings: DataConfig, seed: int) -> LoadedData:
     groups, given = groups[rows], given[rows]
     units = find_units(manifest, twins, groups)
     hashes = unit_hashes(manifest, units, groups, outcome, seed)
-    found = audit(manifest, outcome, store, [], pairs=twins, group_column=settings.group_column, thorough=False)
+    found = audit(manifest, outcome, store, [], pairs=twins, groups=groups, given=given, thorough=False)
     return LoadedData(manifest, store, problems, found, groups, given, twins, units, hashes)
 
 

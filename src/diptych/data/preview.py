@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from diptych.config import AugmentConfig, DataConfig
 from diptych.data.images import spec_of
-from diptych.data.layouts import read_manifest
+from diptych.data.load import read_data
 from diptych.data.loader import BatchLoader, Images
 from diptych.data.prepare import prepare
 from diptych.data.store import PixelStore
@@ -54,7 +54,7 @@ def preview(data: DataConfig, settings: AugmentConfig, seed: int, count: int, pa
         DataError: the data folder is not as it should be, or none of the chosen images can be read.
         OSError: the file cannot be written.
     """
-    manifest = read_manifest(data.data, class_folder=data.class_folder)
+    manifest = read_data(data)
     targets, names = manifest.table["target"].to_numpy(np.int64), manifest.table["path"]
     rows = choose_rows(targets, seed, count)
     paths = [manifest.root / name for name in names[rows]]

@@ -18,6 +18,7 @@ BRIGHT_ABOVE = 215
 # A blurred image has less than this part of the usual sharpness, and is an outlier in the logarithm too.
 BLURRED_PART = 0.15
 BLURRED_SPREADS = 3.5
+MOST_BLURRED = 0.1
 
 
 def measure(images: PixelStore | NDArray[np.uint8], rows: NDArray[np.int64]) -> pd.DataFrame:
@@ -72,4 +73,6 @@ def faults_of_quality(measured: pd.DataFrame) -> pd.DataFrame:
     usual = sharpness[fine].median()
     spread = 1.4826 * (sharpness[fine] - usual).abs().median()
     blurred = fine & (sharpness < usual + np.log(BLURRED_PART)) & (sharpness < usual - BLURRED_SPREADS * spread)
+    # So many are no outliers but a kind of image of their own, a class say.
+    blurred &= blurred.mean() <= MOST_BLURRED
     return pd.DataFrame({"blank": blank, "dark": dark, "bright": bright, "blurred": blurred})
