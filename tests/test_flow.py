@@ -53,7 +53,7 @@ def test_flow__predict_classifies_new_images(evaluated, tmp_path):
     done = running.module("predict", evaluated.run.root, *files, "--output", tmp_path / "out.csv", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     predicted = pd.read_csv(tmp_path / "out.csv", dtype={"problem": str}, keep_default_na=False)
-    tested = pd.read_csv(evaluated.run.predictions).set_index("path")["predicted_probability"]
+    tested = pd.read_csv(evaluated.run.predictions).set_index("path")["probability_1"]
     expected = [tested["0/test1.png"], tested["1/test1.png"]]
-    assert predicted["predicted_probability"].tolist() == pytest.approx(expected, abs=1e-5)
+    assert predicted["probability_1"].tolist() == pytest.approx(expected, abs=1e-5)
     assert all(str(file) in done.stdout for file in files)

@@ -103,5 +103,6 @@ def tested(run: RunDir) -> RunDir:
     targets = generator.integers(0, 2, 80)
     probabilities = np.clip(0.5 * targets + generator.uniform(0, 0.6, 80), 0, 1).astype(np.float32)
     write_json(run.metrics, compute_metrics(targets, probabilities, 0.5))
-    write_table(run.predictions, pd.DataFrame({"target": targets, "predicted_probability": probabilities}))
+    shares = {"probability_0": 1 - probabilities, "probability_1": probabilities}
+    write_table(run.predictions, pd.DataFrame({"target": targets, **shares}))
     return run

@@ -20,7 +20,7 @@ from diptych.evaluation.report import Choices, evaluate
 from diptych.evaluation.thresholds import choose_threshold
 from diptych.storage import RunDir
 
-OWN = ["predicted_target", "predicted_class", "predicted_probability", "answered", "class_set", "outlier_score", "outlier"]
+OWN = ["predicted_target", "predicted_class", "probability", "answered", "class_set", "outlier_score", "outlier"]
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_evaluate__chooses_on_the_validation_images_alone(mine: RunDir, trained:
     decision = read_decision(mine)
     assert decision is not None
     table, _ = predict(mine, [trained.data / path for path in validation["path"]], mine.root / "validation.csv")
-    ones, targets = table["predicted_probability"].to_numpy(float), validation["target"].to_numpy()
+    ones, targets = table["probability_1"].to_numpy(float), validation["target"].to_numpy()
     assert decision.threshold == pytest.approx(choose_threshold("f1", targets, ones), abs=1e-5)
     true = np.where(targets == 1, ones, 1 - ones)
     assert decision.set_limit == pytest.approx(np.sort(true)[::-1][int(np.ceil(17 * 0.8)) - 1], abs=1e-5)
@@ -98,22 +98,20 @@ def test_predict__answers_as_evaluate_did(mine: RunDir, trained: running.Trained
     assert set(OWN) <= set(table.columns)
     for name in ("predicted_target", "predicted_class", "answered", "class_set", "outlier"):
         pd.testing.assert_series_equal(again[name], tested[name], check_dtype=False)
-    for name in ("predicted_probability", "outlier_score"):
+    for name in ("probability", "probability_0", "probability_1", "outlier_score"):
         np.testing.assert_allclose(again[name], tested[name], rtol=0, atol=1e-4)
     assert figures["answers"]["answered"] == tested["answered"].sum()
     assert figures["outliers"]["flagged"] == tested["outlier"].sum()
     sizes = tested["class_set"].fillna("").map(lambda found: len(found.split("|")) if found else 0)
     assert figures["class_sets"]["mean_size"] == pytest.approx(sizes.mean())
-    assert (tested["predicted_target"] == (tested["predicted_probability"] >= figures["threshold"])).all()
+    assert (tested["predicted_target"] == (tested["probability_1"] >= figures["threshold"])).all()
 
 
 @pytest.mark.slow
 def test_evaluate__an_answer_has_the_least_probability_that_was_asked_for(mine: RunDir) -> None:
     evaluate(mine, choices=Choices("0.2", "0.9"), maps=0)
     tested = pd.read_csv(mine.predictions)
-    ones = tested["predicted_probability"]
-    own = ones.where(tested["predicted_target"] == 1, 1 - ones)
-    assert (tested["answered"] == (own >= 0.9)).all()
+    assert (tested["answered"] == (tested["probability"] >= 0.9)).all()
 
 
 @pytest.mark.slow
@@ -182,7 +180,7 @@ def test_evaluate__against_another_run_decides_the_exit_code(mine: RunDir, train
     assert main(["evaluate", "mine", *flags, "same"]) == 0
     table = pd.read_csv(perfect.predictions)
     for run, target in ((perfect, table["target"]), (hopeless, 1 - table["target"])):
-        said = {"predicted_target": target, "predicted_probability": 0.02 + 0.96 * target}
+        said = {"predicted_target": target, "probability_0": 0.98 - 0.96 * target, "probability_1": 0.02 + 0.96 * target}
         table.assign(**said).to_csv(run.predictions, index=False)
     assert main(["evaluate", "mine", *flags, "hopeless"]) == 0
     # Everything is class 1: half of the answers are wrong.

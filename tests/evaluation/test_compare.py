@@ -32,12 +32,8 @@ def make_run(root: Path, targets: np.ndarray, right: np.ndarray, names: tuple[st
     table = pd.DataFrame({"path": [f"{n}.png" for n in numbers], "sha256": [f"content {n}" for n in numbers], "target": targets})
     table = table.assign(predicted_target=predicted, **columns)
     shares = np.where(np.eye(len(names))[predicted] == 1, 0.9, 0.1 / (len(names) - 1))
-    if len(names) == 2:
-        table["predicted_probability"] = shares[:, 1]
-    else:
-        table["predicted_probability"] = shares.max(axis=1)
-        for place, name in enumerate(names):
-            table[f"probability_{name}"] = shares[:, place]
+    for place, name in enumerate(names):
+        table[f"probability_{name}"] = shares[:, place]
     write_table(run.predictions, table)
     return run
 
@@ -143,7 +139,14 @@ def test_compare__an_untested_run_is_named(tmp_path: Path, targets: np.ndarray) 
 
 
 @pytest.mark.parametrize(
-    "damage", ["path,target\na.png,0\n", "", "path,target,predicted_target,predicted_probability\na,0,7,0.5\n"]
+    "damage",
+    [
+        "path,target\na.png,0\n",
+        "",
+        "path,target,predicted_target,probability_0,probability_1\na,0,7,0.5,0.5\n",
+        "path,target,predicted_target,probability_0,probability_1\na,0,0,1.5,-0.5\n",
+        "path,target,predicted_target,predicted_probability\na,0,0,0.5\n",
+    ],
 )
 def test_read_tested__damaged_predictions_are_named(tmp_path: Path, targets: np.ndarray, damage: str) -> None:
     run = make_run(tmp_path / "run", targets, right_but(20))

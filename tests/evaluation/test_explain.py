@@ -1,6 +1,7 @@
 """`diptych explain`: pictures and figures of images that are named, and a word on those that cannot be read."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -30,8 +31,12 @@ def run(of_three, tmp_path) -> RunDir:
 def test_describe__names_the_class_that_the_threshold_decides_for():
     unsure, decision = np.array([0.65, 0.35], np.float32), Decision(threshold=0.3)
     found = describe(Path("a.png"), Explanation(1, unsure, (), {}, decision), ("cat", "dog"))
-    assert found == "a.png: class dog\nprobability 0.350"
-    assert "class cat (predicted: dog)" in describe(Path("a.png"), Explanation(0, unsure, (), {}, decision), ("cat", "dog"))
+    assert found == "a.png: class dog\nprobability 0.3500"
+    other = Explanation(0, unsure, (), {"convnet": np.array([0.9, 0.1], np.float32)}, decision)
+    # The first probability is that of the answer, as in predict, whatever is explained.
+    assert describe(Path("a.png"), other, ("cat", "dog")) == (
+        "a.png: class dog\nprobability 0.3500; explained: class cat, probability 0.6500, without custom branch 0.9000"
+    )
 
 
 @pytest.mark.slow
@@ -51,7 +56,8 @@ def test_explain__writes_pictures_and_figures(of_three, tmp_path):
     pixels = of_three.pixels[[0, 11]]
     expected = keras.ops.convert_to_numpy(of_three.network(pixels))
     for image, row, probabilities in ((first, pixels[:1], expected[0]), (last, pixels[1:], expected[1])):
-        np.testing.assert_allclose(image["probabilities"], probabilities, atol=1e-5)
+        np.testing.assert_allclose([image[f"probability_{name}"] for name in class_names], probabilities, atol=1e-5)
+        assert image["probability"] == pytest.approx(probabilities.max(), abs=1e-5)
         assert (image["explained_class"], image["predicted_class"]) == ("10 birch", class_names[probabilities.argmax()])
         (explanation,) = explain_images(of_three.network, row, np.array([1]))
         maps = [each.values for each in explanation.maps]
@@ -80,7 +86,7 @@ def test_explain__as_a_process(of_three, run, tmp_path):
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert f"{bad}: not an image" in done.stdout
-    assert "2.png: class 2 cedar" in done.stdout
+    assert re.search("2.png: class .*probability .*class 2 cedar|2.png: class 2 cedar", done.stdout, re.DOTALL)
     assert "1 images explained, 1 unreadable" in done.stdout
     folder = run.explanations
     assert sorted(path.name for path in folder.iterdir()) == ["2.png", "explanations.json"]
@@ -95,9 +101,10 @@ def test_explain__of_the_newest_run_and_both_branches(trained, tmp_path, monkeyp
     said = capsys.readouterr().out
     (image,) = json.loads((tmp_path / "explanations.json").read_text(encoding="utf-8"))["images"]
     assert len(image["maps"]) == 5
-    target = image["predicted_class"]
+    column = f"probability_{image['predicted_class']}"
+    assert f"probability {image['probability']:.4f}" in said
     for words, branch in (("ResNet50", "resnet50"), ("custom branch", "convnet")):
-        assert f"without {words} {image['without'][branch][int(target)]:.3f}" in said
+        assert f"without {words} {image['without'][branch][column]:.4f}" in said
 
 
 def test_explain__of_an_unknown_class(of_three, run, tmp_path, capsys):

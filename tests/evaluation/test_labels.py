@@ -48,9 +48,7 @@ def cross(tmp_path: Path) -> RunDir:
     run = RunDir(tmp_path / "runs" / "cross")
     data = DataConfig(data=tmp_path / "data", image_size=32, cache=tmp_path / "cache")
     table = pd.DataFrame({"path": paths, "target": labels, "predicted_target": shares.argmax(axis=1)})
-    table = table.assign(
-        predicted_probability=shares.max(axis=1), **{f"probability_{n}": shares[:, k] for k, n in enumerate(NAMES)}
-    )
+    table = table.assign(probability=shares.max(axis=1), **{f"probability_{n}": shares[:, k] for k, n in enumerate(NAMES)})
     for fold in (1, 2):
         own = RunDir(run.root / f"fold-{fold}")
         write_classes(own, NAMES)

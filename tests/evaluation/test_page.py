@@ -108,7 +108,7 @@ def test_page__figures_are_those_of_metrics_json(chromium: Browser, tmp_path: Pa
         assert [row["worse"] for row in figures["subgroups"]["site"]] == [False, True, False]
         assert "Significantly worse than the rest: site north." in text_of(visit, ".sentences")
         first, card = figures["mistakes"][0], plain(visit.page.locator(".card").first.inner_text())
-        assert f"{first['predicted_class']} ({100 * first['predicted_probability']:.1f} %), is {first['class']}" in card
+        assert f"{first['predicted_class']} ({100 * first['probability']:.1f} %), is {first['class']}" in card
         assert first["path"] in card
 
 

@@ -59,7 +59,7 @@ def test_plot__with_an_evaluation_draws_the_test_too(tested):
 def test_plot__of_one_class_has_no_roc_curve(run):
     probabilities = np.array([0.2, 0.6], np.float32)
     write_json(run.metrics, compute_metrics(np.array([1, 1]), probabilities, 0.5))
-    write_table(run.predictions, pd.DataFrame({"target": [1, 1], "predicted_probability": probabilities}))
+    write_table(run.predictions, with_predictions(pd.DataFrame({"target": [1, 1]}), probabilities))
     assert [path.name for path in plot(run)] == [*CURVES, "confusion_matrix.png"]
 
 

@@ -1,5 +1,6 @@
 """Predictions of new images: the files that are meant, and the same answer however they come."""
 
+import io
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from diptych.cli import main
 from diptych.data.images import ImageSpec
 from diptych.data.prepare import prepare
 from diptych.errors import DataError
+from diptych.evaluation.decision import Decision
+from diptych.evaluation.metrics import read_shares
 from diptych.evaluation.predictions import find_images, predict, predict_probabilities, with_predictions
 from diptych.training.checkpoint import load_run_network
 
@@ -62,10 +65,30 @@ def test_with_predictions__cuts_at_one_half():
 
 def test_with_predictions__names_the_class_of_two():
     table = with_predictions(pd.DataFrame({"path": ["a", "b"]}), np.array([0.5, 0.49], np.float32), ("cat", "dog"))
-    own = ["predicted_target", "predicted_class", "predicted_probability", "answered", "class_set"]
+    own = ["predicted_target", "predicted_class", "probability", "probability_cat", "probability_dog", "answered", "class_set"]
     assert list(table.columns) == ["path", *own]
     assert list(table["predicted_class"]) == ["dog", "cat"]
-    assert list(table["predicted_probability"]) == pytest.approx([0.5, 0.49])
+    # Of the answer, whichever class it is.
+    assert list(table["probability"]) == pytest.approx([0.5, 0.51])
+    assert list(table["probability_cat"]) == pytest.approx([0.5, 0.51])
+    assert list(table["probability_dog"]) == pytest.approx([0.5, 0.49])
+
+
+def test_with_predictions__below_one_half_where_the_threshold_decides_so():
+    table = with_predictions(pd.DataFrame({"path": ["a"]}), np.array([0.3], np.float32), ("cat", "dog"), Decision(threshold=0.2))
+    assert (table["predicted_class"][0], table["probability"][0]) == ("dog", pytest.approx(0.3))
+
+
+def test_with_predictions__odd_class_names_and_columns_of_the_user_survive_csv():
+    names = ("a,b", 'say "x"', "probability", "été|2")
+    shares = np.array([[0.1, 0.2, 0.3, 0.4]], np.float32)
+    written = with_predictions(pd.DataFrame({"path": ["a"], "probability": ["1/3"], "answered": ["no"]}), shares, names)
+    table = pd.read_csv(io.StringIO(written.to_csv(index=False)))
+    assert (table["given_probability"][0], table["given_answered"][0]) == ("1/3", "no")
+    assert [table[f"probability_{name}"][0] for name in names] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert table["probability"][0] == pytest.approx(0.4)
+    assert table.columns.is_unique
+    np.testing.assert_allclose(read_shares(table, names), shares, rtol=1e-6)
 
 
 def test_with_predictions__of_three_classes():
@@ -73,12 +96,12 @@ def test_with_predictions__of_three_classes():
     rows = pd.DataFrame({"path": ["a", "b"], "probability_dog": ["mine", "too"]}, index=[7, 3])
     table = with_predictions(rows, probabilities, ("cat", "dog", "a fish"))
     further = ["probability_cat", "probability_dog", "probability_a fish"]
-    own = ["predicted_target", "predicted_class", "predicted_probability", *further, "answered", "class_set"]
-    assert list(table.columns) == ["path", *own]
+    own = ["predicted_target", "predicted_class", "probability", *further, "answered", "class_set"]
+    assert list(table.columns) == ["path", "given_probability_dog", *own]
     assert list(table.index) == [7, 3]
     assert list(table["predicted_target"]) == [2, 0]
     assert list(table["predicted_class"]) == ["a fish", "cat"]
-    assert list(table["predicted_probability"]) == pytest.approx([0.5, 0.7])
+    assert list(table["probability"]) == pytest.approx([0.5, 0.7])
     np.testing.assert_allclose(table[further], probabilities, rtol=1e-6)
 
 
@@ -98,11 +121,11 @@ def test_predict__of_three_classes_and_an_unreadable_file(of_three, tmp_path):
     np.testing.assert_allclose(table[columns].iloc[[0, 2]], expected, rtol=0, atol=1e-5)
     names = np.array(["ash", "10 birch", "2 cedar"])[expected.argmax(axis=1)]
     assert list(table["predicted_class"].iloc[[0, 2]]) == list(names)
-    np.testing.assert_allclose(table["predicted_probability"].iloc[[0, 2]].astype(float), expected.max(axis=1), atol=1e-5)
+    np.testing.assert_allclose(table["probability"].iloc[[0, 2]].astype(float), expected.max(axis=1), atol=1e-5)
     assert table.drop(columns=["path", "problem"]).iloc[1].isna().all()
     assert list(table["problem"]) == ["", "the file is empty", ""]
     written = pd.read_csv(place, keep_default_na=False)
-    predicted = ["predicted_target", "predicted_class", "predicted_probability"]
+    predicted = ["predicted_target", "predicted_class", "probability"]
     assert list(written.columns) == ["path", *predicted, *columns, "answered", "class_set", "problem"]
     assert written["predicted_class"][1] == ""
 
@@ -121,11 +144,12 @@ def tested_files(trained) -> pd.DataFrame:
 @pytest.mark.slow
 def test_predict__gives_the_probabilities_of_the_evaluation(trained, tested_files, tmp_path):
     table, place = predict(trained.run, [Path(file) for file in tested_files["file"]], tmp_path / "new" / "out.csv")
-    np.testing.assert_allclose(table["predicted_probability"], tested_files["predicted_probability"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(table["probability"], tested_files["probability"], rtol=0, atol=1e-5)
     assert list(table["predicted_target"]) == list(tested_files["predicted_target"])
     written = pd.read_csv(place, keep_default_na=False)
     assert place == tmp_path / "new" / "out.csv"
-    own = ["predicted_target", "predicted_class", "predicted_probability", "answered", "class_set", "outlier_score", "outlier"]
+    said = ["predicted_target", "predicted_class", "probability", "probability_0", "probability_1"]
+    own = [*said, "answered", "class_set", "outlier_score", "outlier"]
     assert list(written.columns) == ["path", *own, "problem"]
     np.testing.assert_allclose(table["outlier_score"], tested_files["outlier_score"], rtol=0, atol=1e-4)
     assert list(written["path"]) == list(tested_files["file"])
@@ -162,12 +186,12 @@ def test_predict__of_the_newest_run_and_an_unreadable_file(trained, tested_files
     folder.mkdir()
     shutil.copy(tested_files["file"][0], folder / "good.png")
     (folder / "bad.png").write_text("not an image")
-    expected = tested_files["predicted_probability"][0]
+    expected = tested_files["probability"][0]
     assert main(["predict", str(folder), "--output", str(tmp_path / "out.csv")]) == 1
     table = pd.read_csv(tmp_path / "out.csv").set_index("path")
     good, bad = table.loc[str(folder / "good.png")], table.loc[str(folder / "bad.png")]
-    assert good["predicted_probability"] == pytest.approx(expected, abs=1e-5)
-    assert np.isnan(bad["predicted_probability"])
+    assert good["probability"] == pytest.approx(expected, abs=1e-5)
+    assert np.isnan(bad["probability"])
     assert np.isnan(bad["predicted_target"])
     assert "not an image" in bad["problem"]
     said = capsys.readouterr().out
@@ -182,7 +206,7 @@ def test_predict__with_the_name_of_a_run_and_a_file(trained, tested_files, monke
     monkeypatch.chdir(trained.folder)
     file = tested_files["file"][3]
     assert main(["predict", "colours", file]) == 0
-    assert answer(capsys.readouterr().out, Path(file).name)[2] == f"{tested_files['predicted_probability'][3]:.4f}"
+    assert answer(capsys.readouterr().out, Path(file).name)[2] == f"{tested_files['probability'][3]:.4f}"
     (written,) = (trained.run.root / "predictions").glob("*.csv")
     assert pd.read_csv(written)["path"].tolist() == [file]
 
@@ -193,4 +217,4 @@ def test_predict__of_unreadable_files_only(trained, tmp_path):
     bad.touch()
     table, _ = predict(trained.run, [bad], tmp_path / "out.csv")
     assert table["problem"].tolist() == ["the file is empty"]
-    assert table["predicted_probability"].isna().all()
+    assert table["probability"].isna().all()

@@ -58,7 +58,8 @@ def test_evaluate__keeps_the_further_columns_and_the_order(trained):
     split = split[split["split"] == "test"].reset_index(drop=True)
     pd.testing.assert_frame_equal(predictions[split.columns], split)
     assert "kind" in split
-    own = ["predicted_target", "predicted_class", "predicted_probability", "answered", "class_set", "outlier_score", "outlier"]
+    own = ["predicted_target", "predicted_class", "probability", "probability_0", "probability_1"]
+    own += ["answered", "class_set", "outlier_score", "outlier"]
     assert list(predictions.columns[len(split.columns) :]) == own
 
 

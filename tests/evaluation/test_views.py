@@ -280,7 +280,7 @@ def test_evaluate__of_a_run_of_the_first_version(tmp_path, of_three):
     figures = evaluate(run, of_three.data, tta=True, maps=0)
     assert (figures["class_names"], figures["views"]) == (["0", "1"], 4)
     each = [keras.ops.convert_to_numpy(network(turn(of_three.pixels, view)))[:, 0] for view in list_views(settings_of("hv"))]
-    found = pd.read_csv(run.predictions)["predicted_probability"]
+    found = pd.read_csv(run.predictions)["probability_1"]
     np.testing.assert_allclose(found, np.mean(each, axis=0), rtol=0, atol=1e-5)
 
 

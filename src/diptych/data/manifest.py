@@ -27,7 +27,7 @@ PART_WORDS = {
 PART_FILLERS = "(?:my|the|data|dataset|set|sets|subset|images?|imgs?|pictures?|photos?|samples?|split|part(?:ition)?|folder|files?)*"
 PART_NAMES = {part: re.compile(f"{PART_FILLERS}(?:{words}){PART_FILLERS}") for part, words in PART_WORDS.items()}
 # Columns that Diptych adds to the user's own.
-OWN_COLUMNS = ("path", "sha256", "predicted_target", "predicted_class", "predicted_probability", "problem")
+OWN_COLUMNS = ("path", "sha256", "predicted_target", "predicted_class", "problem")
 # What Linux, macOS or Windows would read as absolute, as a drive, or as a way out of the folder; and NUL.
 LEAVES = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|\Z)|\0")
 # What operating systems and archives leave behind; hidden files are ignored too.

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from diptych.data.manifest import printable
 from diptych.data.prepare import prepare
 from diptych.evaluation.faithfulness import Faithfulness, deletion_insertion
-from diptych.evaluation.metrics import shorten
+from diptych.evaluation.metrics import probability_column, shorten
 from diptych.evaluation.overlays import BRANCHES, draw_explanation
 from diptych.evaluation.predictions import find_images, read_own
 from diptych.evaluation.saliency import MEANINGS, Explanation, class_predictor, explain_images
@@ -84,39 +85,46 @@ def explain(
 
 def name_picture(file: Path, taken: set[str]) -> str:
     """Name the PNG file of an image after it; files of one name in several folders are numbered."""
-    number, name = 1, f"{file.stem}.png"
+    stem = printable(file.stem)
+    number, name = 1, f"{stem}.png"
     while name.casefold() in taken:
         number += 1
-        name = f"{file.stem}-{number}.png"
+        name = f"{stem}-{number}.png"
     taken.add(name.casefold())
     return name
 
 
 def describe(file: Path, explanation: Explanation, class_names: Sequence[str]) -> str:
-    """Say in two lines what is explained, and what is left of it without each branch."""
-    name = shorten(class_names[explanation.target])
-    without = [
-        f"without {BRANCHES[branch]} {probabilities[explanation.target]:.3f}"
-        for branch, probabilities in explanation.without.items()
+    """Say in two lines what the answer is, what is explained, and what is left of that without each branch."""
+    target = explanation.target
+    lines = [
+        f"{shorten(printable(file.name))}: class {shorten(class_names[explanation.predicted])}",
+        f"probability {explanation.probability:.4f}",
     ]
-    predicted = shorten(class_names[explanation.predicted])
-    other = "" if explanation.predicted == explanation.target else f" (predicted: {predicted})"
-    return f"{shorten(file.name)}: class {name}{other}\n" + ", ".join([f"probability {explanation.probability:.3f}", *without])
+    if target != explanation.predicted:
+        lines[-1] += f"; explained: class {shorten(class_names[target])}, probability {explanation.probabilities[target]:.4f}"
+    without = [f"without {BRANCHES[branch]} {left[target]:.4f}" for branch, left in explanation.without.items()]
+    return "\n".join([*lines[:-1], ", ".join([lines[-1], *without])])
 
 
 def figures_of(explained: Explained, class_names: Sequence[str]) -> dict[str, Any]:
     """Put an image of `explain` into JSON values."""
     explanation = explained.explanation
     if explanation is None:
-        return {"path": str(explained.path), "problem": explained.problem}
+        return {"path": printable(str(explained.path)), "problem": explained.problem}
+
+    def by_class(probabilities: Floats) -> dict[str, float]:
+        return dict(zip(map(probability_column, class_names), rounded(probabilities), strict=True))
+
     return {
-        "path": str(explained.path),
+        "path": printable(str(explained.path)),
         "problem": "",
         "picture": explained.picture.name if explained.picture else None,
         "explained_class": class_names[explanation.target],
         "predicted_class": class_names[explanation.predicted],
-        "probabilities": rounded(explanation.probabilities),
-        "without": {branch: rounded(probabilities) for branch, probabilities in explanation.without.items()},
+        "probability": round(explanation.probability, 6),
+        **by_class(explanation.probabilities),
+        "without": {branch: by_class(probabilities) for branch, probabilities in explanation.without.items()},
         "maps": [
             {
                 "name": saliency.name,

@@ -9,7 +9,7 @@ import pandas as pd
 from diptych.config import Config
 from diptych.data.manifest import SPLITS
 from diptych.evaluation.decision import Decision, certainty
-from diptych.evaluation.metrics import as_shares, probability_column
+from diptych.evaluation.metrics import read_shares
 from diptych.presets import to_toml
 from diptych.runs import read_environment
 from diptych.storage import RunDir, write_text
@@ -100,19 +100,17 @@ def list_images(table: pd.DataFrame, class_names: Sequence[str], decision: Decis
 
     Returns:
         `mistakes`: the 20 wrong answers that give the true class the lowest probability; `least_sure`: the 20 other images
-        that are nearest to another answer; each with `path`, `class`, `predicted_class`, `predicted_probability` (of the
-        predicted class), `true_probability` and `outlier`.
+        that are nearest to another answer; each with `path`, `class`, `predicted_class`, `probability` (of the predicted
+        class), `true_probability` and `outlier`.
     """
-    names = [probability_column(name) for name in class_names]
-    binary = len(class_names) == 2
-    shares = as_shares((table["predicted_probability"] if binary else table[names]).to_numpy())
+    shares = read_shares(table, class_names)
     targets, predicted = table["target"].to_numpy(), table["predicted_target"].to_numpy()
     rows = pd.DataFrame(
         {
             "path": table["path"],
             "class": [class_names[target] for target in targets],
             "predicted_class": table["predicted_class"],
-            "predicted_probability": shares[range(len(table)), predicted],
+            "probability": shares[range(len(table)), predicted],
             "true_probability": shares[range(len(table)), targets],
             "outlier": table.get("outlier", False),
         }

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from diptych.errors import CheckpointError
 from diptych.evaluation.intervals import DRAWS, MORE, Interval, bootstrap, figure_interval, mean_interval, wilson
 from diptych.evaluation.scores import Answers, Figures, chance_error
 from diptych.storage import TWO_CLASSES, RunDir
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # So many classes have the full number of draws; of more, a draw takes long, and there are fewer.
 QUICK_CLASSES = 10
@@ -184,8 +187,24 @@ def defined(value: float) -> float | None:
 
 
 def probability_column(class_name: str) -> str:
-    """Name the column of the predictions that holds the probability of one of K > 2 classes."""
+    """Name the column of the predictions that holds the probability of a class."""
     return f"probability_{class_name}"
+
+
+def read_shares(table: "pd.DataFrame", class_names: Sequence[str]) -> NDArray[np.float64]:
+    """Return the probabilities (N, K) in a table of predictions; each row adds up to 1.
+
+    Raises:
+        ValueError: a column is not there, or holds no probabilities.
+    """
+    columns = [probability_column(name) for name in class_names]
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise ValueError(f"there is no column {missing[0]} (another version of Diptych wrote it, perhaps)")
+    shares = as_shares(table[columns].to_numpy(np.float64))
+    if not np.isfinite(shares).all() or shares.min(initial=0) < 0:
+        raise ValueError("a probability that cannot be")
+    return shares
 
 
 def shorten(class_name: str) -> str:

@@ -17,11 +17,12 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from diptych.config import Config
 from diptych.errors import CheckpointError
-from diptych.evaluation.metrics import probability_column, read_metrics, shorten
+from diptych.evaluation.metrics import read_metrics, read_shares, shorten
 from diptych.presets import read_toml
 from diptych.storage import RunDir, read_classes, write_atomically
 
@@ -167,7 +168,8 @@ def plot_roc(run: RunDir, figures: dict[str, Any]) -> Path:
     Of many classes only those with the smallest areas are drawn, and the mean of all.
     """
     path = run.plots / "roc.png"
-    predictions, class_names = pd.read_csv(run.predictions), read_classes(run)
+    class_names = read_classes(run)
+    targets, shares = read_answers(run, class_names)
     of_two = len(class_names) == 2
     what = (
         f"ROC curve of class {shorten(class_names[1])}, area" if of_two else "ROC curves of one class against the rest, mean area"
@@ -176,25 +178,43 @@ def plot_roc(run: RunDir, figures: dict[str, Any]) -> Path:
     size = (5.6, 5.4) if of_two else (7.2, 7.0)
     with figure(path, title, "false positive rate (1 - specificity)", "true positive rate (recall)", size) as axes:
         if of_two:
-            false_rate, true_rate, _ = roc_curve(predictions["target"] == 1, predictions["predicted_probability"])
+            false_rate, true_rate, _ = roc_curve(targets == 1, shares[:, 1])
             axes.plot(false_rate, true_rate, color=TRAINING, label="test images")
         else:
-            draw_roc_per_class(axes, predictions, class_names, figures)
+            draw_roc_per_class(axes, targets, shares, class_names, figures)
         axes.plot([0, 1], [0, 1], ":", color="grey", label="chance")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.legend(loc="lower right", fontsize="small")
     return path
 
 
-def draw_roc_per_class(axes: Axes, predictions: pd.DataFrame, class_names: Sequence[str], figures: dict[str, Any]) -> None:
+def read_answers(run: RunDir, class_names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Read the classes (N,) of the test images, and their probabilities (N, K).
+
+    Raises:
+        CheckpointError: the table of predictions is damaged.
+    """
+    try:
+        table = pd.read_csv(run.predictions)
+        return table["target"].to_numpy(np.int64), read_shares(table, class_names)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{run.predictions} is damaged: {error}. Run diptych evaluate again.") from error
+
+
+def draw_roc_per_class(
+    axes: Axes,
+    targets: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    class_names: Sequence[str],
+    figures: dict[str, Any],
+) -> None:
     areas = {target: row["roc_auc"] for target, row in enumerate(figures["per_class"]) if row["roc_auc"] is not None}
     drawn = list(areas) if len(areas) <= ROC_CLASSES else sorted(areas, key=lambda target: areas[target])[:WORST_CLASSES]
     grid = np.linspace(0, 1, 501)
     mean = np.zeros(len(grid))
     curves = {}
     for target in areas:
-        probabilities = predictions[probability_column(class_names[target])]
-        curve = roc_curve(predictions["target"] == target, probabilities)[:2]
+        curve = roc_curve(targets == target, shares[:, target])[:2]
         mean += np.interp(grid, *curve) / len(areas)
         if target in drawn:
             curves[target] = curve

@@ -103,20 +103,19 @@ def with_predictions(
         outlier_limit: above it, an image is an outlier.
 
     Returns:
-        The table with the columns `predicted_target` (an index into the names), `predicted_class` (its name),
-        `predicted_probability` (calibrated): of class 1 where there are two classes, else of the predicted class, and then
-        also `probability_NAME` for each class; `answered`, False for "don't know"; `class_set`, the classes that the image
-        may be of, separated by "|"; and where there are scores `outlier_score` and `outlier`.
+        The table with the columns `predicted_target` (an index into the names), `predicted_class` (its name), `probability`
+        (calibrated, of the predicted class), `probability_NAME` of each class; `answered`, False for "don't know";
+        `class_set`, the classes that the image may be of, separated by "|"; and where there are scores `outlier_score` and
+        `outlier`. A column of the table that has one of these names is kept with "given_" before it.
     """
     shares = decision.calibrated(as_shares(probabilities))
     targets, names = decision.predicted(shares), np.array(class_names, object)
     predicted: dict[str, Any] = {
         "predicted_target": targets,
         "predicted_class": names[targets],
-        "predicted_probability": shares[:, 1] if probabilities.ndim == 1 else shares.max(axis=1),
+        "probability": shares[np.arange(len(shares)), targets],
     }
-    if probabilities.ndim == 2:
-        predicted |= {probability_column(name): shares[:, target] for target, name in enumerate(class_names)}
+    predicted |= {probability_column(name): shares[:, target] for target, name in enumerate(class_names)}
     predicted["answered"] = decision.answered(shares)
     predicted["class_set"] = ["|".join(names[inside]) for inside in decision.sets(shares)]
     if outlier_scores is not None:
@@ -124,7 +123,8 @@ def with_predictions(
     for name, column in predicted.items():
         if isinstance(column, np.ndarray) and column.dtype == np.float64:
             predicted[name] = column.astype(np.float32)
-    return pd.concat([table.drop(columns=predicted, errors="ignore"), pd.DataFrame(predicted, index=table.index)], axis=1)
+    kept = table.rename(columns={name: f"given_{name}" for name in predicted})
+    return pd.concat([kept, pd.DataFrame(predicted, index=table.index)], axis=1)
 
 
 def predict(

@@ -71,7 +71,8 @@ class Explanation:
 
     @property
     def probability(self) -> float:
-        return float(self.probabilities[self.target])
+        """Of the answer, as in `predict`."""
+        return float(self.probabilities[self.predicted])
 
     @property
     def predicted(self) -> int:

@@ -140,7 +140,7 @@ def describe_cuts(found: Sequence[Explanation]) -> dict[str, dict[str, float]]:
     """Say how much the decision changes without each branch."""
     cuts = {}
     for branch in found[0].without:
-        changes = [each.without[branch][each.target] - each.probability for each in found]
+        changes = [each.without[branch][each.target] - each.probabilities[each.target] for each in found]
         others = [each.others[branch] for each in found]
         cuts[branch] = {"change": float(np.mean(changes)), "other_decisions": float(np.mean(others))}
     return cuts

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from diptych.config import Config
 from diptych.errors import CheckpointError, DataError
 from diptych.evaluation.intervals import number_groups
-from diptych.evaluation.metrics import probability_column, read_metrics
+from diptych.evaluation.metrics import read_metrics, read_shares
 from diptych.evaluation.scores import Answers
 from diptych.evaluation.views import describe_test
 from diptych.presets import read_toml
@@ -91,16 +91,10 @@ def read_predictions(path: Path, class_names: Sequence[str], group_column: str) 
         facts["predicted"] = table["predicted_target"].astype("int64")
         for name, column in (("sha256", "sha256"), ("group", group_column)):
             facts[name] = table[column].str.strip() if column in table else pd.Series("", index=table.index, dtype=str)
-        shares: NDArray[np.float64]
-        if len(class_names) == 2:
-            second = table["predicted_probability"].to_numpy(np.float64)
-            shares = np.stack([1 - second, second], axis=1)
-        else:
-            shares = table[[probability_column(name) for name in class_names]].to_numpy(np.float64)
-            shares /= shares.sum(axis=1, keepdims=True)
+        shares = read_shares(table, class_names)
         known = all(column.between(0, len(class_names) - 1).all() for column in (facts["target"], facts["predicted"]))
-        if table.empty or not known or not np.isfinite(shares).all() or shares.min() < 0:
-            raise ValueError("no images, or a class or a probability that cannot be")
+        if table.empty or not known:
+            raise ValueError("no images, or a class that cannot be")
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged: {error}. Run diptych evaluate again.") from error
     return pd.DataFrame(facts), shares
