@@ -71,6 +71,20 @@ def is_run(folder: Path) -> bool:
     return run.config.is_file() and run.environment.is_file() and not folder.name.startswith(".partial-")
 
 
+def open_run(run: object) -> RunDir:
+    """Return the run that a caller in Python names: a RunDir, or the folder of a run or its name in runs/ as text or path.
+
+    Raises:
+        TypeError: it is none of these.
+        CheckpointError: as `find_run`.
+    """
+    if isinstance(run, RunDir):
+        return run
+    if not isinstance(run, str | os.PathLike):
+        raise TypeError(f"expected a run: its folder or its name as text or pathlib.Path; got {run!r}, a {type(run).__name__}")
+    return find_run(Path(run), RUNS, folds=False)
+
+
 def find_run(run: Path | None, runs: Path, *, folds: bool = True) -> RunDir:
     """Find a run by its path or its name, or the newest one.
 

@@ -3,17 +3,19 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diptych.errors import CheckpointError
+from diptych.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT_VERSION = 1
+PathLike = str | os.PathLike[str]
 # The classes of a run from before their names were written down.
 TWO_CLASSES = ("0", "1")
 
@@ -52,6 +54,42 @@ def write_json(path: Path, content: Any) -> None:
 def write_table(path: Path, table: "pd.DataFrame") -> None:
     """Write a table as CSV atomically, without its index."""
     write_text(path, table.to_csv(index=False))
+
+
+def refuse_unwritable(folder: Path, mend: str) -> None:
+    """Raise a ConfigError where no file can be written into a folder, before the work whose result shall lie there.
+
+    Nothing is left behind, and a folder that is not there yet is not made.
+
+    Args:
+        folder: it, or the nearest one above it that exists, is tried.
+        mend: what to do about it.
+    """
+    nearest = folder
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror or error}. {mend}") from error
+
+
+def as_paths(paths: object) -> list[Path]:
+    """Return the paths that a caller gives as text, as a path, or as several of these.
+
+    Raises:
+        TypeError: they are anything else.
+    """
+    if isinstance(paths, str | os.PathLike):
+        return [Path(paths)]
+    if not isinstance(paths, Iterable) or isinstance(paths, bytes):
+        raise TypeError(f"expected a path (text or pathlib.Path) or several of them; got {paths!r}, a {type(paths).__name__}")
+    found = list(paths)
+    for path in found:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"expected paths (text or pathlib.Path); got {path!r} among them, a {type(path).__name__}")
+    return [Path(path) for path in found]
 
 
 def sha256(content: bytes) -> str:

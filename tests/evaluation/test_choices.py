@@ -74,7 +74,7 @@ def test_evaluate__chooses_on_the_validation_images_alone(mine: RunDir, trained:
     validation = split[split["split"] == "validation"]
     decision = read_decision(mine)
     assert decision is not None
-    table, _ = predict(mine, [trained.data / path for path in validation["path"]], mine.root / "validation.csv")
+    table = predict(mine, [trained.data / path for path in validation["path"]], mine.root / "validation.csv")
     ones, targets = table["probability_1"].to_numpy(float), validation["target"].to_numpy()
     assert decision.threshold == pytest.approx(choose_threshold("f1", targets, ones), abs=1e-5)
     true = np.where(targets == 1, ones, 1 - ones)
@@ -93,8 +93,8 @@ def test_evaluate__chooses_on_the_validation_images_alone(mine: RunDir, trained:
 def test_predict__answers_as_evaluate_did(mine: RunDir, trained: running.Trained, choices: Choices) -> None:
     figures = evaluate(mine, choices=choices, maps=0)
     tested = pd.read_csv(mine.predictions, dtype={"class_set": str})
-    table, place = predict(mine, test_images(mine, trained), mine.root / "again.csv")
-    again = pd.read_csv(place, dtype={"class_set": str})
+    table = predict(mine, test_images(mine, trained), mine.root / "again.csv")
+    again = pd.read_csv(mine.root / "again.csv", dtype={"class_set": str})
     assert set(OWN) <= set(table.columns)
     for name in ("predicted_target", "predicted_class", "answered", "class_set", "outlier"):
         pd.testing.assert_series_equal(again[name], tested[name], check_dtype=False)
@@ -119,7 +119,7 @@ def test_predict__before_evaluate_says_what_it_takes(
     mine: RunDir, trained: running.Trained, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        table, _ = predict(mine, [trained.data / "0" / "test0.png"], mine.root / "one.csv")
+        table = predict(mine, [trained.data / "0" / "test0.png"], mine.root / "one.csv")
     assert "threshold 0.5 and no calibration" in caplog.text
     assert "outlier" not in table
     assert table["answered"].all()
@@ -143,7 +143,7 @@ def test_predict__warns_of_images_of_another_size(
     mine: RunDir, trained: running.Trained, caplog: pytest.LogCaptureFixture
 ) -> None:
     evaluate(mine, maps=0)
-    table, _ = predict(mine, [trained.data / "0" / "test0.png"], mine.root / "one.csv", test_size=48)
+    table = predict(mine, [trained.data / "0" / "test0.png"], mine.root / "one.csv", test_size=48)
     assert "chosen with 32 x 32 pixels, one view; now it is 48 x 48 pixels" in caplog.text
     # Features of another size cannot be compared with those that are kept.
     assert "outlier" not in table

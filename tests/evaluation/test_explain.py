@@ -87,7 +87,7 @@ def test_explain__as_a_process(of_three, run, tmp_path):
     assert "Traceback" not in done.stderr
     assert f"{bad}: not an image" in done.stdout
     assert re.search("2.png: class .*probability .*class 2 cedar|2.png: class 2 cedar", done.stdout, re.DOTALL)
-    assert "1 images explained, 1 unreadable" in done.stdout
+    assert "1 image explained, 1 unreadable" in done.stdout
     folder = run.explanations
     assert sorted(path.name for path in folder.iterdir()) == ["2.png", "explanations.json"]
     assert json.loads((folder / "explanations.json").read_text(encoding="utf-8"))["images"][0]["explained_class"] == "2 cedar"

@@ -115,7 +115,7 @@ def test_predict__of_three_classes_and_an_unreadable_file(of_three, tmp_path):
     bad = tmp_path / "bad.png"
     bad.touch()
     files = [of_three.data / "ash" / "0.png", bad, of_three.data / "2 cedar" / "11.png"]
-    table, place = predict(of_three.run, files, tmp_path / "out.csv")
+    table = predict(of_three.run, files, tmp_path / "out.csv")
     expected = keras.ops.convert_to_numpy(of_three.network(of_three.pixels[[0, 11]]))
     columns = ["probability_ash", "probability_10 birch", "probability_2 cedar"]
     np.testing.assert_allclose(table[columns].iloc[[0, 2]], expected, rtol=0, atol=1e-5)
@@ -124,7 +124,7 @@ def test_predict__of_three_classes_and_an_unreadable_file(of_three, tmp_path):
     np.testing.assert_allclose(table["probability"].iloc[[0, 2]].astype(float), expected.max(axis=1), atol=1e-5)
     assert table.drop(columns=["path", "problem"]).iloc[1].isna().all()
     assert list(table["problem"]) == ["", "the file is empty", ""]
-    written = pd.read_csv(place, keep_default_na=False)
+    written = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
     predicted = ["predicted_target", "predicted_class", "probability"]
     assert list(written.columns) == ["path", *predicted, *columns, "answered", "class_set", "problem"]
     assert written["predicted_class"][1] == ""
@@ -143,11 +143,11 @@ def tested_files(trained) -> pd.DataFrame:
 
 @pytest.mark.slow
 def test_predict__gives_the_probabilities_of_the_evaluation(trained, tested_files, tmp_path):
-    table, place = predict(trained.run, [Path(file) for file in tested_files["file"]], tmp_path / "new" / "out.csv")
+    place = tmp_path / "new" / "out.csv"
+    table = predict(trained.run, [Path(file) for file in tested_files["file"]], place)
     np.testing.assert_allclose(table["probability"], tested_files["probability"], rtol=0, atol=1e-5)
     assert list(table["predicted_target"]) == list(tested_files["predicted_target"])
     written = pd.read_csv(place, keep_default_na=False)
-    assert place == tmp_path / "new" / "out.csv"
     said = ["predicted_target", "predicted_class", "probability", "probability_0", "probability_1"]
     own = [*said, "answered", "class_set", "outlier_score", "outlier"]
     assert list(written.columns) == ["path", *own, "problem"]
@@ -173,9 +173,9 @@ def test_predict__does_not_depend_on_the_batch(trained, tested_files):
 
 
 def answer(output: str, name: str) -> list[str]:
-    """The row of one image in the table on the screen: target, class, probability, problem."""
+    """The row of one image in the table on the screen: class, probability, note."""
     (row,) = [line for line in output.splitlines() if name in line]
-    return row.split(name)[1].split(maxsplit=3)
+    return row.split(name)[1].split(maxsplit=2)
 
 
 @pytest.mark.slow
@@ -196,9 +196,10 @@ def test_predict__of_the_newest_run_and_an_unreadable_file(trained, tested_files
     assert "not an image" in bad["problem"]
     said = capsys.readouterr().out
     target = str(tested_files["predicted_target"][0])
-    assert answer(said, "good.png")[:3] == [target, target, f"{expected:.4f}"]
-    assert answer(said, "bad.png")[:3] == ["-"] * 3
-    assert "1 images classified, 1 unreadable" in said
+    assert answer(said, "good.png")[:2] == [target, f"{expected:.4f}"]
+    assert answer(said, "bad.png")[:2] == ["-"] * 2
+    assert f"class {target}: 1 image\n" in said
+    assert "1 image classified, 1 unreadable" in said
 
 
 @pytest.mark.slow
@@ -206,7 +207,7 @@ def test_predict__with_the_name_of_a_run_and_a_file(trained, tested_files, monke
     monkeypatch.chdir(trained.folder)
     file = tested_files["file"][3]
     assert main(["predict", "colours", file]) == 0
-    assert answer(capsys.readouterr().out, Path(file).name)[2] == f"{tested_files['probability'][3]:.4f}"
+    assert answer(capsys.readouterr().out, Path(file).name)[1] == f"{tested_files['probability'][3]:.4f}"
     (written,) = (trained.run.root / "predictions").glob("*.csv")
     assert pd.read_csv(written)["path"].tolist() == [file]
 
@@ -215,6 +216,6 @@ def test_predict__with_the_name_of_a_run_and_a_file(trained, tested_files, monke
 def test_predict__of_unreadable_files_only(trained, tmp_path):
     bad = tmp_path / "bad.png"
     bad.touch()
-    table, _ = predict(trained.run, [bad], tmp_path / "out.csv")
+    table = predict(trained.run, [bad], tmp_path / "out.csv")
     assert table["problem"].tolist() == ["the file is empty"]
     assert table["probability"].isna().all()

@@ -247,8 +247,8 @@ def test_predict__with_views_is_what_evaluate_says(of_three, tmp_path):
     tested = pd.read_csv(run.predictions)
     files = [of_three.data / path for path in tested["path"]]
     columns = ["probability_ash", "probability_10 birch", "probability_2 cedar"]
-    plain, _ = predict(run, files)
-    table, _ = predict(run, files, tta=True, test_size=48)
+    plain = predict(run, files)
+    table = predict(run, files, tta=True, test_size=48)
     np.testing.assert_allclose(table[columns], tested[columns], rtol=0, atol=1e-5)
     assert np.abs(plain[columns] - tested[columns]).to_numpy().max() > 1e-4
 

@@ -78,7 +78,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     write_classes(run, CLASS_NAMES)
     splits = ["train"] * count + ["validation"] * len(VALIDATION_TARGETS)
     fit(network, run, config, make_manifest(root, targets, splits, CLASS_NAMES), images)
-    keep_best(run, model)
+    keep_best(run, model, 32)
     return Fitted(run, images, before)
 
 

@@ -39,17 +39,17 @@ class Explain:
         target = find_class(run, self.class_name)
         load_backend(self.backend)
         from diptych.evaluation.explain import describe, explain
+        from diptych.evaluation.listing import count_of, visible
 
         found, class_names, place = explain(run, self.places[1:] if first_is_run else self.places, self.output, target)
         for each in found:
             if each.explanation is None:
-                log.info("%s: %s", each.path, each.problem)
+                log.info("%s: %s", visible(str(each.path)), each.problem)
             else:
                 log.info("%s\n  %s", describe(each.path, each.explanation, class_names).replace("\n", "\n  "), each.picture)
         unreadable = sum(each.problem != "" for each in found)
-        log.info(
-            "\nrun %s: %d images explained, %d unreadable; written: %s", run.root, len(found) - unreadable, unreadable, place
-        )
+        done = count_of(len(found) - unreadable)
+        log.info("\nrun %s: %s explained, %d unreadable; written: %s", run.root, done, unreadable, place)
         return EXIT_TROUBLE if unreadable else 0
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from diptych.backend import load_backend
 from diptych.config import Backend, Config, DataConfig, ModelConfig, require
 from diptych.errors import EXIT_TROUBLE, ConfigError
 from diptych.runs import RUNS
-from diptych.storage import RunDir
+from diptych.storage import RunDir, refuse_unwritable
 
 log = logging.getLogger("diptych")
 
@@ -199,21 +200,28 @@ class Predict:
         run = find_run(self.places[0] if first_is_run else None, self.runs, folds=False)
         self.test.check(run)
         load_backend(self.test.backend)
+        from diptych.evaluation.listing import count_of, show_predictions
         from diptych.evaluation.predictions import predict
 
         places = self.places[1:] if first_is_run else self.places
-        table, place = predict(run, places, self.output, tta=self.test.tta, test_size=self.test.test_size)
-        shown = table.loc[:, ~table.columns.str.startswith("probability_")].astype(object).fillna("-")
-        log.info("%s", shown.to_string(index=False, float_format="{:.4f}".format))
+        output, trouble = self.place(run)
+        table = predict(run, places, output, tta=self.test.tta, test_size=self.test.test_size)
+        log.info("%s", show_predictions(table))
         unreadable = int((table["problem"] != "").sum())
-        log.info(
-            "\nrun %s: %d images classified, %d unreadable; written: %s",
-            run.root,
-            len(table) - unreadable,
-            unreadable,
-            place,
-        )
-        return EXIT_TROUBLE if unreadable else 0
+        done = f"{count_of(len(table) - unreadable)} classified, {unreadable} unreadable"
+        log.info("\nrun %s: %s; %s", run.root, done, trouble or f"written: {output}")
+        return EXIT_TROUBLE if unreadable or trouble else 0
+
+    def place(self, run: RunDir) -> tuple[Path | None, str]:
+        """Return where the table goes, and why nowhere: a run that cannot be written can answer all the same."""
+        if self.output is not None:
+            return self.output, ""
+        place = run.root / "predictions" / f"{datetime.now():%Y%m%d-%H%M%S-%f}.csv"
+        try:
+            refuse_unwritable(place.parent, "Name a file with --output.")
+        except ConfigError as error:
+            return None, f"not written: {error}"
+        return place, ""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from diptych.evaluation.predictions import find_images, read_own
 from diptych.evaluation.saliency import MEANINGS, Explanation, class_predictor, explain_images
 from diptych.evaluation.taps import Floats, Taps
 from diptych.evaluation.views import plan_test
-from diptych.storage import FORMAT_VERSION, RunDir, write_json
+from diptych.runs import open_run
+from diptych.storage import FORMAT_VERSION, PathLike, RunDir, as_paths, refuse_unwritable, write_json
 from diptych.training.checkpoint import load_run_network
 
 
@@ -41,12 +42,15 @@ class Explained:
 
 
 def explain(
-    run: RunDir, paths: Sequence[Path], output: Path | None = None, target: int | None = None
+    run: RunDir | PathLike,
+    paths: PathLike | Sequence[PathLike],
+    output: PathLike | None = None,
+    target: int | None = None,
 ) -> tuple[list[Explained], tuple[str, ...], Path]:
     """Explain what the best checkpoint of a run answers to images, each with a PNG file, and all figures in explanations.json.
 
     Args:
-        run: a trained run.
+        run: a trained run, its folder, or its name in runs/.
         paths: image files, and folders that are searched for images with all that is below them.
         output: the folder to write to; None for that of the run.
         target: number of the class to explain; None for the one that is predicted for each image.
@@ -57,13 +61,17 @@ def explain(
     Raises:
         DataError: a path does not exist, or a folder holds no image.
         CheckpointError: the run has no checkpoint, or predicts NaN.
+        ConfigError: the folder cannot be written.
+        TypeError: the run or a path is none.
     """
-    files = find_images(paths)
+    run, files = open_run(run), find_images(as_paths(paths))
+    (folder,) = as_paths(output) if output is not None else (run.explanations,)
+    refuse_unwritable(folder, "Name another folder with --output.")
     network, config, class_names = load_run_network(run)
     spec, views = plan_test(config)
     decision, _ = read_own(run, spec.size, len(views))
     store, outcome = prepare(files, spec, None)
-    folder, taps = output or run.explanations, Taps(network)
+    taps = Taps(network)
     found, taken = [], set[str]()
     for row, file in enumerate(tqdm(files, "explaining", unit=" images", leave=False, disable=None)):
         if outcome["problem"][row]:

@@ -1,28 +1,30 @@
 """Predictions: one row an image, with its class and the probabilities."""
 
 import logging
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from diptych.backend import feed
 from diptych.config import Config
 from diptych.data.formats import readable_suffixes
 from diptych.data.loader import Images
+from diptych.data.manifest import printable
 from diptych.data.prepare import prepare
-from diptych.errors import CheckpointError, DataError
+from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.evaluation.decision import DEFAULT, Decision, hash_of_weights, read_decision
 from diptych.evaluation.metrics import as_shares, probability_column
 from diptych.evaluation.outliers import Outliers, read_outliers
 from diptych.evaluation.views import AS_IT_IS, Turned, View, describe_test, plan_test
 from diptych.presets import read_toml
-from diptych.storage import TWO_CLASSES, RunDir, write_table
+from diptych.runs import open_run
+from diptych.storage import TWO_CLASSES, PathLike, RunDir, as_paths, refuse_unwritable, write_table
 from diptych.training.batches import OrderedBatches
 from diptych.training.checkpoint import load_run_network
 
@@ -41,7 +43,7 @@ def tap(network: keras.Model) -> keras.Model:
 
 
 def predict_outputs(
-    model: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View], reduce: Reduce
+    model: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View], reduce: Reduce, progress: str = ""
 ) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Return the probabilities of some rows of the images, and something made of their pooled features.
 
@@ -52,6 +54,7 @@ def predict_outputs(
         views: of each image, at least one, the first as it is; the probabilities are the mean over them.
         reduce: is given features, float32 (n, C), of some of the images as they are, and returns n rows; C is 0 for the dual
             model itself.
+        progress: what is done, for a progress bar where standard error is a terminal; "" for none.
 
     Returns:
         Probabilities, float32, [0, 1]: of two classes (M,), that of class 1; of K > 2 classes (M, K). And the M rows.
@@ -61,27 +64,35 @@ def predict_outputs(
     """
     units, width = (output.shape[-1] for output in (*model.outputs, np.empty((0, 0)))[:2])
     total, reduced = np.zeros((len(rows), units)), [reduce(np.zeros((0, width), np.float32))]
+    bar = tqdm(total=len(rows) * len(views), desc=progress, unit=" images", leave=False, disable=None if progress else True)
     for first in range(0, len(rows), CHUNK):
         chunk = rows[first : first + CHUNK]
         for view in views:
             turned = images if view == AS_IT_IS else Turned(images, view)
             batches = OrderedBatches(turned, np.zeros(len(images), np.int64), chunk, BATCH_SIZE, max(2, units))
-            found = model.predict(feed(iter(batches)), steps=len(batches), verbose=0)
+            found = model.predict(feed(counted(batches, bar)), steps=len(batches), verbose=0)
             found, features = found if len(model.outputs) > 1 else (found, np.empty((len(chunk), 0)))
             total[first : first + CHUNK] += found
             if view == AS_IT_IS:
                 reduced.append(reduce(np.asarray(features, np.float32)))
+    bar.close()
     probabilities = (total / len(views)).astype(np.float32)
     if not np.isfinite(probabilities).all():
         raise CheckpointError("the network predicts NaN: its training diverged. Train anew with a lower --learning-rate.")
     return (probabilities[:, 0] if units == 1 else probabilities), np.concatenate(reduced)
 
 
+def counted(batches: OrderedBatches, bar: "tqdm[NoReturn]") -> Iterator[tuple[NDArray[Any], ...]]:
+    for batch in batches:
+        bar.update(len(batch[0]))
+        yield batch
+
+
 def predict_probabilities(
-    network: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View] = (AS_IT_IS,)
+    network: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View] = (AS_IT_IS,), progress: str = ""
 ) -> NDArray[np.float32]:
     """Return the probabilities alone, as `predict_outputs` does."""
-    return predict_outputs(network, images, rows, views, lambda features: features)[0]
+    return predict_outputs(network, images, rows, views, lambda features: features, progress)[0]
 
 
 def with_predictions(
@@ -128,47 +139,67 @@ def with_predictions(
 
 
 def predict(
-    run: RunDir, paths: Sequence[Path], output: Path | None = None, *, tta: bool = False, test_size: int | None = None
-) -> tuple[pd.DataFrame, Path]:
-    """Classify new images with the best checkpoint of a run and its decision, and write the table as CSV.
+    run: RunDir | PathLike,
+    paths: PathLike | Sequence[PathLike],
+    output: PathLike | None = None,
+    *,
+    tta: bool = False,
+    test_size: int | None = None,
+) -> pd.DataFrame:
+    """Classify new images with the best checkpoint of a run and its decision.
 
     Args:
-        run: a trained run.
+        run: a trained run, its folder, or its name in runs/.
         paths: image files, and folders that are searched for images with all that is below them.
-        output: where to write the table; None for a new file in the run.
+        output: the CSV file to write the table to; None to write nothing.
         tta: test-time augmentation: the mean over the flips and quarter turns that the run was trained with.
         test_size: height and width of the images for the network, in pixels; None for those of the training.
 
     Returns:
-        The table `path`, the columns of `with_predictions`, `problem` (a reason where the file cannot be read; then the
-        prediction is empty), and where it was written.
+        The table `path` (what is not UTF-8 in it with backslashes), the columns of `with_predictions`, `problem` (a reason
+        where the file cannot be read; then the prediction is empty).
 
     Raises:
         DataError: a path does not exist, or a folder holds no image.
         CheckpointError: the run has no checkpoint, or its decision is for other weights.
-        ConfigError: as `plan_test`.
+        ConfigError: as `plan_test`, or `output` cannot be written.
+        TypeError: the run or a path is none.
     """
-    files = find_images(paths)
+    run, files = open_run(run), find_images(as_paths(paths))
+    (place,) = as_paths(output) if output is not None else (None,)
+    if place is not None:
+        check_output(place, files)
     spec, views = plan_test(read_toml(run.config, Config()), tta, test_size)
     network, config, class_names = load_run_network(run)
     decision, outliers = read_own(run, spec.size, len(views))
     store, outcome = prepare(files, spec, None)
     readable = (outcome["problem"] == "").to_numpy()
-    table = pd.DataFrame({"path": [str(file) for file in files]})
+    table = pd.DataFrame({"path": [printable(str(file)) for file in files]})
     rows = np.flatnonzero(readable)
     if outliers is None:
-        predicted = with_predictions(table[readable], predict_probabilities(network, store, rows, views), class_names, decision)
+        predicted = with_predictions(
+            table[readable], predict_probabilities(network, store, rows, views, "predicting"), class_names, decision
+        )
     else:
-        probabilities, scores = predict_outputs(tap(network), store, rows, views, outliers.scores)
+        probabilities, scores = predict_outputs(tap(network), store, rows, views, outliers.scores, "predicting")
         predicted = with_predictions(table[readable], probabilities, class_names, decision, scores, outliers.limit)
     predicted = predicted.astype({"predicted_target": "Int64", "answered": "boolean"})
     predicted = predicted.astype({"outlier": "boolean"}) if outliers else predicted
     table = pd.concat([table, predicted.drop(columns="path"), outcome["problem"]], axis=1)
-    place = output or run.root / "predictions" / f"{datetime.now():%Y%m%d-%H%M%S-%f}.csv"
-    write_table(place, table)
+    if place is not None:
+        write_table(place, table)
     if len(views) > 1 or spec.size != config.data.image_size:
         log.info("%s", describe_test(spec.size, len(views)))
-    return table, place
+    return table
+
+
+def check_output(place: Path, files: Sequence[Path]) -> None:
+    """Raise a ConfigError where a table cannot be written, or would take the place of an image, before anything is computed."""
+    if place.is_dir():
+        raise ConfigError(f"--output {place} is a folder; name a file, such as {place / 'predictions.csv'}.")
+    if place.exists() and any(place.samefile(file) for file in files):
+        raise ConfigError(f"--output {place} is one of the images; name another file.")
+    refuse_unwritable(place.parent, "Name another file with --output.")
 
 
 def read_own(run: RunDir, test_size: int, views: int) -> tuple[Decision, Outliers | None]:

@@ -1,7 +1,9 @@
 """Checkpoint: weights in a safetensors file with JSON in its header; no code is ever loaded."""
 
+import io
 import json
 import logging
+import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,11 @@ from diptych.storage import FORMAT_VERSION, TWO_CLASSES, RunDir, read_classes, w
 log = logging.getLogger(__name__)
 
 LAST_LAYER = "probability"
+# What Keras 3.15 writes and 3.13 does not read, with the values that mean nothing.
+NOVELTIES = {
+    **{"input_axes": None, "output_axes": None, "quantization_config": None},
+    **{"renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99},
+}
 
 
 def save_checkpoint(path: Path, network: keras.Model, facts: Mapping[str, Any]) -> None:
@@ -183,16 +190,54 @@ def describe_classes(class_names: Sequence[str]) -> str:
     return f"{len(class_names)} classes {', '.join(shown)}"
 
 
-def save_keras_model(run: RunDir, settings: ModelConfig) -> dict[str, Any]:
+def save_keras_model(run: RunDir, settings: ModelConfig, image_size: int) -> dict[str, Any]:
     """Write the best checkpoint as best.keras, which plain Keras loads: nothing but Keras's own layers is in it.
 
-    The file has no room for the names of the classes, which lie beside it in classes.json.
+    The file has no room for the names of the classes, which lie beside it in classes.json, nor for the run's temperature and
+    threshold. It takes images of one size only: a network answers to any, but not the same.
+
+    Args:
+        run: with its best checkpoint.
+        settings: of the network.
+        image_size: height and width of the images, in pixels.
 
     Returns:
         The facts of the best checkpoint.
     """
     checkpoint = read_best(run)
-    network = build_network(settings, classes=len(checkpoint.class_names))
+    network = build_network(settings, image_size, len(checkpoint.class_names))
     assign(network, checkpoint)
-    write_atomically(run.best_keras, network.save)
+
+    def write(path: Path) -> None:
+        network.save(path)
+        forget_novelties(path)
+
+    write_atomically(run.best_keras, write)
     return checkpoint.facts
+
+
+def forget_novelties(path: Path) -> None:
+    """Take out of a file of Keras what Keras before 3.15 does not know, where it says no more than that it is not used."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(path) as before, zipfile.ZipFile(content, "w") as after:
+        for member in before.infolist():
+            part = before.read(member)
+            if member.filename == "config.json":
+                part = json.dumps(without_novelties(json.loads(part))).encode()
+            after.writestr(member, part)
+    path.write_bytes(content.getvalue())
+
+
+def without_novelties(part: Any) -> Any:
+    if isinstance(part, list):
+        return [without_novelties(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    found = {key: without_novelties(value) for key, value in part.items()}
+    if isinstance(found.get("config"), dict):
+        kept = {key: value for key, value in found["config"].items() if key not in NOVELTIES or value != NOVELTIES[key]}
+        if str(found.get("module")).startswith("keras.src.ops"):
+            # The name of an operation stands a second time, outside of its config.
+            kept.pop("name", None)
+        found["config"] = kept
+    return found

@@ -65,11 +65,11 @@ def fit(
         return EpochLoop(network, run, config, manifest, store, pretrained, stop, log_epochs).go_on(snapshot)
 
 
-def keep_best(run: RunDir, settings: ModelConfig) -> str:
+def keep_best(run: RunDir, settings: ModelConfig, image_size: int) -> str:
     """Write best.keras from the best checkpoint, and say what there is."""
     if not run.best.is_file():
         return f"No epoch was finished, so {run.root} holds no checkpoint."
-    facts = save_keras_model(run, settings)
+    facts = save_keras_model(run, settings, image_size)
     return (
         f"Best epoch {facts['epoch']}: validation accuracy {facts['val_accuracy']:.1%}. Its checkpoint is whole: {run.best}, "
         f"for plain Keras {run.best_keras}"

@@ -103,7 +103,7 @@ def begin(config: Config, runs: Path, name: str, data: LoadedData, reasons: list
             log_start(run, data, [f"weights: {weights.description}", *reasons, device, *warnings])
             with saying_how_to_go_on(run):
                 fit.fit(network, run, config, data.manifest, data.store, pretrained=weights.pretrained)
-            log.info("Trained. %s", fit.keep_best(run, config.model))
+            log.info("Trained. %s", fit.keep_best(run, config.model, config.data.image_size))
     return run
 
 
@@ -157,7 +157,7 @@ def go_on(run: RunDir, epochs: int | None, data: LoadedData, tracking: TrackingC
                 )
             with saying_how_to_go_on(run):
                 fit.fit(network, run, config, data.manifest, data.store, pretrained=environment["pretrained"], snapshot=snapshot)
-        log.info("Trained. %s", fit.keep_best(run, config.model))
+        log.info("Trained. %s", fit.keep_best(run, config.model, config.data.image_size))
     return run
 
 
