@@ -1,6 +1,7 @@
 """The house stands as DESIGN.md draws it: rooms import rooms before them, and the first import is light."""
 
 import ast
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from making import REPOSITORY, run_python
 PACKAGE = REPOSITORY / "src" / "diptych"
 # A room imports only from rooms before it; inside a room, files make no circle. A file outside the folders is a room of its own.
 ROOMS = """
-errors rng config presets pages devices memory backend storage runs environment data model training evaluation commands cli
+version errors rng screen config presets pages devices memory backend storage runs environment
+data model training evaluation commands cli
 """.split()  # noqa: SIM905
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -136,11 +138,30 @@ def test_diptych__unknown_name_is_an_attribute_error() -> None:
         diptych.nothing  # noqa: B018
 
 
-def test_diptych__dir_is_the_public_names() -> None:
+def test_diptych__dir_names_what_one_needs_and_nothing_else() -> None:
     import diptych
 
-    assert dir(diptych) == sorted(diptych.__all__)
-    assert {"train", "evaluate", "predict", "Config", "__version__"} <= set(dir(diptych))
+    assert {"train", "evaluate", "predict", "Config", "DataConfig", "TrainingConfig", "show_messages"} <= set(dir(diptych))
+    assert "importlib" not in dir(diptych)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
+def test_diptych__public_names_find_the_backend_that_is_installed() -> None:
+    """As after `pip install diptych[torch]`: no TensorFlow."""
+    code = """
+import sys
+from importlib.machinery import PathFinder
+class WithoutTensorflow(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name == "tensorflow" else PathFinder.find_spec(name, path, target)
+sys.meta_path = [WithoutTensorflow if finder is PathFinder else finder for finder in sys.meta_path]
+import diptych
+print(diptych.predict.__name__, diptych.build_network.__name__, sys.modules["keras"].backend.backend())
+"""
+    done = run_python("-c", code)
+    assert done.stdout == "predict build_network torch\n", done.stderr
 
 
 @pytest.mark.slow

@@ -18,22 +18,31 @@ The way of the data, and where to read on:
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+from diptych.version import __version__ as __version__
 
 _HOMES = {
+    "AugmentConfig": "diptych.config",
+    "ComputeConfig": "diptych.config",
     "Config": "diptych.config",
+    "DataConfig": "diptych.config",
     "DiptychError": "diptych.errors",
     "ImageSpec": "diptych.data.images",
     "Manifest": "diptych.data.manifest",
+    "ModelConfig": "diptych.config",
     "RunDir": "diptych.storage",
+    "TrackingConfig": "diptych.config",
+    "TrainingConfig": "diptych.config",
     "build_network": "diptych.model.network",
     "decode_image": "diptych.data.images",
     "evaluate": "diptych.evaluation.report",
     "load_run_network": "diptych.training.checkpoint",
     "predict": "diptych.evaluation.predictions",
     "read_manifest": "diptych.data.layouts",
+    "show_messages": "diptych.screen",
     "train": "diptych.training.trainer",
 }
+# Their files import Keras, which is to find the backend that is installed (`pip install diptych[torch]`).
+_OF_KERAS = {"build_network", "evaluate", "load_run_network", "predict"}
 
 __all__ = sorted([*_HOMES, "__version__"])
 
@@ -41,6 +50,8 @@ __all__ = sorted([*_HOMES, "__version__"])
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'diptych' has no attribute {name!r}; it has {', '.join(__all__)}")
+    if name in _OF_KERAS:
+        importlib.import_module("diptych.backend").load_backend()
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

@@ -82,6 +82,11 @@ def load_backend(name: Backend = "auto") -> None:
     if "keras" not in sys.modules:
         with quiet_stderr():
             import keras  # noqa: F401
+        if os.environ["KERAS_BACKEND"] != "tensorflow":
+            # Keras would load TensorFlow wherever it is installed, only to seed its random numbers too: three seconds.
+            from keras.src.utils import module_utils
+
+            module_utils.tensorflow._available = False
 
 
 @contextmanager

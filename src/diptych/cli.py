@@ -2,7 +2,8 @@
 
 import argparse
 import dataclasses
-import logging
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +21,8 @@ from diptych.commands.training import Resume, Train
 from diptych.config import Augmentation, Config, Recipe
 from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, DiptychError, Stopped
 from diptych.presets import PRESETS, augmentation, override, read_toml, with_preset, with_recipe
-
-log = logging.getLogger("diptych")
+from diptych.screen import lost_output, show_messages, steady_screen
+from diptych.version import __version__
 
 Training = Train | FindLr | Tune | Ablate | Curve
 Command = (
@@ -84,16 +85,18 @@ def parse_from(arguments: Sequence[str], start: argparse.Namespace, recipe: Reci
     return command
 
 
-def show_messages() -> None:
-    """Print what is logged to standard output, above a progress bar where there is one."""
-    from tqdm import tqdm
-
-    class Screen(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            tqdm.write(self.format(record), file=sys.stdout)
-
-    log.setLevel(logging.INFO)
-    log.handlers = [Screen()]
+def in_words(error: OSError) -> str:
+    """Say what the operating system refused, where, and what helps."""
+    reason = error.strerror or str(error) or type(error).__name__
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+    mend = {
+        errno.ENOSPC: " Free some room, or name a folder on another disk (--runs, --cache, --output).",
+        errno.EDQUOT: " Free some room, or name a folder on another disk (--runs, --cache, --output).",
+        errno.EROFS: " Name a folder that can be written (--runs, --cache, --output).",
+        errno.EACCES: " Change its permissions, or name another one (--data, --runs, --cache, --output).",
+        errno.EPERM: " Change its permissions, or name another one (--data, --runs, --cache, --output).",
+    }
+    return f"{place}{reason}.{mend.get(error.errno or 0, '')}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,16 +109,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 where some images could not be read or the disk did not work; 2 for a mistake that the user
         can mend; 130 after Ctrl-C, 143 after SIGTERM.
     """
-    try:
-        command = parse(sys.argv[1:] if arguments is None else arguments)
-        show_messages()
-        return command.run()
-    except DiptychError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_TROUBLE
-    except KeyboardInterrupt as stopped:
-        print("interrupted", file=sys.stderr)
-        return stopped.exit_code if isinstance(stopped, Stopped) else EXIT_INTERRUPTED
+    given = sys.argv[1:] if arguments is None else arguments
+    with steady_screen():
+        try:
+            if list(given) == ["--version"]:
+                print(f"diptych {__version__}")
+                return 0
+            command = parse(given)
+            show_messages()
+            code = command.run()
+            if error := lost_output():
+                print(f"error: standard output: {in_words(error)} Some lines are missing there.", file=sys.stderr)
+                code = code or EXIT_TROUBLE
+            return code
+        except DiptychError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        except OSError as error:
+            print(f"error: {in_words(error)}", file=sys.stderr)
+            return EXIT_TROUBLE
+        except KeyboardInterrupt as stopped:
+            print("interrupted", file=sys.stderr)
+            return stopped.exit_code if isinstance(stopped, Stopped) else EXIT_INTERRUPTED

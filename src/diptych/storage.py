@@ -99,9 +99,12 @@ def sha256(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class RunDir:
-    """The folder of one run; every file of it has its name here and nowhere else."""
+    """The folder of one run; every file of it has its name here and nowhere else. In Python, text will do for `root`."""
 
     root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))
 
     @property
     def config(self) -> Path:

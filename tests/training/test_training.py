@@ -1,10 +1,12 @@
 """Whole trainings in processes of their own: what a run holds, what Ctrl-C leaves, and what is found before it begins."""
 
 import json
+import logging
 import os
 import select
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -19,7 +21,9 @@ from diptych.data.images import ImageSpec
 from diptych.data.layouts import read_manifest
 from diptych.data.prepare import prepare
 from diptych.presets import read_toml
+from diptych.storage import RunDir
 from diptych.training.checkpoint import load_checkpoint, load_run_network
+from diptych.training.trainer import log_file
 
 COLUMNS = [
     "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "image_size", "seconds", "images_per_second",
@@ -227,3 +231,15 @@ def test_ctrl_c__while_the_images_are_read_makes_no_run(tmp_path):
     assert child.returncode == 130
     assert "Traceback" not in output
     assert not (tmp_path / "runs").exists()
+
+
+def test_log_file__holds_what_is_logged_although_nobody_asked_for_messages(tmp_path: Path) -> None:
+    ours = logging.getLogger("diptych")
+    before, ours.level = ours.level, logging.NOTSET
+    try:
+        with log_file(RunDir(tmp_path)):
+            logging.getLogger("diptych.training.loop").info("epoch 1/2 of \udcff.png")
+        assert ours.level == logging.NOTSET
+    finally:
+        ours.level = before
+    assert RunDir(tmp_path).log.read_text(encoding="utf-8").endswith("epoch 1/2 of \\udcff.png\n")

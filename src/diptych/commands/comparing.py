@@ -12,6 +12,7 @@ from tyro.conf import Positional, Suppress, arg
 from diptych.config import Config, Recipe
 from diptych.presets import Preset
 from diptych.runs import RUNS
+from diptych.screen import command_line
 
 log = logging.getLogger("diptych")
 
@@ -147,7 +148,7 @@ class LabelErrors:
                 100 * likely / found.images,
             )
         if likely:
-            log.info("Look at each before you take its line over: diptych train --fixes %s", found.files[-1])
+            log.info("Look at each before you take its line over: %s", command_line("train", "--fixes", found.files[-1]))
         log.info("written: %s", ", ".join(map(str, found.files)))
         return 0
 

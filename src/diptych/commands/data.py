@@ -83,11 +83,10 @@ class Cache:
     def run(self) -> int:
         from diptych.data.store import clear_cache, list_caches
 
-        folder = self.cache.expanduser()
         if self.clear:
-            log.info("%.1f MB freed in %s", clear_cache(folder) / 1e6, folder)
+            log.info("%.1f MB freed in %s", clear_cache(self.cache) / 1e6, self.cache)
             return 0
-        for entry in list_caches(folder):
+        for entry in list_caches(self.cache):
             size, spec = f"{entry.bytes / 1e6:.1f} MB", entry.spec
             log.info(
                 "%9d images %12s   %d px, %s, last used %s",
@@ -97,7 +96,7 @@ class Cache:
                 spec.resize,
                 f"{entry.last_used:%Y-%m-%d %H:%M}",
             )
-        log.info("cache: %s", folder)
+        log.info("cache: %s", self.cache)
         return 0
 
 

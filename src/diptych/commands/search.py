@@ -12,6 +12,7 @@ from diptych.config import Config, Recipe
 from diptych.errors import TrainingError
 from diptych.presets import Preset
 from diptych.runs import RUNS
+from diptych.screen import command_line
 
 log = logging.getLogger("diptych")
 
@@ -89,5 +90,5 @@ class Tune:
             choices=self.choices,
         )
         if best is not None:
-            log.info("Next: diptych train --config %s", best)
+            log.info("Next: %s", command_line("train", "--config", best))
         return 0

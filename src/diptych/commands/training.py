@@ -11,6 +11,7 @@ from tyro.conf import Positional, Suppress, arg
 from diptych.config import Config, Recipe
 from diptych.presets import Preset
 from diptych.runs import RUNS
+from diptych.screen import command_line
 
 log = logging.getLogger("diptych")
 
@@ -50,7 +51,7 @@ class Train:
             from diptych.training.trainer import train
 
             run = train(self.settings, self.runs, self.name, self.choices)
-        log.info("Next: diptych evaluate %s", run.root)
+        log.info("Next: %s", command_line("evaluate", run.root))
         return 0
 
 
@@ -79,5 +80,5 @@ class Resume:
             from diptych.training.trainer import resume
 
             resume(run, self.epochs, self.mlflow)
-        log.info("Next: diptych evaluate %s", run.root)
+        log.info("Next: %s", command_line("evaluate", run.root))
         return 0

@@ -5,7 +5,6 @@ A slot of the first, once in the index, is never written again, and a pair that 
 another mark; so whoever reads, without any lock, is never disturbed. The index is committed after the pixels are on the disk.
 """
 
-import errno
 import logging
 import os
 import re
@@ -183,11 +182,15 @@ def is_damage(error: Exception) -> bool:
 
 
 def home_of(cache: Path) -> Path:
-    """Return a cache folder with its ~ replaced; OSError where there is no home."""
+    """Return a cache folder with its ~ replaced.
+
+    Raises:
+        DataError: there is no home folder: no HOME, and no entry of the user (`docker run --user 12345`).
+    """
     try:
         return cache.expanduser()
     except RuntimeError as error:
-        raise OSError(errno.ENOENT, "there is no home folder") from error
+        raise DataError(f"{cache}: there is no home folder for the prepared images; name a folder with --cache.") from error
 
 
 def folder_of(cache: Path, spec: ImageSpec) -> Path:

@@ -41,7 +41,7 @@ def check(settings: DataConfig, output: Path) -> int:
     log.info("%s", manifest.layout)
     groups, given = group_names(manifest, settings.group_column), read_given(manifest, settings.split)
     paths = [manifest.root / path for path in manifest.table["path"]]
-    store, outcome = prepare(paths, spec_of(settings), settings.cache.expanduser())
+    store, outcome = prepare(paths, spec_of(settings), settings.cache)
     near_twins = None if settings.near_twins else np.empty((0, 2), np.int64)
     found = audit(manifest, outcome, store, faults, pairs=near_twins, groups=groups, given=given)
     write_json(output / "check.json", to_json(found))

@@ -84,7 +84,7 @@ def load(settings: DataConfig, seed: int) -> LoadedData:
     # What can be wrong with these is said before the long work.
     groups, given = group_names(manifest, settings.group_column), read_given(manifest, settings.split)
     paths = [manifest.root / path for path in manifest.table["path"]]
-    store, outcome = prepare(paths, spec_of(settings), settings.cache.expanduser())
+    store, outcome = prepare(paths, spec_of(settings), settings.cache)
     manifest, problems = set_aside(manifest, outcome, settings.max_unreadable, settings.strict)
     rows = manifest.table.index.to_numpy()
     twins = find_near_twins(store, rows) if settings.near_twins else np.empty((0, 2), np.int64)

@@ -58,7 +58,7 @@ def preview(data: DataConfig, settings: AugmentConfig, seed: int, count: int, pa
     targets, names = manifest.table["target"].to_numpy(np.int64), manifest.table["path"]
     rows = choose_rows(targets, seed, count)
     paths = [manifest.root / name for name in names[rows]]
-    store, outcome = prepare(paths, spec_of(data), data.cache.expanduser())
+    store, outcome = prepare(paths, spec_of(data), data.cache)
     readable = rows[(outcome["problem"] == "").to_numpy()]
     if not len(readable):
         raise DataError(f"{paths[0]}: {outcome['problem'].iloc[0]}. None of {len(paths)} images can be read; see diptych check.")

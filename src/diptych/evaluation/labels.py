@@ -152,7 +152,7 @@ def read_pixels(paths: Sequence[str], run: RunDir, data: Path | None) -> NDArray
     place = data or settings.data
     root = place.parent if place.is_file() else place
     files = [root / path for path in paths]
-    store, outcome = prepare(files, spec_of(settings), settings.cache.expanduser())
+    store, outcome = prepare(files, spec_of(settings), settings.cache)
     for file, problem in zip(files, outcome["problem"], strict=True):
         if problem:
             raise DataError(f"{file}: {problem}. Bring it back, or name the data folder with --data.")

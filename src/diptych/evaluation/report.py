@@ -113,7 +113,7 @@ def evaluate(
     wanted = [part for part in SPLITS if part in found]
     parts = pick_rows(table, wanted, config.training.seed)
     root, keep = data or config.data.data, cache or config.data.cache
-    store = read_images(root.parent if root.is_file() else root, parts, spec, keep.expanduser())
+    store = read_images(root.parent if root.is_file() else root, parts, spec, keep)
     answers = Answering(tap(network), store, parts, views)
     if decision is None or outliers is None:
         probabilities, features = answers.outputs("validation", keep_all)

@@ -16,6 +16,7 @@ from diptych.evaluation.metrics import read_metrics, read_shares
 from diptych.evaluation.scores import Answers
 from diptych.evaluation.views import describe_test
 from diptych.presets import read_toml
+from diptych.screen import command_line
 from diptych.storage import RunDir, read_classes
 
 SHOWN = 3
@@ -71,7 +72,9 @@ def read_tested(run: RunDir) -> Tested:
     parts = [RunDir(run.root / f"fold-{number}") for number in range(1, folds + 1)] or [run]
     for part in parts:
         if not part.predictions.is_file():
-            raise CheckpointError(f"{part.root} has no test yet: no {part.predictions}. Run diptych evaluate {run.root} first.")
+            raise CheckpointError(
+                f"{part.root} has no test yet: no {part.predictions}. Run {command_line('evaluate', run.root)} first."
+            )
     class_names, group_column = read_classes(parts[0]), read_toml(run.config, Config()).data.group_column
     tables, shares = zip(*(read_predictions(part.predictions, class_names, group_column) for part in parts), strict=True)
     figures = read_metrics(run) or {}

@@ -13,6 +13,7 @@ from diptych.environment import describe_environment, run_diptych
 from diptych.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, CheckpointError, ConfigError, DiptychError, Stopped
 from diptych.presets import read_toml, to_toml
 from diptych.runs import creating_run, is_run, new_run
+from diptych.screen import command_line
 from diptych.storage import RunDir, write_json, write_table, write_text
 from diptych.training.resume import changes_of_settings, is_finished, with_whole_paths
 from diptych.training.settling import choices_of, settle_recipe
@@ -125,7 +126,7 @@ def train_open(run: RunDir, mlflow: str | None = None) -> RunDir:
         tracking = () if mlflow is None else ("--mlflow", mlflow)
         code = run_diptych("train", "--config", settings, "--runs", run.root, "--name", fold.root.name, *tracking)
         if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-            log.info("Go on with all folds: diptych resume %s", run.root)
+            log.info("Go on with all folds: %s", command_line("resume", run.root))
             raise Stopped(code)
         if code != 0:
             raise DiptychError(f"the training of {fold.root.name} ended with exit code {code}; its message stands above.")

@@ -17,6 +17,7 @@ from diptych.environment import describe_environment
 from diptych.errors import CheckpointError, ConfigError, Stopped
 from diptych.presets import read_toml, to_toml
 from diptych.runs import creating_run, new_run, read_environment
+from diptych.screen import command_line
 from diptych.storage import RunDir, read_classes, write_classes, write_json, write_table, write_text
 from diptych.training.recipes import recipe_warnings
 from diptych.training.resume import (
@@ -56,6 +57,7 @@ def train(config: Config, runs: Path = Path("runs"), name: str = "", choices: Ma
         TrainingError: the training diverged, or does not fit into the memory.
         Stopped: Ctrl-C or SIGTERM; the state was saved.
     """
+    runs = Path(runs)  # Text from Python.
     compute, reasons = choose_compute(config.compute)
     if compute.backend == "tensorflow" and compute.devices == "all" and config.training.accumulate > 1:
         raise ConfigError(
@@ -168,7 +170,7 @@ def saying_how_to_go_on(run: RunDir) -> Iterator[None]:
         yield
     except (Stopped, KeyboardInterrupt, OSError) as error:
         saved = "Everything is saved." if isinstance(error, Stopped) else "The last checkpoint is kept."
-        log.info("Stopped. %s Go on with: diptych resume %s", saved, run.root)
+        log.info("Stopped. %s Go on with: %s", saved, command_line("resume", run.root))
         raise
 
 
@@ -190,12 +192,17 @@ def log_start(run: RunDir, data: LoadedData, facts: list[str]) -> None:
 
 @contextmanager
 def log_file(run: RunDir) -> Iterator[None]:
-    """Write what is logged to the run's log too."""
-    handler = logging.FileHandler(run.log, encoding="utf-8")
+    """Write what is logged to the run's log too, also where the program that calls Diptych has asked for no messages."""
+    handler = logging.FileHandler(run.log, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logging.getLogger("diptych").addHandler(handler)
+    ours = logging.getLogger("diptych")
+    level = ours.level
+    ours.addHandler(handler)
+    if not ours.isEnabledFor(logging.INFO):
+        ours.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logging.getLogger("diptych").removeHandler(handler)
+        ours.setLevel(level)
+        ours.removeHandler(handler)
         handler.close()

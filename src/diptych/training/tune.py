@@ -1,7 +1,6 @@
 """A small search over the settings that matter most: it can be stopped at any moment, and goes on."""
 
 import logging
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from diptych.config import Config, Recipe
 from diptych.errors import EXIT_TROUBLE, ConfigError, TrainingError
 from diptych.presets import to_toml
+from diptych.screen import command_line
 from diptych.storage import RunDir, write_text
 from diptych.training.resume import is_finished, only_one
 from diptych.training.space import open_folder, with_values
@@ -85,7 +85,7 @@ def tune(
             run_trials(search, trials, until)
         except (KeyboardInterrupt, SystemExit, OSError, TimeIsUp) as stopped:
             what = "The time is up" if isinstance(stopped, TimeIsUp) else "Stopped"
-            log.info("%s. Go on with: diptych tune %s", what, shlex.join(map(str, again)))
+            log.info("%s. Go on with: %s", what, command_line("tune", *again))
             if not isinstance(stopped, TimeIsUp):
                 raise
         log_overview(search)
