@@ -241,7 +241,7 @@ def test_main__bad_flag_names_what_is_near(
         (["train", "--epochs", "0"], "epochs is 0; expected at least 1. Set --epochs"),
         (["train", "--image-size", "16"], "image_size is 16; expected 32 to 4096 pixels"),
         (["train", "--validation-share", "0.9", "--test-share", "0.2"], "test_share is 0.2"),
-        (["train", "--config", "none.toml"], "none.toml: cannot be read as a TOML file"),
+        (["train", "--config", "none.toml"], "none.toml: cannot be read: no such file"),
         (["train", "--config", "wrong.toml"], "wrong.toml: unknown key epoch in [training]; did you mean epochs?"),
         (["evaluate"], "no run in runs; train one first"),
         (["evaluate", "nowhere"], "nowhere is not a run"),

@@ -79,6 +79,9 @@ def load_backend(name: Backend = "auto") -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # JAX would say that there may be a card that it is not installed for, which `choose_compute` says already.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    # Several networks in one process, as the folds or the maps have them, look to TensorFlow like one that is traced anew: it
+    # counts the calls by their place in Keras's code.
+    logging.getLogger("tensorflow").addFilter(is_no_advice_on_tracing)
     if "keras" not in sys.modules:
         with quiet_stderr():
             import keras  # noqa: F401
@@ -87,6 +90,11 @@ def load_backend(name: Backend = "auto") -> None:
             from keras.src.utils import module_utils
 
             module_utils.tensorflow._available = False
+
+
+def is_no_advice_on_tracing(record: logging.LogRecord) -> bool:
+    """Tell whether a message of TensorFlow is another one than its advice on retracing, which is about code that is not ours."""
+    return "tf.function retracing" not in record.getMessage()
 
 
 @contextmanager

@@ -3,8 +3,13 @@
 import hashlib
 import json
 import os
+import re
+import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,29 +21,106 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 PathLike = str | os.PathLike[str]
+# What is being written: by the process of this number. The same of a folder that is being filled.
+PARTIAL = re.compile(r"\.partial-(\d+)[.-]")
+ABANDONED_SECONDS = 3600
 # The classes of a run from before their names were written down.
 TWO_CLASSES = ("0", "1")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, sync it, and move it into place: `path` is never half written.
+    """Let `write` fill a file in a folder beside `path`, sync it, and move it into place: `path` is never half written.
+
+    What a writer leaves beside its file when it is killed (safetensors, a file of its own) lies in that folder too, which
+    `tidy` deletes.
 
     Args:
-        path: where the file shall stand; its folder is made if need be.
-        write: is given the path to write to; its name ends like `path`.
+        path: where the file shall stand; its folder is made if need be. It has the mode that any new file has here.
+        write: is given the path to write to, whose name is that of `path`.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; `path` is as it was.
+        OSError: the disk is full or the folder cannot be written; it names `path`, which is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    aside = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    partial = aside / path.name
     try:
-        write(partial)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        delete(aside)
+        aside.mkdir()
+        try:
+            write(partial)
+            # safetensors makes files that their owner alone may read (0.8).
+            partial.chmod(aside.stat().st_mode & 0o666)
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except Exception as error:
+        # A full disk has no file name in Python, and is an error of their own in safetensors and HDF5.
+        found = re.search(r"(?:os error|errno =) (\d+)", str(error))
+        number = getattr(error, "errno", None) or (int(found[1]) if found else None)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def delete(path: Path) -> None:
+    """Delete a file or a folder, where it is there and can be."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def is_abandoned(path: Path) -> bool:
+    """Tell of a half-written file or folder, ".partial-NUMBER-NAME", whether the process of that number is gone."""
+    found = PARTIAL.match(path.name)
+    # In a container, the process before may have had the number of this one.
+    if found is None or int(found[1]) == os.getpid():
+        return found is not None
+    if sys.platform == "win32":
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def is_old(path: Path) -> bool:
+    """Tell whether nothing was written to a file or folder for an hour, as no write takes."""
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
+    except OSError:
+        return False
+
+
+def tidy(run: "RunDir", *, alone: bool = False) -> None:
+    """Delete what processes that were killed left half written in a run.
+
+    Args:
+        run: the run.
+        alone: whether this process holds the run, so that no other one writes checkpoints.
+    """
+    checkpoints = run.last.parent
+    for path in [*run.root.glob(".partial-*"), *run.root.glob("*/.partial-*")]:
+        if is_abandoned(path) or is_old(path):
+            delete(path)
+    # Of the versions before this one: safetensors's own, and a snapshot that had not got its name yet.
+    for path in [*run.root.glob(".tmp*"), *checkpoints.glob(".tmp*"), checkpoints / "next.safetensors"]:
+        if (alone and path.parent == checkpoints) or is_old(path):
+            delete(path)
+
+
+def reason_of(error: Exception) -> str:
+    """Say why a file cannot be read: "cannot be read: permission denied", or "is damaged" and how."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, FileNotFoundError):
+        return f"cannot be read: {error.strerror.lower()}"
+    return f"is damaged: {error!r}"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -167,6 +249,11 @@ class RunDir:
         return self.root / "lock"
 
     @property
+    def thinned(self) -> Path:
+        """Says why what a training goes on from was deleted, where it was."""
+        return self.root / "thinned.txt"
+
+    @property
     def best_keras(self) -> Path:
         return self.root / "best.keras"
 
@@ -223,7 +310,7 @@ def read_classes(run: RunDir) -> tuple[str, ...]:
         if not listed or len(set(names)) < max(2, len(names)):
             raise ValueError("class_names are not two or more names, each once")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{run.classes} is damaged: {error!r}. Bring back the file that the training wrote.") from error
+        raise CheckpointError(f"{run.classes} {reason_of(error)}. Bring back the file that the training wrote.") from error
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{run.root}: run format {version}; this version of Diptych reads {FORMAT_VERSION}.")
     return names

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,18 @@ def test_full__file_may_not_grow(folder: Path, tmp_path: Path, room: int) -> Non
     before = committed(tmp_path)
     check_pixels(prepare_folder(folder, tmp_path), folder)
     assert before.items() <= committed(tmp_path).items()
+
+
+def test_windows__has_no_reading_and_writing_at_a_place(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "preadv", raising=False)
+    monkeypatch.delattr(os, "pwrite", raising=False)
+    store = prepare_folder(folder, tmp_path)
+    check_pixels(store, folder)
+    whole = store[:]
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(20):
+            read = list(threads.map(store.__getitem__, range(len(store))))
+            np.testing.assert_array_equal(read, whole)
 
 
 @pytest.mark.slow

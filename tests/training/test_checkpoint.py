@@ -3,9 +3,11 @@
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import signal
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -133,6 +135,20 @@ def test_variables__have_names_of_their_own(network):
     assert len(set(paths)) == len(paths)
 
 
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can be another user")
+def test_load__of_a_file_that_may_not_be_read(blank, checkpoint):
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        moved = Path(shutil.copy(checkpoint, name))
+        moved.chmod(0o600)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(CheckpointError, match=r"best\.safetensors cannot be read: permission denied"):
+                load_checkpoint(moved, blank)
+        finally:
+            os.seteuid(0)
+
+
 def test_load__of_a_missing_file(blank, tmp_path):
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         load_checkpoint(tmp_path / "absent.safetensors", blank)
@@ -208,12 +224,17 @@ def test_start__none_leaves_the_weights_alone(blank, network, tiny, tmp_path):
 
 
 def test_start__imagenet_offline_is_an_error(blank, keras_home, tmp_path):
-    with pytest.raises(CheckpointError, match="--weights none"):
+    with pytest.raises(CheckpointError, match="lower accuracy") as caught:
         start_weights(blank, ModelConfig(weights="imagenet"), tmp_path)
+    said = str(caught.value)
+    for part in (f"http://127.0.0.1:9/{resnet.WEIGHTS_FILE}", f"{keras_home / 'models' / resnet.WEIGHTS_FILE} (MD5 4d47"):
+        assert part in said
+    assert all(flag in said for flag in ("--weights PATH", "--weights RUN", "--weights auto", "--weights none"))
 
 
-def test_start__auto_offline_is_none_and_says_so(blank, keras_home, tmp_path):
+def test_start__auto_offline_is_none_and_says_so(blank, keras_home, tmp_path, caplog):
     weights = start_weights(blank, ModelConfig(weights="auto"), tmp_path)
+    assert "expect a clearly lower accuracy" in caplog.text
     assert not weights.pretrained
     assert weights.description.startswith("none")
     assert "ImageNet" in weights.description
@@ -250,6 +271,13 @@ def test_start__from_an_h5_file(blank, network, tiny, tmp_path):
     assert weights.description == str(path)
     assert same_weights(blank.get_layer("resnet50"), network.get_layer("resnet50"))
     assert not same_weights(blank.get_layer("convnet"), network.get_layer("convnet"))
+
+
+def test_start__from_an_h5_file_without_the_branch_that_it_is_for(tmp_path):
+    convnet = ModelConfig(weights=str(tmp_path / "official.h5"), branches="convnet", width=0.0625, dense_units=16)
+    (tmp_path / "official.h5").touch()
+    with pytest.raises(ConfigError, match=r"official\.h5 are for the ResNet50 branch, .* --weights none"):
+        start_weights(build_network(convnet), convnet, tmp_path)
 
 
 def test_start__from_a_run_by_its_path(blank, network, tiny, run, tmp_path):

@@ -1,16 +1,32 @@
 """What a training costs: memory worked out from the layers, and time from a few steps."""
 
 import math
+from pathlib import Path
 
 import keras
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diptych.config import ModelConfig
+from diptych.config import ModelConfig, TrainingConfig
+from diptych.errors import ConfigError
 from diptych.model.network import build_network
-from diptych.training.estimate import batch_that_fits, describe_estimate, layer_outputs, memory_needed, round_time
+from diptych.storage import RunDir
+from diptych.training.checkpoint import save_checkpoint
+from diptych.training.estimate import (
+    batch_that_fits,
+    describe_estimate,
+    disk_needed,
+    layer_outputs,
+    memory_needed,
+    moments_of,
+    refuse_full_disk,
+    round_time,
+)
+from diptych.training.optim import build_optimizer, compile_network
 from diptych.training.recipes import Stage
+from diptych.training.snapshots import save_snapshot
+from diptych.training.state import TrainState
 
 SIZE = 96
 GB = 10**9
@@ -51,6 +67,25 @@ def test_layer_outputs__are_not_kept_below_what_is_frozen(tiny: ModelConfig) -> 
     resnet = outputs(build_network(tiny, image_size=SIZE).get_layer("resnet50"))
     assert passed_now - passed == pytest.approx(resnet - PADDED, rel=1e-3)
     assert kept_now + passed_now == kept + passed
+
+
+def test_disk_needed__is_that_of_the_files(tiny: ModelConfig, tmp_path: Path) -> None:
+    """Of the three snapshots one is being written: best, last, previous and what is coming."""
+    network, settings = build_network(tiny), TrainingConfig(ema=0.9)
+    compile_network(network, build_optimizer(settings, network, 10))
+    run = RunDir(tmp_path)
+    save_checkpoint(run.best, network, {})
+    for _ in range(2):
+        save_snapshot(run, network, TrainState(), ("0", "1"))
+    files = [run.best, run.last, run.previous, run.last]
+    assert sum(file.stat().st_size for file in files) == pytest.approx(disk_needed(network, moments_of(settings)), rel=0.15)
+
+
+def test_refuse_full_disk__names_what_is_needed_and_what_there_is(tmp_path: Path) -> None:
+    assert "disk: checkpoints take up to 1 MB; " in refuse_full_disk(tmp_path / "runs" / "new", 1000)
+    with pytest.raises(ConfigError, match=r"take up to 1,000,000,000,000 MB, but .* has [\d,]+\. .*--runs"):
+        refuse_full_disk(tmp_path / "runs", 10**18)
+    assert not list(tmp_path.iterdir())
 
 
 def test_layer_outputs__are_smaller_in_bfloat16(tiny: ModelConfig, network: keras.Model) -> None:

@@ -1,8 +1,10 @@
 """Fitting in this process: what is frozen stays as it is, and the rest learns, of two classes and of three."""
 
 import dataclasses
+import logging
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from contract import to_numpy
 from making import run_python
 from numpy.typing import NDArray
 
+from diptych.backend import load_backend
 from diptych.config import Config, DataConfig, ModelConfig, TrainingConfig
 from diptych.data.manifest import Manifest
 from diptych.presets import augmentation, to_toml
@@ -148,3 +151,21 @@ def test_ordered_batches__are_the_images_in_order_with_their_labels() -> None:
     found = [batches[number] for number in range(3)]
     np.testing.assert_array_equal(np.concatenate([pixels for pixels, _ in found]), images[rows])
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in found]), np.eye(3)[targets[rows]])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has such advice")
+def test_several_networks__bring_no_advice_on_tracing_to_the_screen() -> None:
+    load_backend("tensorflow")
+    heard: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(handler)
+    try:
+        for _ in range(7):
+            network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+            network.predict(np.zeros((4, 3), np.float32), verbose=0)
+        logger.warning("something else")
+    finally:
+        logger.removeHandler(handler)
+    assert heard == ["something else"]

@@ -16,6 +16,7 @@ from diptych.training.optim import (
     build_optimizer,
     compile_network,
     freeze_layers,
+    last_learning_rate,
     learning_rate,
     lower_learning_rate,
     parts_of,
@@ -75,6 +76,17 @@ def test_pretrained_factor__lowers_the_rate_of_pretrained_weights_only():
     settings = TrainingConfig(schedule="constant", learning_rate=1e-3, pretrained_factor=0.1)
     assert rates(settings, 10, range(1)) == pytest.approx([1e-3])
     assert rates(settings, 10, range(1), pretrained=True) == pytest.approx([1e-4])
+
+
+@pytest.mark.parametrize("keys", [{}, {"depth_factor": 0.5, "accumulate": 2}])
+def test_last_learning_rate__is_that_of_the_last_batch(keys):
+    """The schedule says 0 once it has come to its end, which no batch was trained with."""
+    steps, settings = 8, TrainingConfig(schedule="one-cycle", learning_rate=1e-3, **keys)
+    optimizer = built(settings, steps, pretrained=True).optimizer
+    for step, expected in enumerate(rates(settings, steps, range(steps), pretrained=True)):
+        to_step(optimizer, step + 1)
+        assert last_learning_rate(optimizer) == pytest.approx(expected)
+    assert last_learning_rate(optimizer) > learning_rate(optimizer) == 0
 
 
 @pytest.mark.parametrize("pretrained", [False, True])

@@ -51,6 +51,31 @@ COMMIT;
 """
 
 
+# Windows reads and writes at a place by moving there first, for all who have the file open, and would translate line ends.
+SEEKING = threading.Lock()
+BINARY = getattr(os, "O_BINARY", 0)
+
+
+def read_at(descriptor: int, content: memoryview, offset: int) -> int:
+    """Fill `content` from a place in a file; return how many bytes there were. Threads may read at once."""
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [content], offset)
+    with SEEKING:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        found = os.read(descriptor, len(content))
+    content[: len(found)] = found
+    return len(found)
+
+
+def write_at(descriptor: int, content: memoryview, offset: int) -> int:
+    """Write at a place in a file; return how many bytes were written. Threads may write at once."""
+    if hasattr(os, "pwrite"):
+        return os.pwrite(descriptor, content, offset)
+    with SEEKING:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.write(descriptor, content)
+
+
 class DamagedCacheError(Exception):
     """The pixels and their index do not fit together."""
 
@@ -131,7 +156,7 @@ class Cache:
         """Fill a slot. Not through a map: where the disk is full, that would kill the process."""
         content, offset = pixels.data.cast("B"), slot * self.stride
         while content:
-            written = os.pwrite(self.pixels, content, offset)
+            written = write_at(self.pixels, content, offset)
             content, offset = content[written:], offset + written
 
     def sync(self) -> None:
@@ -206,7 +231,7 @@ def temporary_cache(spec: ImageSpec) -> Cache:
 def open_cache(folder: Path, spec: ImageSpec, write: bool = False) -> Cache | None:
     """Open the pair in the folder of a spec; None where there is none that this version of the decoder made."""
     for index in sorted(folder.glob("index-*.sqlite"), reverse=True):
-        flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
+        flags = BINARY | (os.O_RDWR | os.O_CREAT if write else os.O_RDONLY)
         with suppress(FileNotFoundError):
             pixels = os.open(index.with_name(index.name.replace("index", "pixels")).with_suffix(".u8"), flags, 0o666)
             cache = Cache(index, pixels, spec)
@@ -220,7 +245,7 @@ def renew_cache(folder: Path, spec: ImageSpec) -> Cache:
     """Delete what is in the folder of a spec, and begin a pair of a new mark. Who has the old one open keeps it."""
     delete_files(folder)
     mark = f"{time.time_ns():x}"
-    pixels = os.open(folder / f"pixels-{mark}.u8", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    pixels = os.open(folder / f"pixels-{mark}.u8", os.O_RDWR | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
     return Cache(folder / f"index-{mark}.sqlite", pixels, spec)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.config import Resize
-from diptych.data.cache import FILE_NAME, delete_files, home_of, locked, open_cache
+from diptych.data.cache import FILE_NAME, delete_files, home_of, locked, open_cache, read_at
 from diptych.data.images import ImageSpec
 from diptych.errors import DataError
 
@@ -58,7 +58,7 @@ class PixelStore:
         for image, slot in zip(images.reshape(-1, 3 * self.spec.size**2), slots.flat, strict=True):
             if slot < 0:
                 image[:] = 0
-            elif os.preadv(self.descriptor, [image.data], int(slot) * image.size) < image.size:
+            elif read_at(self.descriptor, image.data, int(slot) * image.size) < image.size:
                 raise DataError("the file of prepared pixels was cut short while it was in use; start again.")
         return images
 

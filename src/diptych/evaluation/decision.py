@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from diptych.errors import CheckpointError, ConfigError
 from diptych.evaluation.calibration import Calibration, calibrate, heat
 from diptych.evaluation.thresholds import choose_threshold, conformal_limit, error_limit, read_rule
-from diptych.storage import FORMAT_VERSION, RunDir, sha256, write_json
+from diptych.storage import FORMAT_VERSION, RunDir, reason_of, sha256, write_json
 
 COVERAGE = 0.95
 
@@ -218,7 +218,7 @@ def read_decision(run: RunDir) -> Decision | None:
         low, high = content.pop("abstain")
         found = Decision(**content, abstain=(low, high), calibration=calibration and Calibration(**calibration))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{run.decision} is damaged: {error!r}. Delete it and run diptych evaluate again.") from error
+        raise CheckpointError(f"{run.decision} {reason_of(error)}. Delete it and run diptych evaluate again.") from error
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{run.decision}: format {version}; this version of Diptych reads {FORMAT_VERSION}.")
     return found

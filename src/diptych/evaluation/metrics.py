@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from diptych.errors import CheckpointError
 from diptych.evaluation.intervals import DRAWS, MORE, Interval, bootstrap, figure_interval, mean_interval, wilson
 from diptych.evaluation.scores import Answers, Figures, chance_error
-from diptych.storage import TWO_CLASSES, RunDir
+from diptych.storage import TWO_CLASSES, RunDir, reason_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,6 +222,6 @@ def read_metrics(run: RunDir) -> dict[str, Any] | None:
         return None
     try:
         figures: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{run.metrics} is damaged: {error}. Run diptych evaluate again.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{run.metrics} {reason_of(error)}. Run diptych evaluate again.") from error
     return figures

@@ -28,7 +28,7 @@ from diptych.evaluation.predictions import tap, with_predictions
 from diptych.evaluation.subgroups import check_column, compute_subgroups
 from diptych.evaluation.views import plan_test
 from diptych.presets import read_toml
-from diptych.storage import FORMAT_VERSION, RunDir, write_json, write_table
+from diptych.storage import FORMAT_VERSION, RunDir, tidy, write_json, write_table
 from diptych.training.checkpoint import load_run_network
 from diptych.training.state import read_state
 
@@ -103,6 +103,7 @@ def evaluate(
     for column in by:
         check_column(table, column)
     warn_of_unfinished(run, config)
+    tidy(run)
     weights, rules = hash_of_weights(run), (choices or Choices()).after(read_decision(run))
     decision, outliers = read_decision(run), read_outliers(run)
     if decision is not None and decision.made_for != (weights, spec.size, len(views), *rules):

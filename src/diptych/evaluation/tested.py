@@ -17,7 +17,7 @@ from diptych.evaluation.scores import Answers
 from diptych.evaluation.views import describe_test
 from diptych.presets import read_toml
 from diptych.screen import command_line
-from diptych.storage import RunDir, read_classes
+from diptych.storage import RunDir, read_classes, reason_of
 
 SHOWN = 3
 
@@ -99,7 +99,7 @@ def read_predictions(path: Path, class_names: Sequence[str], group_column: str) 
         if table.empty or not known:
             raise ValueError("no images, or a class that cannot be")
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}. Run diptych evaluate again.") from error
+        raise CheckpointError(f"{path} {reason_of(error)}. Run diptych evaluate again.") from error
     return pd.DataFrame(facts), shares
 
 

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import keras
@@ -59,23 +61,36 @@ def resnet50(width: float = 1.0, batch_norm_momentum: float = 0.99, image_size: 
     return keras.models.clone_model(published, clone_function=rescale)
 
 
+def keras_home() -> Path:
+    """Return the folder that Keras keeps weights in: KERAS_HOME, .keras in the home folder, or one in that of temporary files."""
+    found = os.environ.get("KERAS_HOME")
+    with suppress(OSError, RuntimeError):
+        home = Path(found) if found else Path.home() / ".keras"
+        home.mkdir(parents=True, exist_ok=True)
+        if os.access(home, os.W_OK):
+            return home
+    return Path(tempfile.gettempdir()) / ".keras"
+
+
 def imagenet_weights() -> Path:
     """Return the path of the official ImageNet weights, downloaded once and checked by their hash.
 
     Raises:
         CheckpointError: they are not in Keras's cache and cannot be downloaded, or are not the official file.
     """
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    before = socket.getdefaulttimeout()
+    home = keras_home()
+    address, before = WEIGHTS_URL + WEIGHTS_FILE, socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)
     try:
-        address = WEIGHTS_URL + WEIGHTS_FILE
         return Path(keras.utils.get_file(WEIGHTS_FILE, address, cache_subdir="models", file_hash=WEIGHTS_MD5, cache_dir=home))
     # get_file raises a bare Exception when the address cannot be reached, and ValueError when the hash is wrong.
     except Exception as error:
         raise CheckpointError(
-            f"the ImageNet weights cannot be had ({error}). Put {WEIGHTS_FILE} (MD5 {WEIGHTS_MD5}) into "
-            f"{home / 'models'}, or name it with --weights PATH, or train without (--weights none)."
+            f"the ImageNet weights cannot be had ({error}). Without them, expect a clearly lower accuracy unless there are very "
+            f"many images. To have them: download {address} on a machine that can, and put it at "
+            f"{home / 'models' / WEIGHTS_FILE} (MD5 {WEIGHTS_MD5}), or name it with --weights PATH. Else: --weights RUN begins "
+            "with those of an earlier run, --weights auto with ImageNet's where they can be had, --recipe scratch is made for "
+            "a training without any (--weights none)."
         ) from error
     finally:
         socket.setdefaulttimeout(before)

@@ -66,7 +66,8 @@ class Watch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if not math.isfinite((logs or {})["loss"]):
-            self.diverged_at = min(self.done + batch, self.diverged_at or self.done + batch)
+            number = self.done + batch
+            self.diverged_at = number if self.diverged_at is None else min(number, self.diverged_at)
         with self.lock:
             self.last_ended = time.perf_counter()
             if self.steps == 0:

@@ -19,7 +19,7 @@ from diptych.config import Config, ModelConfig
 from diptych.errors import CheckpointError
 from diptych.model.network import build_network
 from diptych.presets import read_toml
-from diptych.storage import FORMAT_VERSION, TWO_CLASSES, RunDir, read_classes, write_atomically
+from diptych.storage import FORMAT_VERSION, TWO_CLASSES, RunDir, read_classes, reason_of, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +49,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[
     """Write arrays by their names, with JSON facts, the format version and checksums, into a safetensors file."""
     checksums = {name: checksum(array) for name, array in arrays.items()}
     header = {"diptych": json.dumps({"format_version": FORMAT_VERSION, **facts, "crc32": checksums})}
-    try:
-        write_atomically(path, lambda partial: safetensors.numpy.save_file(dict(arrays), partial, header))
-    # A full disk is a SafetensorError here.
-    except safetensors.SafetensorError as error:
-        raise OSError(f"{path} cannot be written: {error}") from error
+    write_atomically(path, lambda partial: safetensors.numpy.save_file(dict(arrays), partial, header))
 
 
 def checksum(array: NDArray[Any]) -> int:
@@ -106,6 +102,8 @@ def read_arrays(path: Path, *owners: str) -> tuple[dict[str, Any], dict[str, NDA
         CheckpointError: the file cannot be read, is damaged, or of an unknown format.
     """
     try:
+        # safetensors calls a file that may not be read a missing one.
+        path.open("rb").close()
         with safetensors.safe_open(path, framework="numpy") as file:
             facts: dict[str, Any] = json.loads((file.metadata() or {})["diptych"])
             version = facts["format_version"]
@@ -117,7 +115,8 @@ def read_arrays(path: Path, *owners: str) -> tuple[dict[str, Any], dict[str, NDA
             if changed:
                 raise ValueError(f"{len(changed)} arrays have changed on the disk, {changed[0]} first")
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or not a checkpoint of Diptych: {error}") from error
+        what = reason_of(error) if isinstance(error, OSError) else f"is damaged or not a checkpoint of Diptych: {error}"
+        raise CheckpointError(f"{path} {what}") from error
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path}: checkpoint format {version}; this version reads {FORMAT_VERSION}.")
     return facts, arrays

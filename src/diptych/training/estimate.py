@@ -1,11 +1,15 @@
 """What a training will cost: memory by walking the layers of the network, time from a few steps that were measured."""
 
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 
+from diptych.config import TrainingConfig
+from diptych.errors import ConfigError
 from diptych.training.recipes import Stage
 
 # A pass without gradients, over the validation images, takes about this share of a training step on the same images.
@@ -39,6 +43,49 @@ def memory_needed(network: keras.Model, image_size: int, batch_size: int, *, mom
     learning, resting = OVERHEAD[keras.backend.backend()]
     kept, passed = layer_outputs(network, image_size)
     return round(weights + batch_size * (learning * kept + resting * passed))
+
+
+def moments_of(settings: TrainingConfig) -> int:
+    """Return how many arrays of the size of the trainable weights the optimizer keeps."""
+    return 2 + (settings.ema > 0) + (settings.accumulate > 1)
+
+
+def disk_needed(network: keras.Model, moments: int) -> int:
+    """Say how many bytes the files of a run take at most, but for its tables and pictures.
+
+    Args:
+        network: what `build_network` built.
+        moments: as `memory_needed`.
+
+    Returns:
+        Bytes: the best checkpoint and three snapshots, of which one is being written; in the end, best.keras takes the
+        place of the third.
+    """
+    weights: int = FLOAT32 * sum(math.prod(variable.shape) for variable in network.variables)
+    trained: int = FLOAT32 * sum(math.prod(variable.shape) for variable in network.trainable_variables)
+    snapshot = weights + moments * trained
+    return weights + 3 * snapshot
+
+
+def refuse_full_disk(folder: Path, needed: int) -> str:
+    """Say what a run will take on the disk.
+
+    Args:
+        folder: where it will be made; it need not exist yet.
+        needed: bytes.
+
+    Raises:
+        ConfigError: there is less.
+    """
+    place = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    found = shutil.disk_usage(place)
+    # Some file systems do not tell.
+    if found.total and found.free < needed:
+        raise ConfigError(
+            f"the checkpoints of this network take up to {needed / 1e6:,.0f} MB, but {place} has {found.free / 1e6:,.0f}. "
+            "Free some room, name a folder on another disk (--runs), or make the network smaller (--width)."
+        )
+    return f"disk: checkpoints take up to {math.ceil(needed / 1e6):,} MB; {found.free / 1e9:,.1f} GB are free in {place}"
 
 
 def batch_that_fits(network: keras.Model, image_size: int, batch_size: int, limit: int, *, moments: int = 2) -> int:

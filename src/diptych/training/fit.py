@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 
+from diptych.backend import quiet_stderr
 from diptych.config import Config, ModelConfig
 from diptych.data.loader import Images
 from diptych.data.manifest import Manifest
@@ -21,7 +22,9 @@ from diptych.training.weights import StartWeights, start_weights
 
 def new_network(config: Config, classes: int) -> keras.Model:
     """Build the network of a training with random weights; the seed also begins the dropout's draws."""
-    keras.utils.set_random_seed(config.training.seed)
+    # It imports TensorFlow on every backend, where that is installed.
+    with quiet_stderr():
+        keras.utils.set_random_seed(config.training.seed)
     precision = "float32" if config.compute.precision == "auto" else config.compute.precision
     return build_network(config.model, classes=classes, precision=precision)
 

@@ -20,12 +20,12 @@ from diptych.training.averaging import Averaging
 from diptych.training.batches import rows_of, training_batches, validation_batches
 from diptych.training.callbacks import ProgressBar, Watch, describe_epoch
 from diptych.training.checkpoint import save_checkpoint
-from diptych.training.estimate import batch_that_fits, describe_estimate
+from diptych.training.estimate import batch_that_fits, describe_estimate, moments_of
 from diptych.training.optim import (
     build_optimizer,
     compile_network,
     freeze_layers,
-    learning_rate,
+    last_learning_rate,
     lower_learning_rate,
     smooth_labels,
 )
@@ -201,7 +201,7 @@ class EpochLoop:
                 validated = self.network.evaluate(images_in_order, steps=steps, verbose=0, return_dict=True, callbacks=[watch])
             row = {"epoch": state.epoch + 1, **(state.figures or {}), "image_size": stage.image_size}
             row |= {f"val_{name}": float(value) for name, value in validated.items()}
-            row |= {"learning_rate": learning_rate(self.optimizer), "seconds": time.perf_counter() - started}
+            row |= {"learning_rate": last_learning_rate(self.optimizer), "seconds": time.perf_counter() - started}
             if not math.isfinite(row["val_loss"]):
                 raise self.diverged(state.epoch, self.steps - 1)
             new_size = state.epoch > 0 and stage_at(self.stages, state.epoch - 1).image_size != stage.image_size
@@ -220,7 +220,11 @@ class EpochLoop:
         except TrainingError as error:
             raise self.diverged(state.epoch, state.batch) from error
         except OSError as error:
-            log.warning("Warning: no checkpoint was written (%s); the one before is kept, and the training goes on.", error)
+            kept = "the one before is kept" if self.run.last.is_file() else "there is none before it to go on from"
+            log.warning(
+                "Warning: no checkpoint was written (%s: %s); %s, and the training goes on. Free some room on that disk.",
+                *(error.filename or self.run.last, error.strerror or error, kept),
+            )
 
     def write_history(self, state: TrainState) -> None:
         rows = [",".join(f"{row[name]:.6g}" for name in HISTORY_COLUMNS) for row in state.history]
@@ -237,10 +241,9 @@ class EpochLoop:
         )
 
     def too_large(self, stage: Stage) -> str:
-        moments = 2 + (self.settings.ema > 0) + (self.settings.accumulate > 1)
         size, batch = stage.image_size, self.settings.batch_size
         what = f"batches of {batch} images of {size} px do not fit into the memory"
-        fits = batch_that_fits(self.network, size, batch, memory_limit() - self.memory_before, moments=moments)
+        fits = batch_that_fits(self.network, size, batch, memory_limit() - self.memory_before, moments=moments_of(self.settings))
         if fits == 0:
             return f"{what}, nor would a single image; try a smaller --image-size."
         return (

@@ -13,7 +13,7 @@ from pathlib import Path
 from diptych.config import Config
 from diptych.errors import CheckpointError, ConfigError
 from diptych.runs import read_environment
-from diptych.storage import FORMAT_VERSION, RunDir, write_json
+from diptych.storage import FORMAT_VERSION, RunDir, reason_of, write_json
 from diptych.training.state import HISTORY_COLUMNS, Ending, Row, times_of
 
 # Nothing is sent anywhere but to the URI that the user names.
@@ -115,7 +115,7 @@ class MlflowLog:
             content = json.loads(self.run.mlflow.read_text(encoding="utf-8"))
             version, uri, key = content["format_version"], content["uri"], str(content["key"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{self.run.mlflow} is damaged: {error!r}. Delete it, and MLflow gets a new run.") from error
+            raise CheckpointError(f"{self.run.mlflow} {reason_of(error)}. Delete it, and MLflow gets a new run.") from error
         if version != FORMAT_VERSION:
             raise CheckpointError(f"{self.run.mlflow}: format {version}; this version of Diptych reads {FORMAT_VERSION}.")
         if uri != self.uri or (experiment := self.client.get_experiment_by_name(experiment_name())) is None:

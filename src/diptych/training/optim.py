@@ -120,6 +120,18 @@ def learning_rate(optimizer: keras.Optimizer) -> float:
     return max(float(keras.ops.convert_to_numpy(part.learning_rate)) for part in parts_of(optimizer))
 
 
+def last_learning_rate(optimizer: keras.Optimizer) -> float:
+    """Return the learning rate of the last batch that was trained; of several, the highest. One-cycle's next one may be 0."""
+    rates = []
+    for part in parts_of(optimizer):
+        # Keras says the rate of the next batch alone, and counts updates where several batches make one (3.15).
+        rate = part._learning_rate
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            rate = rate(keras.ops.maximum(part._iterations - 1, 0))
+        rates.append(float(keras.ops.convert_to_numpy(rate)))
+    return max(rates)
+
+
 def lower_learning_rate(optimizer: keras.Optimizer, factor: float, minimum: float) -> None:
     """Multiply the learning rate, of several each, as far as the highest one stays at or above a minimum.
 

@@ -52,7 +52,7 @@ def verify_resume(config: Config, runs: Path) -> None:
     made = not runs.exists()
     runs.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=".partial-verify-", dir=runs) as folder:
+        with tempfile.TemporaryDirectory(prefix=f".partial-{os.getpid()}-verify-", dir=runs) as folder:
             whole, killed, place = try_both(config, runs, Path(folder))
             different, compared = compare(whole, killed)
     finally:

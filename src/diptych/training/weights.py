@@ -38,7 +38,7 @@ def start_weights(
 
     Raises:
         CheckpointError: they cannot be had, or do not fit.
-        ConfigError: ImageNet weights were asked for a width other than 1.
+        ConfigError: ImageNet weights, or an official file, were asked for a width other than 1 or without the ResNet50 branch.
     """
     if settings.weights == "none":
         return StartWeights(False, "none, all of them are random")
@@ -58,10 +58,10 @@ def start_weights(
         except CheckpointError as error:
             if settings.weights == "imagenet":
                 raise
-            log.debug("%s", error)
+            log.warning("Warning: %s", error)
             return StartWeights(False, "none, all of them are random: the ImageNet weights cannot be had here")
         return StartWeights(True, f"imagenet, {resnet.WEIGHTS_FILE}")
-    return StartWeights(True, weights_from_path(network, Path(settings.weights), runs, class_names))
+    return StartWeights(True, weights_from_path(network, settings, runs, class_names))
 
 
 def has_pretrained(settings: ModelConfig) -> bool:
@@ -74,13 +74,19 @@ def has_pretrained(settings: ModelConfig) -> bool:
         return False
     try:
         resnet.imagenet_weights()
-    except CheckpointError:
+    except CheckpointError as error:
+        log.warning("Warning: %s", error)
         return False
     return True
 
 
-def weights_from_path(network: keras.Model, path: Path, runs: Path, class_names: Sequence[str]) -> str:
+def weights_from_path(network: keras.Model, settings: ModelConfig, runs: Path, class_names: Sequence[str]) -> str:
+    path = Path(settings.weights)
     if path.suffix == ".h5" and path.is_file():
+        if settings.branches == "convnet":
+            raise ConfigError(
+                f"weights {path} are for the ResNet50 branch, which --branches convnet leaves out; add --weights none."
+            )
         resnet.load_resnet50_weights(network.get_layer(resnet.NAME), path)
         return str(path)
     for place in (path, runs / path):
