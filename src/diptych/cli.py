@@ -49,14 +49,14 @@ def parse(arguments: Sequence[str]) -> Command:
         return command
     choices: dict[Recipe, Config] = {}
     for choice in ("fine-tune", "scratch"):
-        settings = cast(Training, parse_from(arguments, start, choice)).settings
+        settings = cast(Training, parse_from(arguments, start, choice, with_recipe(Config(), "auto"))).settings
         choices[choice] = dataclasses.replace(settings, training=dataclasses.replace(settings.training, recipe=choice))
     return dataclasses.replace(command, choices=choices)
 
 
-def parse_from(arguments: Sequence[str], start: argparse.Namespace, recipe: Recipe) -> Command:
-    """Parse with the defaults that come from a recipe, then --preset, then --config, then --augment."""
-    settings = with_recipe(Config(), recipe)
+def parse_from(arguments: Sequence[str], start: argparse.Namespace, recipe: Recipe, base: Config | None = None) -> Command:
+    """Parse with the defaults that come from a recipe upon `base`, then --preset, then --config, then --augment."""
+    settings = with_recipe(base or Config(), recipe)
     settings = with_preset(settings, start.preset) if start.preset in PRESETS else settings
     settings = read_toml(start.config, settings) if start.config else settings
     level = start.augment if start.augment in get_args(Augmentation) else None

@@ -1,9 +1,11 @@
 """The folder of runs: making a new one, finding an old one."""
 
+import itertools
 import json
+import logging
 import os
+import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from diptych.errors import CheckpointError, ConfigError
-from diptych.storage import FORMAT_VERSION, RunDir
+from diptych.storage import FORMAT_VERSION, RunDir, delete, is_abandoned, is_old, reason_of
+
+log = logging.getLogger(__name__)
 
 # Where runs are kept, unless another folder is named.
 RUNS = Path("runs")
-# A run's folder is filled within seconds.
-ABANDONED_SECONDS = 3600
 
 
 def new_run(runs: Path, name: str) -> RunDir:
@@ -29,7 +31,10 @@ def new_run(runs: Path, name: str) -> RunDir:
     Raises:
         ConfigError: a run of that name exists, or the name is not a plain folder name.
     """
-    name = name or f"{datetime.now():%Y%m%d-%H%M%S}"
+    if not name:
+        now = f"{datetime.now():%Y%m%d-%H%M%S}"
+        names = itertools.chain([now], (f"{now}-{number}" for number in itertools.count(2)))
+        name = next(free for free in names if not (runs / free).exists() and not any(runs.glob(f".partial-*-{free}")))
     if Path(name).name != name or name in {".", ".."}:
         raise ConfigError(f"run name {name!r}: expected a plain folder name, without slashes.")
     if (runs / name).exists():
@@ -38,29 +43,36 @@ def new_run(runs: Path, name: str) -> RunDir:
 
 
 def tidy(runs: Path) -> None:
-    """Delete folders that a process began to fill and was killed at."""
+    """Delete folders that a process began to fill and was killed at; not too soon, for it may run on another machine."""
     for folder in runs.glob(".partial-*"):
-        if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+        if is_old(folder) and is_abandoned(folder):
+            delete(folder)
 
 
 @contextmanager
 def creating_run(runs: Path, name: str) -> Iterator[RunDir]:
-    """Make the folder of a new run: fill what is yielded; it gets its name when all of it is there.
+    """Make the folder of a new run, or of several: fill what is yielded; it gets its name when all of it is there.
 
     Raises:
-        ConfigError: as `new_run`, or nothing can be written there.
+        ConfigError: as `new_run`, or another process was quicker, or nothing can be written there.
     """
     run = new_run(runs, name)
     tidy(runs)
-    aside = RunDir(runs / f".partial-{os.getpid()}-{run.root.name}")
+    # In a container, each process may have the same number.
+    aside = RunDir(runs / f".partial-{os.getpid()}.{secrets.token_hex(4)}-{run.root.name}")
     try:
         aside.root.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(f"run {run.root} cannot be made: {error.strerror}. Choose a folder with --runs.") from error
     try:
         yield aside
-        aside.root.replace(run.root)
+        try:
+            aside.root.replace(run.root)
+        except OSError as error:
+            if not run.root.exists():
+                raise
+            # Two processes were started with the same new name.
+            raise ConfigError(f"{run.root} was made by another process in the meantime; choose another --name.") from error
     finally:
         shutil.rmtree(aside.root, ignore_errors=True)
 
@@ -116,10 +128,15 @@ def find_any_run(run: Path | None, runs: Path) -> RunDir:
 
 def list_runs(runs: Path) -> list[RunDir]:
     """Return the runs in a folder, the one that was started last at the end."""
-    folders = [folder for folder in runs.iterdir() if is_run(folder)] if runs.is_dir() else []
-    return [
-        RunDir(folder) for folder in sorted(folders, key=lambda found: (read_environment(RunDir(found))["created"], found.name))
-    ]
+    found = []
+    for folder in sorted(runs.iterdir()) if runs.is_dir() else ():
+        try:
+            if is_run(folder):
+                found.append((read_environment(RunDir(folder))["created"], folder))
+        # One of them shall not stand in the way of all others.
+        except (CheckpointError, OSError) as error:
+            log.warning("Warning: %s is passed over: %s", folder, error)
+    return [RunDir(folder) for _, folder in sorted(found)]
 
 
 def read_environment(run: RunDir) -> dict[str, Any]:
@@ -132,7 +149,7 @@ def read_environment(run: RunDir) -> dict[str, Any]:
         environment: dict[str, Any] = json.loads(run.environment.read_text(encoding="utf-8"))
         version, _ = environment["format_version"], environment["created"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{run.environment} is damaged: {error!r}. Delete the folder if the run is not needed.") from error
+        raise CheckpointError(f"{run.environment} {reason_of(error)}. Delete the folder if the run is not needed.") from error
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{run.root}: run format {version}; this version of Diptych reads {FORMAT_VERSION}.")
     return environment

@@ -1,5 +1,6 @@
 """The solar cells of the package elpv-dataset, written out in the layout that Diptych reads."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,15 @@ from making import fingerprint
 from diptych.data.layouts import read_manifest
 from diptych.data.samples import LICENCE, write_elpv
 from diptych.errors import ConfigError
+
+
+def test_write_elpv__two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process is done while this one copies."""
+    folder = tmp_path / "elpv"
+    monkeypatch.setattr(shutil, "copyfile", lambda *_: (folder / "0").mkdir(parents=True, exist_ok=True))
+    with pytest.raises(ConfigError, match="made by another process in the meantime"):
+        write_elpv(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["elpv"]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from diptych.config import Config, TrackingConfig, TrainingConfig
 from diptych.errors import ConfigError
 from diptych.presets import read_toml, to_toml
 from diptych.storage import RunDir, write_json, write_text
-from diptych.training.resume import changes_of_settings, extend, with_whole_paths
+from diptych.training.resume import changes_of_settings, refuse_going_on, with_whole_paths, write_changes
 from diptych.training.state import HISTORY_COLUMNS
 from diptych.training.tracking import check_tracking, tracking
 
@@ -297,14 +297,14 @@ class TestSettings:
         assert found.tracking.mlflow == f"sqlite:///{tmp_path / 'x.db'}"
         assert with_whole_paths(found, tmp_path) == found
 
-    def test_extend__writes_down_the_new_place(self, tmp_path: Path) -> None:
+    def test_write_changes__writes_down_the_new_place(self, tmp_path: Path) -> None:
         run, config = make_run(tmp_path / "run", TrackingConfig(tensorboard=True))
-        extend(run, None)
-        assert read_toml(run.config, Config()) == config
-        wanted = TrackingConfig(mlflow="http://127.0.0.1:5000")
-        extend(run, 80, wanted)
         longer = dataclasses.replace(config.training, epochs=80)
-        assert read_toml(run.config, Config()) == Config(tracking=wanted, training=longer)
+        wanted = Config(tracking=TrackingConfig(mlflow="http://127.0.0.1:5000"), training=longer)
+        refuse_going_on(run, wanted)
+        assert read_toml(run.config, Config()) == config
+        write_changes(run, wanted)
+        assert read_toml(run.config, Config()) == wanted
         assert TrainingConfig().epochs < 80
 
 

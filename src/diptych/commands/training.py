@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, Suppress, arg
 
 from diptych.config import Config, Recipe
+from diptych.errors import ConfigError
 from diptych.presets import Preset
 from diptych.runs import RUNS
 from diptych.screen import command_line
@@ -65,6 +66,8 @@ class Resume:
     """Passes over the training images in all, more than it was begun with; without it, as it was begun."""
     mlflow: str | None = None
     """Log to MLflow there from now on (none: no longer); without it, as it was begun."""
+    data: Path | None = None
+    """The data folder or table, where it has moved since; its images must be the same."""
     runs: Path = RUNS
     """Folder that holds the runs."""
 
@@ -75,10 +78,15 @@ class Resume:
         if run.folds.is_file():
             from diptych.training.folds import train_open
 
-            train_open(run, self.mlflow)
+            if self.epochs is not None:
+                raise ConfigError(
+                    f"--epochs is {self.epochs}, but {run.root} is a cross-validation, whose folds are trained alike to be "
+                    f"compared; leave it out, or begin a new one: diptych train --folds N --epochs {self.epochs}."
+                )
+            train_open(run, self.mlflow, self.data)
         else:
             from diptych.training.trainer import resume
 
-            resume(run, self.epochs, self.mlflow)
+            resume(run, self.epochs, self.mlflow, self.data)
         log.info("Next: %s", command_line("evaluate", run.root))
         return 0

@@ -52,7 +52,12 @@ def write_elpv(folder: Path) -> pd.DataFrame:
             for file in rows["file"]:
                 shutil.copyfile(source / file, whole / str(target) / Path(file).name)
         (whole / "LICENCE.txt").write_text(LICENCE, encoding="utf-8")
-        whole.rename(folder)
+        try:
+            whole.rename(folder)
+        except OSError as error:
+            if not folder.exists():
+                raise
+            raise ConfigError(f"{folder} was made by another process in the meantime; name another folder.") from error
     return cells.drop(columns="file")
 
 

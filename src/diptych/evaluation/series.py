@@ -17,13 +17,23 @@ from diptych.config import Config, Recipe
 from diptych.data.load import LoadedData
 from diptych.errors import EXIT_TROUBLE, CheckpointError, ConfigError, TrainingError
 from diptych.presets import read_toml, to_toml
-from diptych.storage import FORMAT_VERSION, RunDir, write_json, write_table, write_text
-from diptych.training.resume import changes_of_settings, is_finished, only_one, refuse_changes_of_data
+from diptych.runs import creating_run
+from diptych.storage import FORMAT_VERSION, RunDir, reason_of, tidy, write_json, write_table, write_text
+from diptych.training.resume import (
+    changes_of_settings,
+    is_finished,
+    moved_to,
+    only_one,
+    refuse_changes_of_data,
+    thin,
+    write_changes,
+)
 from diptych.training.settling import settle
 from diptych.training.trials import (
     ENDED_FROM_OUTSIDE,
     POLL_SECONDS,
     Child,
+    begin_or_go_on,
     last_words,
     read_epochs,
     terminating,
@@ -69,7 +79,7 @@ class Series:
             table = pd.read_csv(path, dtype={"name": str}) if path.is_file() else pd.DataFrame(columns=list(COLUMNS))
             return table[list(COLUMNS)].astype(COLUMNS)
         except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{path} is damaged: {error}. Delete it; each training is then tested again.") from error
+            raise CheckpointError(f"{path} {reason_of(error)}. Delete it; each training is then tested again.") from error
 
 
 def open_series(
@@ -99,15 +109,17 @@ def open_series(
     elif folder.root.exists():
         raise ConfigError(f"{folder.root} exists already and is no {facts['kind']}; choose another --name.")
     else:
-        write_table(folder.split, data.manifest.table)
-        write_text(folder.config, to_toml(config))
-        write_json(about, {"format_version": FORMAT_VERSION, **facts})
+        with creating_run(runs, name) as aside:
+            write_table(aside.split, data.manifest.table)
+            write_text(aside.config, to_toml(config))
+            write_json(aside.root / about.name, {"format_version": FORMAT_VERSION, **facts})
     common = dataclasses.replace(config.data, split=folder.split.resolve())
     return Series(folder, dataclasses.replace(config, data=common), data)
 
 
 def refuse_changes(folder: RunDir, config: Config, facts: Mapping[str, Any], data: LoadedData) -> None:
-    before, saved = read_facts(folder.root / "series.json"), read_toml(folder.config, Config())
+    before = read_facts(folder.root / "series.json")
+    saved = moved_to(read_toml(folder.config, Config()), config)
     changes = changes_of_settings(saved, config)
     # A training may go on for longer, but trainings of several lengths cannot be compared.
     if config.training.epochs > saved.training.epochs:
@@ -119,6 +131,8 @@ def refuse_changes(folder: RunDir, config: Config, facts: Mapping[str, Any], dat
             f"{folder.config}), or choose another --name."
         )
     refuse_changes_of_data(folder, data, str(facts["kind"]))
+    with only_one(folder):
+        write_changes(folder, saved)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -126,7 +140,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version = content["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error!r}. Begin anew with another --name.") from error
+        raise CheckpointError(f"{path} {reason_of(error)}. Begin anew with another --name.") from error
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path}: format {version}; this version of Diptych reads {FORMAT_VERSION}.")
     return content
@@ -150,6 +164,7 @@ def run_series(series: Series, members: Sequence[Member], again: Sequence[object
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM; the same call goes on.
     """
     with only_one(series.folder), terminating():
+        tidy(series.folder)
         try:
             for place, member in enumerate(members):
                 if not is_done(series, member):
@@ -171,17 +186,15 @@ def run_member(series: Series, member: Member) -> None:
     settings, screen = run.root.with_name(f"{member.name}.toml"), run.root.with_name(f"{member.name}.log")
     write_text(settings, to_toml(config))
     wait_until_free(run)
-    # Of one that is tested, but whose test is gone, there is no state left.
-    if not is_finished(run, config) and member.name not in set(series.done()["name"]):
-        call(["train", "--config", settings, "--runs", series.folder.root, "--name", member.name], screen)
+    if not is_finished(run, config):
+        call(begin_or_go_on(run, settings, config), screen)
     call(["evaluate", run.root, "--maps", "0", "--backend", config.compute.backend], screen)
     epochs = read_epochs(run)
     row = [member.name, len(epochs), float(epochs["seconds"].sum()), count_parameters(run)]
     done = series.done()
     done = pd.concat([done[done["name"] != member.name], pd.DataFrame([row], columns=list(COLUMNS))])
     write_table(series.folder.root / "done.csv", done)
-    for path in (run.last, run.previous, run.best_keras):
-        path.unlink(missing_ok=True)
+    thin(run, f"when it was tested. --weights {run.root} begins a new run with its best epoch")
 
 
 def call(arguments: Sequence[str | Path], screen: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from diptych.backend import choose_compute, load_backend
@@ -14,8 +15,17 @@ from diptych.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, CheckpointError, C
 from diptych.presets import read_toml, to_toml
 from diptych.runs import creating_run, is_run, new_run
 from diptych.screen import command_line
-from diptych.storage import RunDir, write_json, write_table, write_text
-from diptych.training.resume import changes_of_settings, is_finished, with_whole_paths
+from diptych.storage import RunDir, tidy, write_json, write_table, write_text
+from diptych.training.resume import (
+    changes_of_settings,
+    is_finished,
+    matching,
+    only_one,
+    refuse_changes_of_data,
+    way_of_data,
+    with_data,
+    with_whole_paths,
+)
 from diptych.training.settling import choices_of, settle_recipe
 from diptych.training.tracking import check_tracking
 
@@ -41,8 +51,10 @@ def train_folds(config: Config, runs: Path, name: str, folds: int, choices: Mapp
         DiptychError: the training of a fold failed; the folds before it are whole.
         Stopped: Ctrl-C or SIGTERM; the folds before are whole, and this one is saved.
     """
-    if folds < 2 or config.data.split is not None:
-        raise ConfigError(f"--folds is {folds}: expected at least 2, and no --split beside it, since the folds are the split.")
+    if folds < 2:
+        raise ConfigError(f"--folds is {folds}; expected at least 2.")
+    if config.data.split is not None:
+        raise ConfigError(f"--folds is {folds}, and --split is given too; leave --split out, since the folds are the split.")
     compute, _ = choose_compute(config.compute)
     config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
     check_tracking(config.tracking)
@@ -63,13 +75,17 @@ def train_folds(config: Config, runs: Path, name: str, folds: int, choices: Mapp
 
 def refuse_changes(run: RunDir, wanted: list[Config], folds: int) -> None:
     saved = read_toml(run.config, Config())
-    changes = min((changes_of_settings(saved, config) for config in wanted), key=len)
-    if all(config.training.epochs != saved.training.epochs for config in wanted):
-        changes.append(f"epochs was {saved.training.epochs}")
+    config = matching(saved, wanted)
+    changes = changes_of_settings(saved, config)
+    if config.training.epochs > saved.training.epochs:
+        changes.append(f"epochs is {config.training.epochs}, was {saved.training.epochs}")
     if folds != len(folds_of(run)):
         changes.append(f"folds is {folds}, was {len(folds_of(run))}")
     if changes:
-        raise ConfigError(f"{run.root} exists already, with other settings: {'; '.join(changes)}. Choose another --name.")
+        raise ConfigError(
+            f"{run.root} exists already, with other settings: {'; '.join(changes)}. Go on with it as it was set up "
+            f"({command_line('resume', run.root)}){way_of_data(run, saved, config)}, or choose another --name."
+        )
     if not open_folds(run):
         raise ConfigError(f"run {run.root} exists already, and all its folds are trained; choose another --name.")
 
@@ -106,20 +122,52 @@ def open_folds(run: RunDir) -> list[RunDir]:
     return [fold for fold in folds_of(run) if not is_finished(fold, config)]
 
 
-def train_open(run: RunDir, mlflow: str | None = None) -> RunDir:
+def move(run: RunDir, data: Path) -> None:
+    """Write down where the images of a cross-validation lie now.
+
+    Args:
+        run: the folder of the folds.
+        data: the data folder, which has moved.
+
+    Raises:
+        DataError: its images are not those that the folds were made of.
+        ConfigError: another process trains a fold.
+    """
+    config = with_data(read_toml(run.config, Config()), data)
+    refuse_changes_of_data(run, load(config.data, config.training.seed), "cross-validation")
+    begun = [fold for fold in folds_of(run) if is_run(fold.root)]
+    with ExitStack() as held:
+        for one in (run, *begun):
+            held.enter_context(only_one(one))
+        for fold in folds_of(run):
+            given = run.root / "splits" / f"{fold.root.name}.csv"
+            for path in (given.with_suffix(".toml"), fold.config):
+                if path.is_file():
+                    settings = with_data(read_toml(path, Config()), data)
+                    settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, split=given.resolve()))
+                    write_text(path, to_toml(settings))
+        write_text(run.config, to_toml(config))
+
+
+def train_open(run: RunDir, mlflow: str | None = None, data: Path | None = None) -> RunDir:
     """Train the folds that are not trained yet, each by `diptych train` in a child process that prints to the same screen.
 
     Args:
         run: the folder of the folds.
         mlflow: where MLflow logs them; None for where the settings say.
+        data: the data folder, where it has moved since; that its images are the same is checked.
 
     Raises:
         CheckpointError: all of them are trained.
+        DataError: the images have changed.
         DiptychError, Stopped: as `train_folds`.
     """
     waiting = open_folds(run)
     if not waiting:
         raise CheckpointError(f"all folds of {run.root} are trained; there is nothing to go on with.")
+    if data is not None:
+        move(run, data)
+    tidy(run)
     for fold in waiting:
         log.info("\n%s", fold.root.name.replace("-", " "))
         settings = run.root / "splits" / f"{fold.root.name}.toml"

@@ -9,13 +9,14 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from diptych.config import Config, DataConfig, TrackingConfig
+from diptych.config import Config, DataConfig
 from diptych.data.load import LoadedData
 from diptych.environment import installed_versions
 from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.presets import read_toml, to_toml
 from diptych.runs import is_run, read_environment
-from diptych.storage import RunDir, write_text
+from diptych.screen import command_line
+from diptych.storage import RunDir, reason_of, write_text
 from diptych.training.state import read_state
 from diptych.training.tracking import whole_tracking
 
@@ -63,52 +64,83 @@ def changes_of_settings(saved: Config, wanted: Config) -> list[str]:
 
 
 def is_finished(run: RunDir, config: Config) -> bool:
-    """Tell whether the training of a run came to its end, for the epochs of `config`, and best.keras was written."""
+    """Tell whether the training of a run came to its end, for the epochs of `config`, and best.keras was written.
+
+    One whose checkpoints were deleted, since it was done with, is finished for good.
+    """
+    if run.thinned.is_file():
+        return True
     state = read_state(run)
     return state is not None and state.finished(config.training.epochs) and run.best_keras.is_file()
 
 
-def find_named(run: RunDir, wanted: Sequence[Config]) -> bool:
+def matching(saved: Config, wanted: Sequence[Config]) -> Config:
+    """Return those of the settings asked for (several, for the recipe "auto") that a run with `saved` settings was begun with."""
+    return min(wanted, key=lambda config: len(changes_of_settings(saved, config)))
+
+
+def thin(run: RunDir, why: str) -> None:
+    """Delete what a finished training could go on from, and write down that it is finished nevertheless, and why."""
+    if not run.thinned.is_file():
+        write_text(run.thinned, f"its checkpoints were deleted {why}.\n")
+    for path in (run.last, run.previous, run.best_keras):
+        path.unlink(missing_ok=True)
+
+
+def find_named(run: RunDir, wanted: Sequence[Config]) -> Config | None:
     """Tell whether there is a run that can go on, so far as its settings tell.
 
     Args:
         run: the folder that a run of this name would have.
         wanted: the settings asked for; of several (for the recipe "auto") one must be the run's.
 
+    Returns:
+        The settings with which it goes on; None where there is no such run, or where it is finished.
+
     Raises:
         ConfigError: the run has other settings.
     """
     if not is_run(run.root) or run.folds.is_file():
-        return False
+        return None
     saved = read_toml(run.config, Config())
-    changes = min((changes_of_settings(saved, config) for config in wanted), key=len)
+    config = matching(saved, wanted)
+    changes = changes_of_settings(saved, config)
     if changes:
         raise ConfigError(
-            f"run {run.root} exists already, with other settings: {'; '.join(changes)}. Go on with it as it was set up (diptych "
-            f"resume {run.root}), or choose another --name."
+            f"run {run.root} exists already, with other settings: {'; '.join(changes)}. Go on with it as it was set up "
+            f"({command_line('resume', run.root)}){way_of_data(run, saved, config)}, or choose another --name."
         )
-    return any(not is_finished(run, config) for config in wanted)
+    return None if is_finished(run, config) else config
 
 
-def find_alike(runs: Path, wanted: Sequence[Config], data: LoadedData) -> RunDir | None:
-    """Return the newest unfinished run of the very same settings and images that nobody is training now."""
+def way_of_data(run: RunDir, saved: Config, wanted: Config) -> str:
+    """Say how a training goes on whose images have moved, if that is what a change of the settings looks like."""
+    if wanted.data.data == saved.data.data:
+        return ""
+    return f"; if its images have only moved, with {command_line('resume', run.root, '--data', wanted.data.data)}"
+
+
+def find_alike(runs: Path, wanted: Sequence[Config], data: LoadedData) -> tuple[RunDir, Config] | None:
+    """Return the newest unfinished run of the very same settings and images that nobody is training now, and those settings."""
     alike = []
     for folder in runs.iterdir() if runs.is_dir() else ():
         run = RunDir(folder)
         try:
-            if is_run(folder) and not run.folds.is_file() and unfinished_like(run, wanted) and not changes_of_data(run, data):
+            if not is_run(folder) or run.folds.is_file():
+                continue
+            saved = read_toml(run.config, Config())
+            config = matching(saved, wanted)
+            same = not changes_of_settings(saved, config) and config.training.epochs == saved.training.epochs
+            if same and not is_finished(run, config) and not changes_of_data(run, data):
                 with only_one(run):
-                    alike.append((read_environment(run)["created"], folder))
+                    alike.append((read_environment(run)["created"], folder, config))
         # A run that cannot be read, or is being trained, is none to go on with.
-        except (ConfigError, CheckpointError):
+        except (ConfigError, CheckpointError, OSError):
             continue
-    return RunDir(max(alike)[1]) if alike else None
-
-
-def unfinished_like(run: RunDir, wanted: Sequence[Config]) -> bool:
-    saved = read_toml(run.config, Config())
-    same = [config for config in wanted if not changes_of_settings(saved, config) and config.training == saved.training]
-    return any(not is_finished(run, config) for config in same)
+    if not alike:
+        return None
+    _, folder, config = max(alike, key=lambda found: found[:2])
+    return RunDir(folder), config
 
 
 def changes_of_data(run: RunDir, data: LoadedData) -> list[str]:
@@ -117,19 +149,21 @@ def changes_of_data(run: RunDir, data: LoadedData) -> list[str]:
     Raises:
         CheckpointError: the run's split cannot be read.
     """
-    columns = ["path", "target", "split", "sha256"]
+    # The folds of a cross-validation are the split.
+    table, columns = (run.folds, []) if run.folds.is_file() else (run.split, ["split"])
+    columns = ["path", "target", "sha256", *columns]
     try:
-        before = pd.read_csv(run.split, dtype=str, keep_default_na=False)[columns].set_index("path")
+        before = pd.read_csv(table, dtype=str, keep_default_na=False)[columns].set_index("path")
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{run.split} is missing or damaged: {error}") from error
+        raise CheckpointError(f"{table} {reason_of(error)}. Bring back the file that the training wrote.") from error
     now = data.manifest.table[columns].astype(str).set_index("path")
     found = [f"{path} is gone" for path in before.index.difference(now.index)]
     found += [f"{path} is new" for path in now.index.difference(before.index)]
     both = before.index.intersection(now.index)
     words = {"sha256": "is another file", "target": "has another label", "split": "is in another part of the split"}
-    for column, what in words.items():
+    for column in before.columns:
         other = both[(before.loc[both, column] != now.loc[both, column]).to_numpy()]
-        found += [f"{path} {what}" for path in other]
+        found += [f"{path} {words[column]}" for path in other]
     return found
 
 
@@ -144,27 +178,54 @@ def refuse_changes_of_data(run: RunDir, data: LoadedData, what: str = "run") -> 
         )
 
 
-def extend(run: RunDir, epochs: int | None, tracking: TrackingConfig | None = None) -> Config:
-    """Return the settings of a run that is to go on. More epochs, if they are asked for, and another place to log to are
-    written down.
+def refuse_going_on(run: RunDir, config: Config) -> None:
+    """Raise where a run cannot go on.
+
+    Args:
+        run: the run.
+        config: its settings, perhaps with more epochs, a folder to which its images have moved, and what changes nothing of
+            the result.
 
     Raises:
         ConfigError: there is nothing left to train, or fewer epochs are asked for than before.
+        CheckpointError: what it takes to go on was deleted.
     """
-    saved = read_toml(run.config, Config())
-    wanted = saved.training.epochs if epochs is None else epochs
-    config = dataclasses.replace(
-        saved, training=dataclasses.replace(saved.training, epochs=wanted), tracking=tracking or saved.tracking
-    )
-    if wanted < saved.training.epochs:
-        raise ConfigError(f"--epochs is {wanted}, but {run.root} was begun with {saved.training.epochs}; only more are allowed.")
+    epochs, before = config.training.epochs, read_toml(run.config, Config()).training.epochs
+    if run.thinned.is_file():
+        raise CheckpointError(f"run {run.root} cannot go on: {run.thinned.read_text(encoding='utf-8').strip()}")
+    if epochs < before:
+        raise ConfigError(f"--epochs is {epochs}, but {run.root} was begun with {before}; only more are allowed.")
     if is_finished(run, config):
-        raise ConfigError(f"run {run.root} is finished. To train it for longer, give more epochs than {wanted}: --epochs N.")
-    if wanted > saved.training.epochs and (saved.training.schedule == "one-cycle" or saved.training.start_size < 1):
-        log.warning("Warning: rates and image sizes are from now on those of a training of %d epochs.", wanted)
+        raise ConfigError(f"run {run.root} is finished. To train it for longer, give more epochs than {epochs}: --epochs N.")
+
+
+def write_changes(run: RunDir, config: Config) -> None:
+    """Write down the settings with which a run goes on, where they are others than before. For who holds the run alone."""
+    saved, epochs = read_toml(run.config, Config()), config.training.epochs
+    if epochs > saved.training.epochs and (saved.training.schedule == "one-cycle" or saved.training.start_size < 1):
+        log.warning("Warning: rates and image sizes are from now on those of a training of %d epochs.", epochs)
     if config != saved:
         write_text(run.config, to_toml(config))
-    return config
+
+
+def moved_to(saved: Config, wanted: Config) -> Config:
+    """Return saved settings for the place where the images of `wanted` lie, if that is another one."""
+    return saved if wanted.data.data == saved.data.data else with_data(saved, wanted.data.data)
+
+
+def with_data(config: Config, data: Path) -> Config:
+    """Return settings for a data folder that has moved, with the tables that lay in it."""
+    before, now = config.data.data, data.resolve()
+    if not now.exists():
+        raise DataError(f"--data {data}: no such folder or table.")
+    # Of a table, the folder around it has moved.
+    old, new = (before, now) if now.is_dir() else (before.parent, now.parent)
+    moved = {
+        key: new / table.relative_to(old)
+        for key in ("fixes", "split")
+        if (table := getattr(config.data, key)) is not None and table.is_relative_to(old)
+    }
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, data=now, **moved))
 
 
 @contextmanager
@@ -185,12 +246,6 @@ def only_one(run: RunDir) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def tidy(run: RunDir) -> None:
-    """Delete what a process that was killed left half written."""
-    for path in [*run.root.glob(".partial-*"), *run.root.glob("*/.partial-*"), run.last.with_name("next.safetensors")]:
-        path.unlink(missing_ok=True)
 
 
 def warn_of_versions(run: RunDir) -> None:

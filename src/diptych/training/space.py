@@ -12,8 +12,9 @@ from diptych.config import Augmentation, Config, Recipe
 from diptych.data.load import LoadedData
 from diptych.errors import CheckpointError, ConfigError
 from diptych.presets import augmentation, override, read_toml, to_toml
-from diptych.storage import FORMAT_VERSION, RunDir, write_json, write_table, write_text
-from diptych.training.resume import changes_of_settings, refuse_changes_of_data
+from diptych.runs import creating_run
+from diptych.storage import FORMAT_VERSION, RunDir, reason_of, write_json, write_table, write_text
+from diptych.training.resume import changes_of_settings, moved_to, only_one, refuse_changes_of_data, write_changes
 from diptych.training.settling import settle
 
 log = logging.getLogger(__name__)
@@ -125,9 +126,10 @@ def open_folder(
     elif folder.root.exists():
         raise ConfigError(f"{folder.root} exists already and is no search; choose another --name.")
     else:
-        write_table(folder.split, data.manifest.table)
-        write_text(folder.config, to_toml(config))
-        write_json(facts, {"format_version": FORMAT_VERSION, "learning_rates": rates})
+        with creating_run(runs, folder.root.name) as aside:
+            write_table(aside.split, data.manifest.table)
+            write_text(aside.config, to_toml(config))
+            write_json(aside.root / facts.name, {"format_version": FORMAT_VERSION, "learning_rates": rates})
     return config, space
 
 
@@ -136,14 +138,14 @@ def read_rates(facts: Path) -> list[float]:
         content = json.loads(facts.read_text(encoding="utf-8"))
         version, rates = content["format_version"], [float(rate) for rate in content["learning_rates"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{facts} is damaged: {error!r}. Begin a new search with another --name.") from error
+        raise CheckpointError(f"{facts} {reason_of(error)}. Begin a new search with another --name.") from error
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{facts}: format {version}; this version of Diptych reads {FORMAT_VERSION}.")
     return rates
 
 
 def refuse_changes(folder: RunDir, config: Config, rates: list[float], before: list[float], data: LoadedData) -> None:
-    saved = read_toml(folder.config, Config())
+    saved = moved_to(read_toml(folder.config, Config()), config)
     changes = changes_of_settings(saved, config)
     # A training may go on for longer, but trials of several lengths cannot be compared.
     if config.training.epochs > saved.training.epochs:
@@ -156,3 +158,5 @@ def refuse_changes(folder: RunDir, config: Config, rates: list[float], before: l
             f"(--config {folder.config}), or choose another --name."
         )
     refuse_changes_of_data(folder, data, "search")
+    with only_one(folder):
+        write_changes(folder, saved)

@@ -3,13 +3,13 @@
 import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
 
 from diptych.backend import choose_compute, describe_device, device_scope, load_backend, make_deterministic
-from diptych.config import Config, Recipe, TrackingConfig
+from diptych.config import Config, Recipe
 from diptych.data.findings import brief, to_json
 from diptych.data.load import LoadedData, load, split
 from diptych.data.manifest import SPLITS
@@ -18,17 +18,18 @@ from diptych.errors import CheckpointError, ConfigError, Stopped
 from diptych.presets import read_toml, to_toml
 from diptych.runs import creating_run, new_run, read_environment
 from diptych.screen import command_line
-from diptych.storage import RunDir, read_classes, write_classes, write_json, write_table, write_text
+from diptych.storage import RunDir, read_classes, tidy, write_classes, write_json, write_table, write_text
 from diptych.training.recipes import recipe_warnings
 from diptych.training.resume import (
-    extend,
     find_alike,
     find_named,
     only_one,
     refuse_changes_of_data,
-    tidy,
+    refuse_going_on,
     warn_of_versions,
+    with_data,
     with_whole_paths,
+    write_changes,
 )
 from diptych.training.settling import choices_of, settle_recipe, training_images
 from diptych.training.tracking import check_tracking, whole_tracking
@@ -66,13 +67,15 @@ def train(config: Config, runs: Path = Path("runs"), name: str = "", choices: Ma
     config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
     check_tracking(config.tracking)
     possible = choices_of(config, choices, runs)
-    going_on = bool(name) and find_named(RunDir(runs / name), list(possible.values()))
-    if not going_on:
+    named = find_named(RunDir(runs / name), list(possible.values())) if name else None
+    if named is None:
         new_run(runs, name)
     data = split(load(config.data, config.training.seed), config.data)
-    found = RunDir(runs / name) if going_on else None if name else find_alike(runs, list(possible.values()), data)
-    if found is not None:
-        return go_on(found, config.training.epochs, data, config.tracking)
+    if named is not None:
+        return go_on(RunDir(runs / name), named, data)
+    alike = None if name else find_alike(runs, list(possible.values()), data)
+    if alike is not None:
+        return go_on(*alike, data)
     # The backend takes seconds to load, so what is wrong with the data is said before.
     load_backend(compute.backend)
     if config.training.recipe == "auto":
@@ -84,12 +87,14 @@ def train(config: Config, runs: Path = Path("runs"), name: str = "", choices: Ma
 def begin(config: Config, runs: Path, name: str, data: LoadedData, reasons: list[str]) -> RunDir:
     """Make a new run and train it."""
     from diptych.training import fit
+    from diptych.training.estimate import disk_needed, moments_of, refuse_full_disk
 
     if config.compute.deterministic:
         make_deterministic()
     class_names = data.manifest.class_names
     with device_scope(config.compute.devices):
         network, weights = fit.start_network(config, runs, class_names)
+        disk = refuse_full_disk(runs, disk_needed(network, moments_of(config.training)))
         with creating_run(runs, name) as aside:
             facts = {"weights": weights.description, "pretrained": weights.pretrained, "compute": reasons}
             write_text(aside.config, to_toml(config))
@@ -102,48 +107,63 @@ def begin(config: Config, runs: Path, name: str, data: LoadedData, reasons: list
         with only_one(run), log_file(run):
             device = f"device: {describe_device()}"
             warnings = [f"Warning: {line}" for line in recipe_warnings(config, weights.pretrained, training_images(data))]
-            log_start(run, data, [f"weights: {weights.description}", *reasons, device, *warnings])
+            log_start(run, data, [f"weights: {weights.description}", *reasons, device, disk, *warnings])
             with saying_how_to_go_on(run):
                 fit.fit(network, run, config, data.manifest, data.store, pretrained=weights.pretrained)
             log.info("Trained. %s", fit.keep_best(run, config.model, config.data.image_size))
     return run
 
 
-def resume(run: RunDir, epochs: int | None = None, mlflow: str | None = None) -> RunDir:
+def resume(run: RunDir, epochs: int | None = None, mlflow: str | None = None, data: Path | None = None) -> RunDir:
     """Go on with a training that was stopped, or train a finished one for longer.
 
     Args:
         run: a run.
         epochs: of the whole training; None for what it was begun with.
         mlflow: where MLflow logs from now on; None for where it did.
+        data: the data folder, where it has moved since; that its images are the same is checked.
 
     Raises:
         ConfigError: there is nothing left to train, another process is at it, or it cannot be logged where it is to be.
         DataError: the images are not those that it was begun with.
-        CheckpointError: the run is of an older version, or cannot be read.
+        CheckpointError: the run is of an older version, cannot be read, or what it takes to go on was deleted.
         TrainingError, Stopped: as `train`.
     """
-    tracking = read_toml(run.config, Config()).tracking
-    tracking = whole_tracking(tracking if mlflow is None else dataclasses.replace(tracking, mlflow=mlflow))
-    check_tracking(tracking)
-    config = extend(run, epochs)
-    return go_on(run, epochs, split(load(config.data, config.training.seed), config.data), tracking)
+    config = read_toml(run.config, Config())
+    if mlflow is not None:
+        config = dataclasses.replace(config, tracking=dataclasses.replace(config.tracking, mlflow=mlflow))
+    if epochs is not None:
+        config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=epochs))
+    if data is not None:
+        config = with_data(config, data)
+    config = dataclasses.replace(config, tracking=whole_tracking(config.tracking))
+    check_tracking(config.tracking)
+    refuse_going_on(run, config)
+    return go_on(run, config, split(load(config.data, config.training.seed), config.data))
 
 
-def go_on(run: RunDir, epochs: int | None, data: LoadedData, tracking: TrackingConfig) -> RunDir:
-    """Train a run from its last snapshot to its end."""
+def go_on(run: RunDir, config: Config, data: LoadedData) -> RunDir:
+    """Train a run from its last snapshot to its end.
+
+    Args:
+        run: the run.
+        config: its settings, as for `refuse_going_on`; they are written into the run.
+        data: its images.
+    """
     refuse_changes_of_data(run, data)
     with only_one(run), log_file(run):
-        config, environment = extend(run, epochs, tracking), read_environment(run)
+        refuse_going_on(run, config)
+        environment = read_environment(run)
         if "pretrained" not in environment:
             raise CheckpointError(
                 f"{run.root} is of a version that could not go on yet; --weights {run.root} starts a new run from it."
             )
+        write_changes(run, config)
         load_backend(config.compute.backend)
         from diptych.training import fit
         from diptych.training.snapshots import read_snapshot
 
-        tidy(run)
+        tidy(run, alone=True)
         warn_of_versions(run)
         snapshot = read_snapshot(run)
         if config.compute.deterministic:
@@ -169,7 +189,8 @@ def saying_how_to_go_on(run: RunDir) -> Iterator[None]:
     try:
         yield
     except (Stopped, KeyboardInterrupt, OSError) as error:
-        saved = "Everything is saved." if isinstance(error, Stopped) else "The last checkpoint is kept."
+        kept = "The last checkpoint is kept." if run.last.is_file() else "No checkpoint was written yet."
+        saved = "Everything is saved." if isinstance(error, Stopped) else kept
         log.info("Stopped. %s Go on with: %s", saved, command_line("resume", run.root))
         raise
 
@@ -190,10 +211,17 @@ def log_start(run: RunDir, data: LoadedData, facts: list[str]) -> None:
     log.info("run: %s", run.root)
 
 
+class LogFile(logging.FileHandler):
+    """A log that a full disk makes shorter. Logging's own way would be a traceback on the screen for each line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Let a line go that cannot be written."""
+
+
 @contextmanager
 def log_file(run: RunDir) -> Iterator[None]:
     """Write what is logged to the run's log too, also where the program that calls Diptych has asked for no messages."""
-    handler = logging.FileHandler(run.log, encoding="utf-8", errors="backslashreplace")
+    handler = LogFile(run.log, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     ours = logging.getLogger("diptych")
     level = ours.level
@@ -205,4 +233,5 @@ def log_file(run: RunDir) -> Iterator[None]:
     finally:
         ours.setLevel(level)
         ours.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()

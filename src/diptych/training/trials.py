@@ -13,6 +13,7 @@ from types import FrameType, TracebackType
 
 import pandas as pd
 
+from diptych.config import Config
 from diptych.errors import EXIT_INTERRUPTED, ConfigError
 from diptych.runs import is_run
 from diptych.storage import RunDir
@@ -75,6 +76,19 @@ class Child:
                 self.process.kill()
                 self.process.wait()
                 raise
+
+
+def begin_or_go_on(run: RunDir, settings: Path, config: Config) -> list[str | Path]:
+    """Return the command that trains a run, or what is left of it; its images may have moved since.
+
+    Args:
+        run: the run, which need not be there yet.
+        settings: the file of its settings.
+        config: what is in it.
+    """
+    if is_run(run.root):
+        return ["resume", run.root, "--data", config.data.data]
+    return ["train", "--config", settings, "--runs", run.root.parent, "--name", run.root.name]
 
 
 @contextmanager

@@ -10,12 +10,21 @@ from pathlib import Path
 from diptych.config import Config, Recipe
 from diptych.errors import EXIT_TROUBLE, ConfigError, TrainingError
 from diptych.presets import to_toml
+from diptych.runs import is_run
 from diptych.screen import command_line
-from diptych.storage import RunDir, write_text
-from diptych.training.resume import is_finished, only_one
+from diptych.storage import RunDir, tidy, write_text
+from diptych.training.resume import is_finished, only_one, thin
 from diptych.training.space import open_folder, with_values
 from diptych.training.study import Outcome, Search, next_trial, open_search, overview, report, tell, values_of
-from diptych.training.trials import ENDED_FROM_OUTSIDE, POLL_SECONDS, Child, last_words, terminating, wait_until_free
+from diptych.training.trials import (
+    ENDED_FROM_OUTSIDE,
+    POLL_SECONDS,
+    Child,
+    begin_or_go_on,
+    last_words,
+    terminating,
+    wait_until_free,
+)
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +89,7 @@ def tune(
     again = ["--config", folder.config, "--runs", runs, "--name", name, "--trials", trials]
     again += ["--learning-rates", *learning_rates] if learning_rates else []
     with only_one(folder), terminating():
+        tidy(folder)
         search = open_search(folder.root, config, space, unpruned_trials)
         try:
             run_trials(search, trials, until)
@@ -146,7 +156,7 @@ def train_trial(run: RunDir, config: Config, report: Callable[[], bool], until: 
         return 0
     if report():
         return None
-    with Child(["train", "--config", settings, "--runs", run.root.parent, "--name", run.root.name], screen) as child:
+    with Child(begin_or_go_on(run, settings, config), screen) as child:
         while (code := child.wait(POLL_SECONDS)) is None:
             if report():
                 return None
@@ -178,8 +188,9 @@ def drop_checkpoints(search: Search) -> None:
     for number in search.ended:
         if best is None or number != best.number:
             run = search.run_of(number)
-            shutil.rmtree(run.last.parent, ignore_errors=True)
-            run.best_keras.unlink(missing_ok=True)
+            if is_run(run.root):
+                thin(run, "when its trial had ended, since it is not the best one")
+                shutil.rmtree(run.last.parent, ignore_errors=True)
 
 
 def log_overview(search: Search) -> None:
