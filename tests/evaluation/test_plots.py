@@ -6,13 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from making import run_python
+from matplotlib.figure import Figure
 from PIL import Image
 
 from diptych.errors import CheckpointError
 from diptych.evaluation.metrics import compute_metrics
-from diptych.evaluation.plots import plot
+from diptych.evaluation.plots import draw_against_epoch, plot
 from diptych.evaluation.predictions import with_predictions
 from diptych.storage import RunDir, write_classes, write_json, write_table
+from diptych.training.checkpoint import write_arrays
+from diptych.training.state import read_kept_epoch
 
 CURVES = ["accuracy.png", "loss.png", "learning_rate.png"]
 
@@ -104,6 +107,45 @@ def test_plot__of_a_single_epoch(run):
     write_table(run.history, pd.read_csv(run.history).head(1))
     for path in plot(run):
         assert_is_a_picture(path)
+
+
+def lines_of(history: pd.DataFrame, column: str, kept: int | None) -> dict[str, np.ndarray]:
+    axes = Figure().add_subplot()
+    draw_against_epoch(axes, history, column, kept)
+    return {str(line.get_label()): line.get_xydata() for line in axes.lines}
+
+
+@pytest.mark.parametrize("column", ["accuracy", "loss"])
+def test_draw_against_epoch__shows_both_lines_and_the_kept_epoch(run, column):
+    history = pd.read_csv(run.history)
+    lines = lines_of(history, column, 4)
+    assert lines["training"].tolist() == history[["epoch", column]].to_numpy(float).tolist()
+    assert lines["validation"].tolist() == history[["epoch", f"val_{column}"]].to_numpy(float).tolist()
+    assert lines["kept (epoch 4)"].tolist() == [[4, history[f"val_{column}"][3]]]
+    assert sorted(lines_of(history, column, None)) == ["training", "validation"]
+
+
+def test_read_kept_epoch__is_that_of_the_best_checkpoint_not_of_the_lowest_loss(run):
+    """With growing images, the best is judged anew at each size."""
+    assert read_kept_epoch(run) is None
+    write_arrays(run.best, {"model/0": np.zeros(1)}, {"epoch": 5})
+    assert read_kept_epoch(run) == 5
+    plot(run)
+
+
+def test_plot__leaves_a_notebook_its_figures(run):
+    code = f"""
+import matplotlib, sys
+matplotlib.use("svg")
+from matplotlib import pyplot
+mine = pyplot.figure()
+from diptych.evaluation.plots import plot
+from diptych.storage import RunDir
+plot(RunDir({str(run.root)!r}))
+print(matplotlib.get_backend(), pyplot.get_fignums() == [mine.number])
+"""
+    done = run_python("-c", code)
+    assert done.stdout == "svg True\n", done.stderr
 
 
 def test_plot__again_shows_what_has_changed(run):

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from diptych.drawing import fonts_for
 from diptych.config import AugmentConfig, DataConfig
 from diptych.data.images import spec_of
 from diptych.data.load import read_data
@@ -141,7 +142,8 @@ def draw_tile(sheet: Image.Image, column: int, place: int, pixels: NDArray[np.ui
 
 def write_line(sheet: Image.Image, column: int, top: int, text: str, colour: str) -> None:
     """Write one line at the width of a tile; what does not fit is cut off."""
-    font = ImageFont.load_default(FONT_SIZE)
+    files = fonts_for(text)
+    font = ImageFont.truetype(files[0], FONT_SIZE) if files else ImageFont.load_default(FONT_SIZE)
     shown = text
     while font.getlength(shown) > TILE:
         text = text[:-1]

@@ -1,7 +1,5 @@
 """Saliency maps laid over their image, as pixels and as pictures with a colour bar, in colours for colour-blind readers too."""
 
-import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +12,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from diptych.drawing import write_figure
 from diptych.evaluation.faithfulness import Faithfulness, enlarge
 from diptych.evaluation.saliency import Explanation, Kind, SaliencyMap
-from diptych.storage import write_atomically
 
 DOTS_PER_INCH = 120
 # How much of the colour stands over the image, which is shown in grey. Occlusion is clear where it is 0.
@@ -112,9 +110,8 @@ def draw_explanation(
     panels = order_panels(explanation.maps)
     columns = 3 if len(panels) > 3 else len(panels) + 1
     rows = -(-(len(panels) + 1) // columns)
-    # The user's names are shown as they are: a $ begins no formula, and a letter that the font lacks is a box.
-    with mpl.rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+    # The user's names are shown as they are: a $ begins no formula.
+    with mpl.rc_context({"text.parse_math": False}):
         figure = Figure((3.7 * columns, 3.6 * rows + 0.5), layout="constrained")
         figure.suptitle(title, fontsize=11)
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -124,9 +121,7 @@ def draw_explanation(
         grid[0].set_title("image", fontsize=10)
         for axes, place in zip(grid[1:], panels, strict=False):
             draw_panel(axes, image, explanation.maps[place], scores[place], limits[place])
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=DOTS_PER_INCH)
-    write_atomically(path, lambda partial: partial.write_bytes(content.getvalue()))
+        write_figure(path, figure, DOTS_PER_INCH)
 
 
 def title_of(kind: Kind, branch: str) -> str:

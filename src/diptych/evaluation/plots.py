@@ -1,30 +1,26 @@
 """Plots of a run as PNG files, in colours that colour-blind readers tell apart, each line with its own style."""
 
-import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from diptych.config import Config
+from diptych.drawing import write_figure
 from diptych.errors import CheckpointError
 from diptych.evaluation.metrics import read_metrics, read_shares, shorten
-from diptych.presets import read_toml
-from diptych.storage import RunDir, read_classes, write_atomically
+from diptych.storage import RunDir, read_classes
+from diptych.training.state import read_kept_epoch
 
 DOTS_PER_INCH = 150
 COLOURS = sns.color_palette("colorblind")
@@ -49,8 +45,8 @@ def plot(run: RunDir) -> list[Path]:
         CheckpointError: the run has no history yet, or a damaged one.
     """
     history = read_history(run)
-    best_by = read_toml(run.config, Config()).training.best_by
-    files = [plot_accuracy(run, history, best_by), plot_loss(run, history, best_by), plot_learning_rate(run, history)]
+    kept = read_kept_epoch(run)
+    files = [plot_accuracy(run, history, kept), plot_loss(run, history, kept), plot_learning_rate(run, history)]
     figures = read_metrics(run)
     if figures is not None:
         files.append(plot_confusion_matrix(run, figures))
@@ -71,52 +67,42 @@ def read_history(run: RunDir) -> pd.DataFrame:
 
 @contextmanager
 def figure(path: Path, title: str, x: str, y: str, size: tuple[float, float] = (7, 4.5)) -> Iterator[Axes]:
-    """Open a figure to draw in; it is written to `path` at the end."""
-    # The user's names are shown as they are: a $ begins no formula, and a letter that the font lacks is a box.
-    plain = plt.rc_context({"text.parse_math": False})
+    """Open a figure to draw in; it is written to `path` at the end. None of it is pyplot's: a notebook keeps its own figures."""
+    # The user's names are shown as they are: a $ begins no formula.
+    plain = mpl.rc_context({"text.parse_math": False})
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"), plain, warnings.catch_warnings():
+        # Seaborn draws once to see whether names overlap, before the fonts that have their letters are set.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        drawing, axes = plt.subplots(figsize=size, layout="constrained")
-        try:
-            yield axes
-            axes.set(title=title, xlabel=x, ylabel=y)
-            content = io.BytesIO()
-            drawing.savefig(content, format="png", dpi=DOTS_PER_INCH)
-            write_atomically(path, lambda partial: partial.write_bytes(content.getvalue()))
-        finally:
-            plt.close(drawing)
+        drawing = Figure(size, layout="constrained")
+        axes = drawing.add_subplot()
+        yield axes
+        axes.set(title=title, xlabel=x, ylabel=y)
+        write_figure(path, drawing, DOTS_PER_INCH)
 
 
-def draw_against_epoch(axes: Axes, history: pd.DataFrame, column: str, best_by: str) -> None:
-    """Draw the training's and the validation's line of one column, and mark the epoch that was kept."""
+def draw_against_epoch(axes: Axes, history: pd.DataFrame, column: str, kept: int | None) -> None:
+    """Draw the training's and the validation's line of one column, and mark the epoch that was kept, where that is known."""
     axes.plot(history["epoch"], history[column], "o-", color=TRAINING, label="training", markersize=4)
     axes.plot(history["epoch"], history[f"val_{column}"], "s--", color=VALIDATION, label="validation", markersize=4)
-    ranked = history.sort_values("val_loss", kind="stable")
-    best = (ranked.sort_values("val_accuracy", ascending=False, kind="stable") if best_by == "accuracy" else ranked).iloc[0]
-    axes.plot(
-        best["epoch"],
-        best[f"val_{column}"],
-        "*",
-        color="black",
-        markersize=13,
-        label=f"kept (epoch {best['epoch']:.0f})",
-    )
+    best = history[history["epoch"] == kept]
+    if len(best):
+        axes.plot(best["epoch"], best[f"val_{column}"], "*", color="black", markersize=13, label=f"kept (epoch {kept})")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
 
 
-def plot_accuracy(run: RunDir, history: pd.DataFrame, best_by: str) -> Path:
+def plot_accuracy(run: RunDir, history: pd.DataFrame, kept: int | None) -> Path:
     path = run.plots / "accuracy.png"
     with figure(path, f"Accuracy of run {run.root.name}", "epoch", "accuracy") as axes:
-        draw_against_epoch(axes, history, "accuracy", best_by)
+        draw_against_epoch(axes, history, "accuracy", kept)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     return path
 
 
-def plot_loss(run: RunDir, history: pd.DataFrame, best_by: str) -> Path:
+def plot_loss(run: RunDir, history: pd.DataFrame, kept: int | None) -> Path:
     path = run.plots / "loss.png"
     with figure(path, f"Loss of run {run.root.name}", "epoch", "loss") as axes:
-        draw_against_epoch(axes, history, "loss", best_by)
+        draw_against_epoch(axes, history, "loss", kept)
         axes.set_ylim(bottom=0)
     return path
 

@@ -91,3 +91,12 @@ def read_state(run: RunDir) -> TrainState | None:
         except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError):
             continue
     return None
+
+
+def read_kept_epoch(run: RunDir) -> int | None:
+    """Return the epoch, counted from 1, whose weights are in the best checkpoint; None where there is no whole one."""
+    try:
+        with safetensors.safe_open(run.best, framework="numpy") as file:
+            return int(json.loads((file.metadata() or {})["diptych"])["epoch"])
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return None
