@@ -403,7 +403,7 @@ def test_table__labels_are_names(tmp_path: Path, labels: Sequence[str], names: t
         (("x,label",), "all.csv: no column for the path of each image; it has x, label. Name it path, image_path"),
         (("path,filename,label", "a.png,a.png,x"), "all.csv: the columns path and filename could each be the path of each image"),
         (("path,label,target", "a.png,x,y"), "all.csv: the columns label and target could each be the class of each image"),
-        (("path,label,split,Split", "a.png,x,,"), "all.csv: the columns split and Split could each be the part of each image"),
+        (("path,label,split,Split", "a.png,x,,"), "all.csv: the column split is there twice ('split' and 'Split')"),
         (("path,label,sha256", "a.png,x,y"), "all.csv: the column sha256 is one that Diptych writes itself"),
         (("path,label",), "all.csv: no rows"),
         (("path,label", "a.png,x", "b.png,"), "all.csv, row 3: class '' is empty; write its name"),
@@ -523,8 +523,8 @@ def test_read_manifest__file_that_is_no_table(tmp_path: Path) -> None:
 
 def test_read_manifest__sole_table_that_is_not_utf8(tmp_path: Path) -> None:
     root = touch(tmp_path / "data", "a.png")
-    (root / "all.csv").write_bytes("path,label\na.png,x\n".encode("utf-16"))
-    assert "DATA/all.csv: not UTF-8 text" in message_for(root)
+    (root / "all.csv").write_bytes("größe\na.png,x\n".encode("latin-1"))
+    assert "DATA/all.csv: not UTF-8 text, but probably Windows-1252 or Latin-1" in message_for(root)
 
 
 def test_read_manifest__says_which_columns_the_tables_have(tmp_path: Path) -> None:

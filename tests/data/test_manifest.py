@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from making import fingerprint, make_data
 
 from diptych.data.layouts import read_manifest
-from diptych.data.manifest import LEAVES, OWN_COLUMNS, Manifest, natural_key, order_classes
+from diptych.data.manifest import LEAVES, OWN_COLUMNS, Manifest, natural_key, number_key, order_classes
 from diptych.errors import DataError
 
 
@@ -144,8 +144,8 @@ def test_read_manifest__further_rows_with_the_same_mistake_are_counted(data: Pat
 
 
 def test_read_manifest__not_utf8(data: Path) -> None:
-    (data / "0.csv").write_bytes("image_name,target\n00.png,0\n".encode("utf-16"))
-    assert "DATA/0.csv: not UTF-8 text" in message_for(data)
+    (data / "0.csv").write_bytes("image_name,target,größe\n00.png,0,1\n".encode("latin-1"))
+    assert "DATA/0.csv: not UTF-8 text, but probably Windows-1252 or Latin-1" in message_for(data)
 
 
 def test_read_manifest__no_such_folder(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_natural_key__of_two_names_differs_and_can_be_compared(one: str, other: 
 NAMES = st.text("aAbB 10é", min_size=1, max_size=3).filter(lambda name: name == name.strip())
 
 
-@given(st.lists(NAMES, min_size=2, unique_by=str.lower).flatmap(lambda names: st.tuples(st.just(names), st.permutations(names))))
+@given(st.lists(NAMES, min_size=2, unique_by=lambda name: number_key(name.lower())).flatmap(lambda names: st.tuples(st.just(names), st.permutations(names))))
 def test_order_classes__does_not_depend_on_the_order_of_the_images(lists: tuple[list[str], list[str]]) -> None:
     names, shuffled = lists
     ordered = order_classes(names, Path("data"), "a table")
@@ -265,6 +265,20 @@ def test_order_classes__names_that_are_nearly_one_are_refused(name: str, change:
         return
     with pytest.raises(DataError, match="differ only in case or blanks; give both one name"):
         order_classes([name, other, "z"], Path("data"), "a table")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("0", "00", "1"), ("1", "01"), ("1", "1.0", "cat"), ("1", "1."), ("+1", "1"), ("1,0", "1"), ("0", "0.00"), ("10", "010.0")],
+)
+def test_order_classes__one_number_written_in_two_ways_is_refused(names: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match="differ only in how the number is written; give both one name"):
+        order_classes(names, Path("data"), "a table")
+
+
+@pytest.mark.parametrize("names", [("1", "10", "100", "1.5", "15", "-1", "0", "1.05"), ("a1", "a01"), ("1-0", "1"), ("v1.0", "v1")])
+def test_order_classes__other_numbers_stay(names: tuple[str, ...]) -> None:
+    assert set(order_classes(names, Path("data"), "a table")) == set(names)
 
 
 @given(st.text("aC:./\\\0 \n"))

@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,13 +23,15 @@ from diptych.data.manifest import (
     parts_of,
     printable,
 )
-from diptych.data.tables import TABLE_SUFFIXES, read_header, read_table
+from diptych.data.tables import TABLE_SUFFIXES, is_missing, read_header, read_table, whole_numbers
 from diptych.errors import DataError
 from diptych.storage import TWO_CLASSES
 
 # Any case will do.
 PATH_COLUMNS = ("path", "image_path", "image_name", "filename", "file_name", "file", "image", "filepath")
 LABEL_COLUMNS = ("target", "label", "class", "class_name", "category")
+# So many different numbers, half of them with decimals, are no names of classes.
+MEASUREMENTS = 10
 
 
 def find_paired(root: Path, folders: Sequence[str]) -> tuple[str, ...]:
@@ -120,9 +123,11 @@ def read_tables(root: Path, sources: Sequence[Path], faults: list[Fault] | None,
     check_split_columns(root, tables)
     rows = pd.concat(list(tables.values())).fillna("")
     rows["target"] = whole_numbers(rows["target"])
-    labels = tuple(label for label in rows["target"].unique() if label)
+    shared = several_in_one(rows["target"])
+    labels = tuple(rows["target"][~is_missing(rows["target"]) & ~shared].unique())
+    refuse_measurements(name_some([source.name for source in sources]), rows["target"])
     rows = check_rows(root, "", rows, "path", faults)
-    rows = leave_out(rows, rows["target"] == "", "bad-target", "is empty; write its name", faults, "target", "class")
+    rows = check_labels(rows, shared, faults)
     layout = f"table{'s' * (len(sources) > 1)} {name_some([source.name for source in sources])}"
     if len(folders) > 1:
         layout += f"; the classes come from there, not from the folders {name_some(folders)}"
@@ -186,10 +191,44 @@ def to_rows(source: Path, table: pd.DataFrame, home: str, path: str, label: str)
     return rows.set_axis(pd.MultiIndex.from_product([[printable(str(source))], table.index]))
 
 
-def whole_numbers(labels: "pd.Series[str]") -> "pd.Series[str]":
-    """Write 3.0 as 3 where all classes are whole numbers: tables with gaps turn 3 into 3.0."""
-    given = labels[labels != ""]
-    return labels.str.replace(r"\.0+$", "", regex=True) if given.str.fullmatch(r"-?[0-9]+(\.0+)?").all() else labels
+def check_labels(rows: pd.DataFrame, shared: "pd.Series[bool]", faults: list[Fault] | None) -> pd.DataFrame:
+    """Leave out the rows whose label is missing, or names several classes (`shared`, which may have further rows)."""
+    rows = leave_out(rows, rows["target"] == "", "bad-target", "is empty; write its name", faults, "target", "class")
+    mend = (
+        "stands for a missing value; write the class, or delete the row. If a class is called so, call it otherwise "
+        "(no_finding, say)"
+    )
+    rows = leave_out(rows, is_missing(rows["target"]), "bad-target", mend, faults, "target", "class")
+    mend = "names several classes, but an image has one here; keep one, or name each combination in one word"
+    return leave_out(rows, shared.loc[rows.index], "bad-target", mend, faults, "target", "class")
+
+
+def several_in_one(labels: "pd.Series[str]") -> "pd.Series[bool]":
+    """Tell which labels hold several classes: lists, and "a|b", "a;b" or "a,b" where a and b are known from other rows."""
+    names = set(labels)
+    found = labels.str.fullmatch(r"\[.*\]|\{.*\}|\(.*,.*\)")
+    for separator in "|;,":
+        joined = {name: {part.strip() for part in name.split(separator)} - {""} for name in names if separator in name}
+        if separator == "|":
+            # A bar does nothing but separate: its parts need not stand alone elsewhere, being in two cells will do.
+            counts = Counter(part for parts in joined.values() for part in parts)
+            names |= {part for part, count in counts.items() if count > 1}
+        found |= labels.isin([name for name, parts in joined.items() if parts and parts <= names])
+    return found
+
+
+def refuse_measurements(tables: str, labels: "pd.Series[str]") -> None:
+    """Refuse labels that are many numbers with decimals: they measure something, and are no classes."""
+    given = labels[~is_missing(labels)].drop_duplicates()
+    if len(given) < MEASUREMENTS or not given.str.fullmatch(r"[-+]?[0-9]*[.,]?[0-9]+([eE][-+]?[0-9]+)?").all():
+        return
+    values = sorted(given.str.replace(",", ".").astype(float))
+    if sum(value != round(value) for value in values) >= MEASUREMENTS / 2:
+        raise DataError(
+            f"{tables}: the labels are {len(values):,} different numbers from {values[0]:g} to {values[-1]:g}: a measurement, "
+            "not classes, and Diptych tells classes apart. Cut it into a few ranges with a name each, or name another "
+            "column of classes."
+        )
 
 
 def check_rows(root: Path, home: str, rows: pd.DataFrame, subject: str, faults: list[Fault] | None) -> pd.DataFrame:

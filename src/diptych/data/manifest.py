@@ -47,6 +47,7 @@ class Manifest:
         listed: where each image stands in the user's tables, "data/0.csv, row 2", by its row in the table as first read;
             empty without tables.
         layout: what was recognised in the data folder, in words.
+        notes: what else the user should know of how it was read; a sentence each.
     """
 
     root: Path
@@ -54,6 +55,7 @@ class Manifest:
     class_names: tuple[str, ...] = TWO_CLASSES
     listed: tuple[str, ...] = ()
     layout: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not {"path", "image_name", "target"} <= set(self.table.columns):
@@ -227,6 +229,20 @@ def natural_key(name: str) -> tuple[tuple[object, ...], str]:
     return tuple(item for pair in zip(pieces[::2], [*numbers, (0, "")], strict=True) for item in pair), name
 
 
+def plain_key(name: str) -> str:
+    """Write names that differ only in case or blanks as one."""
+    return " ".join(name.lower().split())
+
+
+def number_key(name: str) -> str:
+    """Write 1, 01, 1.0 and +1 as one; a name that is no number stays."""
+    number = re.fullmatch(r"([-+]?)0*([0-9]+)(?:[.,]([0-9]*?)0*)?", name.strip())
+    if not number:
+        return name
+    sign, whole, rest = number.groups(default="")
+    return f"{sign.strip('+')}{whole}.{rest}" if whole.strip("0") or rest else "0."
+
+
 def order_classes(labels: Iterable[str], root: Path, layout: str) -> tuple[str, ...]:
     """Return the classes in the order of their targets, which is natural and follows from their names alone.
 
@@ -239,11 +255,12 @@ def order_classes(labels: Iterable[str], root: Path, layout: str) -> tuple[str, 
         DataError: there are fewer than 2 or more than 1,000 classes, or two that are probably meant to be one.
     """
     names = sorted(set(labels), key=natural_key)
-    alike: dict[str, str] = {}
-    for name in names:
-        other = alike.setdefault(name.strip().lower(), name)
-        if other != name:
-            raise DataError(f"{root}: the classes {other!r} and {name!r} differ only in case or blanks; give both one name.")
+    for key, difference in ((plain_key, "in case or blanks"), (number_key, "in how the number is written")):
+        alike: dict[str, str] = {}
+        for name in names:
+            other = alike.setdefault(key(name), name)
+            if other != name:
+                raise DataError(f"{root}: the classes {other!r} and {name!r} differ only {difference}; give both one name.")
     if not 2 <= len(names) <= MAX_CLASSES:
         shown = ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
         mend = "Is this the column of the classes?" if len(names) > MAX_CLASSES else "Add the images of another class."
