@@ -98,6 +98,8 @@ class DataConfig(Checked):
     class_folder: ClassFolder = "auto"
     """Which folder names the class of an image, where no table does: the upper one in the data folder (or in train/, val/,
     test/), or the lower one that the image lies in; auto: the upper one, but not where the lower ones have the same names."""
+    follow_links: bool = False
+    """Follow links that lead out of the data folder, to files and folders, as DVC and git-annex make them."""
     fixes: Path | None = None
     """Table of corrections (fixes.csv: drop, relabel, group), as the page of `diptych check` writes it."""
     split: Path | None = None

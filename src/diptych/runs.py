@@ -19,6 +19,14 @@ log = logging.getLogger(__name__)
 
 # Where runs are kept, unless another folder is named.
 RUNS = Path("runs")
+# What the folders hold that check, find-lr, explain, label-errors and series of trainings write.
+OUTPUTS = (
+    ("check.json", "check.html"),
+    ("find_lr.json", "find_lr.csv"),
+    ("explanations.json",),
+    ("label_errors.csv",),
+    ("series.json", "config.toml"),
+)
 
 
 def new_run(runs: Path, name: str) -> RunDir:
@@ -78,9 +86,22 @@ def creating_run(runs: Path, name: str) -> Iterator[RunDir]:
 
 
 def is_run(folder: Path) -> bool:
-    """Tell whether `folder` is the folder of a run."""
+    """Tell whether `folder` is the folder of a run; one that may not be looked into is none."""
     run = RunDir(folder)
-    return run.config.is_file() and run.environment.is_file() and not folder.name.startswith(".partial-")
+    return holds(folder, run.config.name, run.environment.name) and not folder.name.startswith(".partial-")
+
+
+def is_output(folder: Path) -> bool:
+    """Tell whether `folder` is one that a command of Diptych wrote: a run, a series of runs, or a report."""
+    return is_run(folder) or any(holds(folder, *names) for names in OUTPUTS)
+
+
+def holds(folder: Path, *names: str) -> bool:
+    """Tell whether files of these names are in a folder; of a locked folder nobody knows."""
+    try:
+        return all((folder / name).is_file() for name in names)
+    except OSError:
+        return False
 
 
 def open_run(run: object) -> RunDir:

@@ -115,6 +115,28 @@ def test_preview__leaves_out_what_the_fixes_drop(folder):
     assert main(arguments) == 2  # A class would be empty: the corrections are read.
 
 
+def test_check__twice_in_the_data_folder_does_not_find_its_own_report(folder, capsys):
+    write_noise(folder)
+    assert check() == 0
+    capsys.readouterr()
+    assert check() == 0
+    shown = capsys.readouterr().out
+    assert "not read" not in shown
+    assert "check.json" not in shown.replace("check/check.json", "", 1)
+
+
+def test_check__names_what_is_not_read_and_masks(folder, capsys):
+    data = write_noise(folder / "data")
+    (data / "mixed" / "1.jxl").touch()
+    (data / "mixed" / "2_mask.bmp").write_bytes(encode(np.full((40, 40), 255, np.uint8), "BMP"))
+    check(data)
+    report = json.loads((folder / "check" / "check.json").read_text())
+    found = {finding["kind"]: finding for finding in report["findings"]}
+    assert found["not-read"]["title"] == "1 file is not read: 1 .jxl; convert them to JPEG or PNG"
+    assert found["masks"]["groups"] == [["mixed/2_mask.bmp"]]
+    assert "1 image looks like a mask of another, such as mixed/2_mask.bmp" in capsys.readouterr().out
+
+
 def test_check__a_folder_that_is_no_data_is_exit_code_2(folder, capsys):
     (folder / "empty").mkdir()
     assert check("empty") == 2

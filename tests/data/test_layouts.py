@@ -3,7 +3,8 @@
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import fingerprint, make_data
 
+from diptych.data.folders import find_images
 from diptych.data.layouts import read_manifest
 from diptych.data.manifest import Fault, Manifest
 from diptych.errors import DataError
@@ -72,6 +74,7 @@ def test_class_folders__0_and_1_without_tables_are_plain_ones(tmp_path: Path) ->
 
 def test_class_folders__litter_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
     litter = ("cats/.DS_Store", "cats/._a.png", "dogs/Thumbs.db", "__MACOSX/cats/a.png", ".cache/x.png", "dogs/.trash/x.png")
+    litter += ("cats/@eaDir/a.png", "$RECYCLE.BIN/a.png", ".ipynb_checkpoints/a.png", "#recycle/a.png", "dogs/.thumbs/a.png")
     root = touch(tmp_path / "data", "cats/a.png", "dogs/a.png", *litter)
     manifest, faults = found_in(root)
     assert list(manifest.table["path"]) == ["cats/a.png", "dogs/a.png"]
@@ -82,7 +85,8 @@ def test_class_folders__other_files_are_named_when_faults_are_asked_for(tmp_path
     root = touch(tmp_path / "data", "cats/a.png", "dogs/a.png", "cats/notes.txt", "dogs/scan.pdf", "loose.png", "README.md")
     manifest, faults = found_in(root)
     assert len(manifest.table) == 2
-    assert faults == [("unlisted", "cats/notes.txt"), ("unlisted", "dogs/scan.pdf"), ("unlisted", "loose.png")]
+    assert faults == [("unlisted", "cats/notes.txt"), ("unlisted", "loose.png")]
+    assert [(remark.kind, remark.paths) for remark in manifest.remarks] == [("not-read", ("dogs/scan.pdf",))]
     assert manifest.layout == "class folders cats, dogs; not read: images in no class folder: 1"
 
 
@@ -97,7 +101,12 @@ def test_class_folders__runs_of_diptych_are_no_class(tmp_path: Path) -> None:
     """The data folder is the current one unless it is named, and runs are made in the current one."""
     run = "runs/20260101-000000"
     root = touch(tmp_path, "a/x.png", "b/x.png", f"{run}/config.toml", f"{run}/environment.json", f"{run}/plots/roc.png")
-    assert read_manifest(root).class_names == ("a", "b")
+    touch(root, "find-lr/find_lr.json", "find-lr/find_lr.csv", "find-lr/find_lr.png", "why/explanations.json", "why/x.png")
+    touch(root, "check/check.json", "check/check.html", "a/check/check.json", "a/check/check.html")
+    manifest, faults = found_in(root)
+    assert manifest.class_names == ("a", "b")
+    assert faults == []
+    assert "check" not in manifest.layout
 
 
 def test_class_folders__order_is_natural(tmp_path: Path) -> None:
@@ -115,6 +124,7 @@ def test_class_folders__order_is_natural(tmp_path: Path) -> None:
         (("only/a.png",), "no layout is recognised; found: folder only/ (with images), images in no folder: 0."),
         (("wrapped/cats/a.png", "wrapped/dogs/a.png"), "name it: --data DATA/wrapped"),
         (("a.png", "b.png"), "found: images in no folder: 2. Expected class folders (cats/, dogs/, ...); train/"),
+        (("cats/a.png",), "If cats is a class: a second one is needed, images of what is not of it"),
         (("a/readme.md", "b/x.txt"), "found: folder a/ (without images), folder b/ (without images), images in no folder: 0"),
     ],
 )
@@ -174,10 +184,18 @@ def test_class_folders__link_out_of_the_data_folder(tmp_path: Path, form: str) -
         "class folder": ("link", outside),
     }[form]
     (root / link).symlink_to(target)
-    assert f"'{link}' is a link that leaves the folder DATA/; put the file itself there" in message_for(root)
+    words = {
+        "file": f"'{link}' is a link that leaves the folder DATA/; put the file itself there, or go on with --follow-links",
+        "folder": f"DATA/{link}: a link to a folder outside of DATA/, which is not followed; go on with --follow-links",
+    }
+    assert words["file" if form == "file" else "folder"] in message_for(root)
     manifest, faults = found_in(root)
     assert len(manifest.table) == 3
-    assert faults == [("bad-name", link)]
+    assert faults == [("bad-name" if form == "file" else "link", link)]
+    faults_followed: list[Fault] = []
+    followed = read_manifest(root, faults_followed, follow_links=True)
+    assert len(followed.table) == 4
+    assert faults_followed == []
 
 
 def test_class_folders__link_to_an_image_of_another_class(tmp_path: Path) -> None:
@@ -201,8 +219,112 @@ def test_class_folders__links_in_a_circle_end(tmp_path: Path) -> None:
     (root / "b" / "nowhere.png").symlink_to(root / "b" / "gone.png")
     manifest, faults = found_in(root)
     assert list(manifest.table["path"]) == ["a/x.png", "b/y.png"]
-    assert faults == [("missing", "b/all"), ("missing", "b/loop.png"), ("missing", "b/nowhere.png")]
+    assert faults == [("missing", "b/loop.png"), ("missing", "b/nowhere.png")]
     assert "is a link that leads nowhere" in message_for(root)
+
+
+def test_follow_links__in_a_circle_outside_ends_and_reads_each_image_of_a_class_once(tmp_path: Path) -> None:
+    store = touch(tmp_path / "store", "cats/1.png", "cats/more/2.png", "dogs/3.png")
+    (store / "cats" / "more" / "up").symlink_to(store, target_is_directory=True)
+    (store / "cats" / "again").symlink_to(store / "cats" / "more", target_is_directory=True)
+    root = tmp_path / "data"
+    root.mkdir()
+    for name in ("cats", "dogs"):
+        (root / name).symlink_to(store / name, target_is_directory=True)
+    (store / "dogs" / "home").symlink_to(root, target_is_directory=True)
+    assert "DATA/cats: a link to a folder outside of DATA/" in message_for(root)
+    manifest = read_manifest(root, follow_links=True)
+    names = {(path.rpartition("/")[2], label) for path, label in classes_of(manifest).items()}
+    assert names == {("1.png", "cats"), ("2.png", "cats"), ("3.png", "dogs")}
+    assert len(manifest.table) == 3
+
+
+def test_follow_links__two_links_to_one_object_are_copies_not_a_fault(tmp_path: Path) -> None:
+    annex, root = touch(tmp_path / "annex", "object.png"), touch(tmp_path / "data", "a/x.png", "b/x.png")
+    for name in ("a/1.png", "a/2.png"):
+        (root / name).symlink_to(annex / "object.png")
+    assert len(read_manifest(root, follow_links=True).table) == 4
+
+
+def test_follow_links__of_a_table(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a.png")
+    (root / "b.png").symlink_to(touch(tmp_path / "outside", "b.png") / "b.png")
+    write(root / "all.csv", "path,label", "a.png,x", "b.png,y")
+    assert len(read_manifest(root, follow_links=True).table) == 2
+
+
+# What is not read
+
+
+def test_unread__files_of_other_formats_are_counted_with_advice(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a/x.png", "b/x.png", "a/1.JXL", "b/2.jxl", "b/3.dcm", "b/4.nii.gz", "loose.psd", "a/notes.txt")
+    (remark,) = read_manifest(root).remarks
+    assert remark.title.startswith("5 files are not read: 2 .jxl, ")
+    assert all(words in remark.title for words in ("1 .dcm", "1 .nii.gz", "1 .psd", "; convert them to JPEG or PNG; "))
+    assert remark.paths == ("a/1.JXL", "b/2.jxl", "b/3.dcm", "b/4.nii.gz", "loose.psd")
+
+
+@pytest.mark.parametrize("suffix", [".jxl", ".dcm", ".psd"])
+@pytest.mark.parametrize("layout", ["{name}/1{suffix}", "train/{name}/1{suffix}", "{name}1{suffix}"])
+def test_unread__nothing_else_there_is_said(tmp_path: Path, suffix: str, layout: str) -> None:
+    root = touch(tmp_path / "data", *(layout.format(name=name, suffix=suffix) for name in ("cats", "dogs")))
+    assert f"2 files are not read: 2 {suffix}; " in message_for(root)
+
+
+def test_unread__images_without_an_ending(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "a/x.png", "b/x.png", "a/LICENSE")
+    assert read_manifest(root).remarks == ()
+    (root / "b" / "0a1b").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (remark,) = read_manifest(root).remarks
+    assert remark.title == "2 files are not read: 2 without an ending; give their names an ending, .jpg say"
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Root may look into any folder, so that another user has to look."""
+    os.seteuid(12345)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="becomes another user, as only root can")
+def test_unread__locked_folder_is_named_and_the_rest_goes_on() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        root = touch(Path(place) / "data", "a/x.png", "b/x.png", "b/locked/config.toml", "b/locked/y.png", "locked/config.toml")
+        for folder in ("b/locked", "locked"):
+            (root / folder).chmod(0)
+        for folder in (Path(place), root, root / "a", root / "b"):
+            folder.chmod(0o755)
+        with another_user():
+            manifest, faults = found_in(root)
+            with pytest.raises(DataError, match=r"locked: a folder that cannot be listed \(Permission denied\); allow yourself"):
+                read_manifest(root)
+            assert find_images([root]) == [root / name for name in ("a/x.png", "b/locked", "b/x.png", "locked")]
+    assert list(manifest.table["path"]) == ["a/x.png", "b/x.png"]
+    assert faults == [("locked", "b/locked"), ("locked", "locked")]
+
+
+# Masks
+
+
+@pytest.mark.parametrize(
+    ("paths", "masks"),
+    [
+        (("a/1.png", "a/1_mask.png", "b/2.png", "b/2-seg.png"), ("a/1_mask.png", "b/2-seg.png")),
+        (("a/b (1).png", "a/b (1)_mask_1.png", "b/mask_2.png", "b/2.jpg"), ("a/b (1)_mask_1.png", "b/mask_2.png")),
+        (("a/images/1.png", "a/masks/1.png", "b/images/1.png", "b/Masks/1.png"), ("a/masks/1.png", "b/Masks/1.png")),
+        (("a/1.jpg", "a/Ground Truth/1.png", "b/2.jpg"), ("a/Ground Truth/1.png",)),
+        (("images/1.png", "images/2.png", "masks/1.png", "masks/2.png"), ("masks/1.png", "masks/2.png")),
+        (("mask/1.png", "mask/2.png", "no_mask/1.png", "no_mask/2.png"), ()),
+        (("with_mask/a_mask.png", "without_mask/b.png"), ()),
+        (("a/label_x.png", "b/gt_y.png"), ()),
+    ],
+)
+def test_masks__beside_their_images_are_named(tmp_path: Path, paths: Sequence[str], masks: tuple[str, ...]) -> None:
+    manifest = read_manifest(touch(tmp_path / "data", *paths))
+    assert [(remark.kind, remark.paths) for remark in manifest.remarks] == ([("masks", masks)] if masks else [])
 
 
 # Parts

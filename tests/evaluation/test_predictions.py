@@ -12,50 +12,10 @@ import pytest
 from diptych.cli import main
 from diptych.data.images import ImageSpec
 from diptych.data.prepare import prepare
-from diptych.errors import DataError
 from diptych.evaluation.decision import Decision
 from diptych.evaluation.metrics import read_shares
-from diptych.evaluation.predictions import find_images, predict, predict_probabilities, with_predictions
+from diptych.evaluation.predictions import predict, predict_probabilities, with_predictions
 from diptych.training.checkpoint import load_run_network
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder of files by the names of images, in two levels, among others."""
-    folder = tmp_path / "pictures"
-    (folder / "below").mkdir(parents=True)
-    for name in ("b.png", "a.JPG", "notes.txt", "below/c.webp"):
-        (folder / name).touch()
-    return folder
-
-
-def test_find_images__in_a_folder_and_below_it(pictures):
-    assert find_images([pictures]) == [pictures / name for name in ("a.JPG", "b.png", "below/c.webp")]
-
-
-def test_find_images__keeps_the_order_of_the_files_and_each_once(pictures):
-    files = [pictures / "b.png", pictures / "a.JPG", pictures]
-    assert find_images(files) == [pictures / name for name in ("b.png", "a.JPG", "below/c.webp")]
-
-
-def test_find_images__takes_a_named_file_whatever_its_suffix(pictures):
-    assert find_images([pictures / "notes.txt"]) == [pictures / "notes.txt"]
-
-
-def test_find_images__of_a_missing_path(pictures):
-    with pytest.raises(DataError, match=r"absent\.png: no such file or folder"):
-        find_images([pictures / "absent.png"])
-
-
-def test_find_images__of_a_folder_without_images(pictures):
-    (pictures / "none").mkdir()
-    with pytest.raises(DataError, match="none: no image"):
-        find_images([pictures / "none"])
-
-
-def test_find_images__of_nothing():
-    with pytest.raises(DataError, match="no images named"):
-        find_images([])
 
 
 def test_with_predictions__cuts_at_one_half():

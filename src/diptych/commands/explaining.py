@@ -28,6 +28,8 @@ class Explain:
     """Name of the class to explain; without it, the one that is predicted for each image."""
     output: Path | None = None
     """Folder for the pictures and explanations.json; without it, explanations in the run."""
+    follow_links: bool = False
+    """Follow links to folders that lie outside of those that are named."""
     backend: Backend = "auto"
     """What Keras computes with; auto: as in diptych train."""
     runs: Path = RUNS
@@ -41,7 +43,8 @@ class Explain:
         from diptych.evaluation.explain import describe, explain
         from diptych.evaluation.listing import count_of, visible
 
-        found, class_names, place = explain(run, self.places[1:] if first_is_run else self.places, self.output, target)
+        places = self.places[1:] if first_is_run else self.places
+        found, class_names, place = explain(run, places, self.output, target, follow_links=self.follow_links)
         for each in found:
             if each.explanation is None:
                 log.info("%s: %s", visible(str(each.path)), each.problem)

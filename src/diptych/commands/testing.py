@@ -189,6 +189,8 @@ class Predict:
     """The run's folder or name (without one, the newest), then image files and folders of images."""
     output: Path | None = None
     """Where to write the CSV file; without one, a new file in the run."""
+    follow_links: bool = False
+    """Follow links to folders that lie outside of those that are named."""
     test: Annotated[TestOptions, arg(name="")] = field(default_factory=TestOptions)
     runs: Path = RUNS
     """Folder that holds the runs."""
@@ -205,7 +207,7 @@ class Predict:
 
         places = self.places[1:] if first_is_run else self.places
         output, trouble = self.place(run)
-        table = predict(run, places, output, tta=self.test.tta, test_size=self.test.test_size)
+        table = predict(run, places, output, tta=self.test.tta, test_size=self.test.test_size, follow_links=self.follow_links)
         log.info("%s", show_predictions(table))
         unreadable = int((table["problem"] != "").sum())
         done = f"{count_of(len(table) - unreadable)} classified, {unreadable} unreadable"

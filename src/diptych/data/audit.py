@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from diptych.data.findings import LEVELS, Audit, Finding, Level
 from diptych.data.formats import ENDINGS
-from diptych.data.manifest import Fault, Manifest
+from diptych.data.manifest import Fault, Manifest, Remark
 from diptych.data.quality import faults_of_quality, measure
 from diptych.data.shortcuts import MEAN_COLOUR, Shortcut, find_shortcut, shortcut_features
 from diptych.data.store import PixelStore
@@ -29,7 +29,11 @@ FAULTS: dict[str, tuple[Level, str, str]] = {
     "bad-split": ("error", "with an unknown split", "Write train, validation or test."),
     "listed-twice": ("error", "listed more than once", "Delete all rows but one."),
     "unlisted": ("warning", "in the folders but not read", "Add them to the table, or move them away."),
+    "link": ("error", "to a folder outside, not followed", "Go on with --follow-links, or put the folder itself there."),
+    "locked": ("error", "that cannot be listed", "Allow yourself to read it, or move it away."),
 }
+# What faults are about that are not about an image.
+NOUNS = {"link": "link", "locked": "folder"}
 QUALITY = {
     "blank": "blank: all of one colour",
     "dark": "nearly black",
@@ -69,6 +73,7 @@ def audit(
     findings = [*unreadable(facts), *listing_faults(faults), *odd_files(readable), *imbalance(manifest, readable)]
     none = pd.Series("", index=table.index)
     findings += twins(manifest, readable, pairs, none if groups is None else groups, none if given is None else given)
+    findings += [finding_of(remark) for remark in manifest.remarks]
     shortcut = None
     if thorough:
         measured = measure(store, rows)
@@ -82,15 +87,22 @@ def audit(
     return Audit(str(manifest.root), len(table), len(readable), classes, tuple(ordered), shortcut)
 
 
-def single(kind: str, level: Level, what: str, advice: str, paths: Iterable[str], reasons: Iterable[str] = ()) -> list[Finding]:
+def single(
+    kind: str, level: Level, what: str, advice: str, paths: Iterable[str], reasons: Iterable[str] = (), noun: str = "image"
+) -> list[Finding]:
     """Make a Finding of images that stand alone, unless there are none."""
     groups = tuple((path,) for path in paths)
     said = tuple(reasons) or ("",) * len(groups)
-    return [Finding(kind, level, f"{count_of(len(groups))} {what}", advice, groups, said)] if groups else []
+    return [Finding(kind, level, f"{count_of(len(groups), noun)} {what}", advice, groups, said)] if groups else []
 
 
-def count_of(images: int) -> str:
-    return "1 image" if images == 1 else f"{images} images"
+def count_of(count: int, noun: str = "image") -> str:
+    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def finding_of(remark: Remark) -> Finding:
+    groups = tuple((path,) for path in remark.paths)
+    return Finding(remark.kind, "warning", remark.title, remark.advice, groups, ("",) * len(groups))
 
 
 def unreadable(facts: pd.DataFrame) -> list[Finding]:
@@ -103,7 +115,7 @@ def listing_faults(faults: Sequence[Fault]) -> list[Finding]:
     for kind in dict.fromkeys(fault.kind for fault in faults):
         level, what, advice = FAULTS[kind]
         own = [fault for fault in faults if fault.kind == kind]
-        found += single(kind, level, what, advice, [fault.path for fault in own], [fault.message for fault in own])
+        found += single(kind, level, what, advice, [fault.path for fault in own], [fault.message for fault in own], NOUNS.get(kind, "image"))
     return found
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from diptych.config import ClassFolder
-from diptych.data.folders import Found, find_classes, find_parts, list_folder, name_some, read_class_folders, read_parts
+from diptych.data.folders import ClassFolders, Found, describe_unread, find_classes, find_parts, list_folder, name_some, read_class_folders, read_parts
 from diptych.data.listings import find_paired, lists_images, read_paired, read_tables
 from diptych.data.manifest import Fault, Manifest, is_image, natural_key, order_classes, printable
+from diptych.data.masks import remark_masks
 from diptych.data.tables import TABLE_SUFFIXES, read_header, read_table
 from diptych.errors import DataError
 
@@ -19,7 +20,7 @@ EXPECTED = (
 FIXES = "fixes.csv"
 
 
-def read_manifest(root: Path, faults: list[Fault] | None = None, *, class_folder: ClassFolder = "auto") -> Manifest:
+def read_manifest(root: Path, faults: list[Fault] | None = None, *, class_folder: ClassFolder = "auto", follow_links: bool = False) -> Manifest:
     """Recognise how a data set is laid out, read it and check it. No image is opened.
 
     Args:
@@ -29,6 +30,7 @@ def read_manifest(root: Path, faults: list[Fault] | None = None, *, class_folder
             class folders in each; class folders.
         faults: takes the wrong rows, which are then left out, and the files that no table lists.
         class_folder: which folder names the class of an image, where no table does.
+        follow_links: whether links may lead out of the data folder.
 
     Returns:
         The Manifest. Its classes are in natural order (2 before 10), which follows from their names alone.
@@ -41,9 +43,9 @@ def read_manifest(root: Path, faults: list[Fault] | None = None, *, class_folder
     if root.is_file():
         if root.suffix.lower() not in TABLE_SUFFIXES:
             raise DataError(f"{root}: not a table by its name; expected .csv or .parquet, or a folder.")
-        root, found = root.parent, read_tables(root.parent, [root], faults)
+        root, found = root.parent, read_tables(root.parent, [root], faults, follow_links=follow_links)
     elif root.is_dir():
-        found = read_folder(root, faults, class_folder)
+        found = read_folder(root, faults, class_folder, follow_links)
     else:
         raise DataError(f"{root}: no such folder or table; name the data with --data. Expected {EXPECTED}.")
     class_names = order_classes(found.labels, root, found.layout)
@@ -53,36 +55,43 @@ def read_manifest(root: Path, faults: list[Fault] | None = None, *, class_folder
     table = found.rows.assign(target=found.rows["target"].str.strip().map(targets).astype(np.int64))
     listed = tuple(f"{source}, row {row}" for source, row in table.index if source)
     unread = f"; not read: {', '.join(found.unread)}" if found.unread else ""
-    return Manifest(root, table.reset_index(drop=True), class_names, listed, found.layout + printable(unread))
+    remarks = (*found.remarks, *remark_masks(table, class_names))
+    return Manifest(root, table.reset_index(drop=True), class_names, listed, found.layout + printable(unread), remarks=remarks)
 
 
-def read_folder(root: Path, faults: list[Fault] | None, class_folder: ClassFolder) -> Found:
+def read_folder(root: Path, faults: list[Fault] | None, class_folder: ClassFolder, follow_links: bool) -> Found:
     """Recognise the layout of a folder, and read it."""
     folders, files = list_folder(root, "")
     names = [file for file in files if file.lower().endswith(TABLE_SUFFIXES) and file != FIXES]
     tables = [root / name for name in sorted(names, key=natural_key)]
     paired = find_paired(root, folders)
     if paired:
-        return read_paired(root, paired, faults, folders)
+        return read_paired(root, paired, faults, folders, follow_links)
     listing = [source for source in tables if lists_images(source)]
     if listing:
-        found = read_tables(root, listing, faults, folders)
-    elif parts := find_parts(root):
-        found = read_parts(root, parts, class_folder, faults)
+        found = read_tables(root, listing, faults, folders, follow_links)
+    elif parts := find_parts(root, follow_links):
+        found = read_parts(root, parts, class_folder, faults, follow_links)
     else:
-        classes = find_classes(root, "", faults)
+        classes = find_classes(root, "", faults, follow_links)
         if len(classes.names) < 2:
-            raise unrecognised(root, classes.names, folders, tables, files)
-        found = read_class_folders(root, classes, class_folder, faults)
+            raise unrecognised(root, classes, folders, tables, files)
+        found = read_class_folders(root, classes, class_folder, faults, follow_links)
     unread = (f"table {source.name} (no columns for path and class)" for source in tables if source not in listing)
     return found._replace(unread=(*found.unread, *unread))
 
 
-def unrecognised(root: Path, holding: tuple[str, ...], folders: list[str], tables: list[Path], files: list[str]) -> DataError:
+def unrecognised(root: Path, classes: ClassFolders, folders: list[str], tables: list[Path], files: list[str]) -> DataError:
+    holding = classes.names
     for source in tables:
         read_table(source)  # It may say why it was not recognised: that it is no UTF-8 text, say.
     found = [f"folder {folder}/ ({'with' if folder in holding else 'without'} images)" for folder in folders[:8]]
     found += [f"table {source.name} (columns {name_some(read_header(source))})" for source in tables[:8]]
     found += [f"images in no folder: {sum(map(is_image, files)):,}"]
-    hint = f" If the class folders lie in {holding[0]}/, name it: --data {root / holding[0]}." if len(holding) == 1 else ""
+    hint = f" {describe_unread(classes.unread)}." if classes.unread else ""
+    if len(holding) == 1:
+        hint += (
+            f" If the class folders lie in {holding[0]}/, name it: --data {root / holding[0]}. If {holding[0]} is a class: a "
+            "second one is needed, images of what is not of it, for what a class is cannot be learned from its images alone."
+        )
     return DataError(f"{root}: no layout is recognised; found: {', '.join(found)}. Expected {EXPECTED}.{hint}")

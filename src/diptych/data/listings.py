@@ -49,7 +49,9 @@ def tables_of(root: Path, name: str) -> list[Path]:
     return [place for place in places if place.is_file()]
 
 
-def read_paired(root: Path, names: tuple[str, ...], faults: list[Fault] | None, folders: Sequence[str]) -> Found:
+def read_paired(
+    root: Path, names: tuple[str, ...], faults: list[Fault] | None, folders: Sequence[str], follow_links: bool = False
+) -> Found:
     """Take folders as classes, with the images that the table of each lists.
 
     Args:
@@ -67,7 +69,7 @@ def read_paired(root: Path, names: tuple[str, ...], faults: list[Fault] | None, 
     choice = " or ".join(names) if len(names) < 5 else "the name of its folder"
     checked = []
     for name, table in zip(names, tables, strict=True):
-        rows = check_rows(root, name, table, "image_name", faults)
+        rows = check_rows(root, name, table, "image_name", faults, follow_links)
         rows = rows.assign(target=rows["target"].where(rows["target"] == compose(name), whole_numbers(rows["target"])))
         mend = f"is not a target; write {choice}"
         rows = leave_out(rows, ~rows["target"].isin(labels), "bad-target", mend, faults, "target")
@@ -103,7 +105,9 @@ def read_class_table(name: str, source: Path) -> pd.DataFrame:
     return to_rows(source, table, name, "image_name", "target")
 
 
-def read_tables(root: Path, sources: Sequence[Path], faults: list[Fault] | None, folders: Sequence[str] = ()) -> Found:
+def read_tables(
+    root: Path, sources: Sequence[Path], faults: list[Fault] | None, folders: Sequence[str] = (), follow_links: bool = False
+) -> Found:
     """Take all images of some tables, with their classes and, where it is given, their split.
 
     Args:
@@ -126,7 +130,7 @@ def read_tables(root: Path, sources: Sequence[Path], faults: list[Fault] | None,
     shared = several_in_one(rows["target"])
     labels = tuple(rows["target"][~is_missing(rows["target"]) & ~shared].unique())
     refuse_measurements(name_some([source.name for source in sources]), rows["target"])
-    rows = check_rows(root, "", rows, "path", faults)
+    rows = check_rows(root, "", rows, "path", faults, follow_links)
     rows = check_labels(rows, shared, faults)
     layout = f"table{'s' * (len(sources) > 1)} {name_some([source.name for source in sources])}"
     if len(folders) > 1:
@@ -231,13 +235,15 @@ def refuse_measurements(tables: str, labels: "pd.Series[str]") -> None:
         )
 
 
-def check_rows(root: Path, home: str, rows: pd.DataFrame, subject: str, faults: list[Fault] | None) -> pd.DataFrame:
+def check_rows(
+    root: Path, home: str, rows: pd.DataFrame, subject: str, faults: list[Fault] | None, follow_links: bool
+) -> pd.DataFrame:
     """Leave out the rows without a file; a file that no row names is described in `faults`."""
     mend = f"is empty; write the file's name in {subject}"
     rows = leave_out(rows, rows["image_name"].str.strip() == "", "bad-name", mend, faults, subject=subject)
     rows = check_names(rows, root / home, faults)
     places = locate(root, rows["path"])
-    rows = check_files(rows, places, root / home, faults)
+    rows = check_files(rows, places, root / home, faults, follow_links)
     if faults is not None:
         faults += find_unlisted(root, rows["path"], set(places))
     return rows

@@ -31,7 +31,26 @@ OWN_COLUMNS = ("path", "sha256", "predicted_target", "predicted_class", "problem
 # What Linux, macOS or Windows would read as absolute, as a drive, or as a way out of the folder; and NUL.
 LEAVES = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|\Z)|\0")
 # What operating systems and archives leave behind; hidden files are ignored too.
-LITTER = {"__macosx", "thumbs.db", "desktop.ini"}
+LITTER = {
+    "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "#recycle", "$recycle.bin", "system volume information",
+    "lost+found", "__pycache__",
+}  # fmt: skip
+
+
+class Remark(NamedTuple):
+    """What the user should know of how the data was read; `diptych train` and `check` say it as a warning.
+
+    Attributes:
+        kind: its name in audit.json and check.json.
+        title: one line that says what was found, with the count.
+        advice: one line that says how to mend it.
+        paths: of the files concerned, relative to the data folder.
+    """
+
+    kind: str
+    title: str
+    advice: str
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -48,6 +67,7 @@ class Manifest:
             empty without tables.
         layout: what was recognised in the data folder, in words.
         notes: what else the user should know of how it was read; a sentence each.
+        remarks: warnings of how it was read.
     """
 
     root: Path
@@ -56,6 +76,7 @@ class Manifest:
     listed: tuple[str, ...] = ()
     layout: str = ""
     notes: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
     def __post_init__(self) -> None:
         if not {"path", "image_name", "target"} <= set(self.table.columns):
@@ -68,7 +89,7 @@ class Fault(NamedTuple):
     """A row that is left out, or a file that no table lists.
 
     Attributes:
-        kind: "bad-name", "missing", "listed-twice", "bad-target", "bad-split" or "unlisted".
+        kind: "bad-name", "missing", "listed-twice", "bad-target", "bad-split", "unlisted", "link" or "locked".
         path: of the image, relative to the data folder.
         message: where it stands, what is wrong, and how to mend it.
     """
@@ -130,8 +151,12 @@ def check_names(rows: pd.DataFrame, folder: Path, faults: list[Fault] | None) ->
     return leave_out(rows, leaves, "bad-name", f"leaves the folder {folder}/; write a name inside of it", faults)
 
 
-def check_files(rows: pd.DataFrame, places: "pd.Series[str]", folder: Path, faults: list[Fault] | None) -> pd.DataFrame:
+def check_files(
+    rows: pd.DataFrame, places: "pd.Series[str]", folder: Path, faults: list[Fault] | None, follow_links: bool = False
+) -> pd.DataFrame:
     """Leave out the rows whose files are not there, lie outside of a folder, or are listed before.
+
+    With `follow_links` a file may lie outside, and more than one link may lead there: copies are known by their content.
 
     Args:
         rows: of one folder.
@@ -144,14 +169,16 @@ def check_files(rows: pd.DataFrame, places: "pd.Series[str]", folder: Path, faul
     missing = f"is listed but is not in {folder}/; add the file, or delete the row"
     twice = "is listed twice; delete one of the rows"
     if not in_table:
-        missing = "is a link that leads nowhere, or is no file; delete it"
+        missing = "is a link that leads nowhere, is no file, or lies in a locked folder; delete it, or allow yourself to read it"
         twice = "is a link to a file that is read already; delete the link"
     home = os.path.realpath(folder).rstrip(os.sep) + os.sep
-    outside = f"is a link that leaves the folder {folder}/; put the file itself there"
-    rows = leave_out(rows, (places != "") & ~places.str.startswith(home), "bad-name", outside, faults, column)
+    outside = f"is a link that leaves the folder {folder}/; put the file itself there, or go on with --follow-links"
+    leaves = (places != "") & ~places.str.startswith(home)
+    rows = rows if follow_links else leave_out(rows, leaves, "bad-name", outside, faults, column)
     places = places.reindex(rows.index)
     rows = leave_out(rows, (places == "") | places.str.endswith(os.sep), "missing", missing, faults, column)
-    return leave_out(rows, places.reindex(rows.index).duplicated(), "listed-twice", twice, faults, column)
+    places = places.reindex(rows.index)
+    return leave_out(rows, places.duplicated() & places.str.startswith(home), "listed-twice", twice, faults, column)
 
 
 def locate(root: Path, paths: "pd.Series[str]") -> "pd.Series[str]":

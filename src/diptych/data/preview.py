@@ -1,14 +1,17 @@
 """A sheet of augmented images: what the network will see, for a person."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from diptych.drawing import fonts_for
 from diptych.config import AugmentConfig, DataConfig
+from diptych.data.folders import SHEET_MARK
 from diptych.data.images import spec_of
 from diptych.data.load import read_data
 from diptych.data.loader import BatchLoader, Images
@@ -17,6 +20,8 @@ from diptych.data.store import PixelStore
 from diptych.errors import DataError
 from diptych.rng import generator
 from diptych.storage import write_atomically
+
+log = logging.getLogger(__name__)
 
 TILE = 144
 GAP = 8
@@ -56,6 +61,8 @@ def preview(data: DataConfig, settings: AugmentConfig, seed: int, count: int, pa
         OSError: the file cannot be written.
     """
     manifest = read_data(data)
+    for remark in manifest.remarks:
+        log.warning("Warning: %s.", remark.title)
     targets, names = manifest.table["target"].to_numpy(np.int64), manifest.table["path"]
     rows = choose_rows(targets, seed, count)
     paths = [manifest.root / name for name in names[rows]]
@@ -118,7 +125,10 @@ def write_preview(
         for place, row in enumerate(rows.tolist()):
             lines = describe_label(labels[places[row]], class_names)
             draw_tile(sheet, 1 + epoch, place, pixels[places[row]], lines)
-    write_atomically(path, sheet.save)
+    made_by = PngInfo()
+    key, value = SHEET_MARK.decode().split("\0")
+    made_by.add_text(key, value)
+    write_atomically(path, lambda partial: sheet.save(partial, pnginfo=made_by))
 
 
 def describe_label(label: NDArray[np.float32], class_names: tuple[str, ...]) -> tuple[str, ...]:

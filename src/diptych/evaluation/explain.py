@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from diptych.data.folders import find_images
 from diptych.data.manifest import printable
 from diptych.data.prepare import prepare
 from diptych.evaluation.faithfulness import Faithfulness, deletion_insertion
 from diptych.evaluation.metrics import probability_column, shorten
 from diptych.evaluation.overlays import BRANCHES, draw_explanation
-from diptych.evaluation.predictions import find_images, read_own
+from diptych.evaluation.predictions import read_own
 from diptych.evaluation.saliency import MEANINGS, Explanation, class_predictor, explain_images
 from diptych.evaluation.taps import Floats, Taps
 from diptych.evaluation.views import plan_test
@@ -46,14 +47,17 @@ def explain(
     paths: PathLike | Sequence[PathLike],
     output: PathLike | None = None,
     target: int | None = None,
+    *,
+    follow_links: bool = False,
 ) -> tuple[list[Explained], tuple[str, ...], Path]:
     """Explain what the best checkpoint of a run answers to images, each with a PNG file, and all figures in explanations.json.
 
     Args:
         run: a trained run, its folder, or its name in runs/.
-        paths: image files, and folders that are searched for images with all that is below them.
+        paths: image files, folders that are searched for images with all that is below them, and patterns (*.jpg).
         output: the folder to write to; None for that of the run.
         target: number of the class to explain; None for the one that is predicted for each image.
+        follow_links: whether links may lead out of the folders.
 
     Returns:
         The images, the names of the classes, and the path of explanations.json.
@@ -64,7 +68,7 @@ def explain(
         ConfigError: the folder cannot be written.
         TypeError: the run or a path is none.
     """
-    run, files = open_run(run), find_images(as_paths(paths))
+    run, files = open_run(run), find_images(as_paths(paths), follow_links=follow_links)
     (folder,) = as_paths(output) if output is not None else (run.explanations,)
     refuse_unwritable(folder, "Name another folder with --output.")
     network, config, class_names = load_run_network(run)

@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from diptych.backend import feed
 from diptych.config import Config
-from diptych.data.formats import readable_suffixes
+from diptych.data.folders import find_images
 from diptych.data.loader import Images
 from diptych.data.manifest import printable
 from diptych.data.prepare import prepare
-from diptych.errors import CheckpointError, ConfigError, DataError
+from diptych.errors import CheckpointError, ConfigError
 from diptych.evaluation.decision import DEFAULT, Decision, hash_of_weights, read_decision
 from diptych.evaluation.metrics import as_shares, probability_column
 from diptych.evaluation.outliers import Outliers, read_outliers
@@ -145,15 +145,17 @@ def predict(
     *,
     tta: bool = False,
     test_size: int | None = None,
+    follow_links: bool = False,
 ) -> pd.DataFrame:
     """Classify new images with the best checkpoint of a run and its decision.
 
     Args:
         run: a trained run, its folder, or its name in runs/.
-        paths: image files, and folders that are searched for images with all that is below them.
+        paths: image files, folders that are searched for images with all that is below them, and patterns (*.jpg).
         output: the CSV file to write the table to; None to write nothing.
         tta: test-time augmentation: the mean over the flips and quarter turns that the run was trained with.
         test_size: height and width of the images for the network, in pixels; None for those of the training.
+        follow_links: whether links may lead out of the folders.
 
     Returns:
         The table `path` (what is not UTF-8 in it with backslashes), the columns of `with_predictions`, `problem` (a reason
@@ -165,7 +167,7 @@ def predict(
         ConfigError: as `plan_test`, or `output` cannot be written.
         TypeError: the run or a path is none.
     """
-    run, files = open_run(run), find_images(as_paths(paths))
+    run, files = open_run(run), find_images(as_paths(paths), follow_links=follow_links)
     (place,) = as_paths(output) if output is not None else (None,)
     if place is not None:
         check_output(place, files)
@@ -223,21 +225,3 @@ def read_own(run: RunDir, test_size: int, views: int) -> tuple[Decision, Outlier
         log.warning("Warning: threshold and calibration were chosen with %s; now it is %s.", chosen, now)
     fitting = outliers is not None and (outliers.weights, outliers.test_size) == (weights, test_size)
     return decision, outliers if fitting else None
-
-
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """List the files, and the images in the folders, of `paths`, each once and in their order."""
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in readable_suffixes() and file.is_file())
-            if not found:
-                raise DataError(f"{path}: no image in this folder; expected files that end in {', '.join(readable_suffixes())}.")
-            files += found
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise DataError(f"{path}: no such file or folder.")
-    if not files:
-        raise DataError("no images named; give files or folders.")
-    return list(dict.fromkeys(files))

@@ -104,7 +104,7 @@ def shortened(config: Config, images: Path) -> Config:
 
 def choose_images(config: Config, folder: Path) -> Path:
     """Copy a few images of the largest classes, with a table of their labels and parts; return the folder."""
-    manifest = read_manifest(config.data.data, class_folder=config.data.class_folder)
+    manifest = read_manifest(config.data.data, class_folder=config.data.class_folder, follow_links=config.data.follow_links)
     counts = manifest.table["target"].value_counts()
     classes = counts.index[:CLASSES]
     wanted = min(BATCH_SIZE, config.training.batch_size)
