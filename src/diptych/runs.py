@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ OUTPUTS = (
     ("label_errors.csv",),
     ("series.json", "config.toml"),
 )
+# How the folders of prepared images are called: v1-224-stretch.
+CACHE_NAME = re.compile(r"v[0-9]+-[0-9]+-.+")
 
 
 def new_run(runs: Path, name: str) -> RunDir:
@@ -92,7 +95,9 @@ def is_run(folder: Path) -> bool:
 
 
 def is_output(folder: Path) -> bool:
-    """Tell whether `folder` is one that a command of Diptych wrote: a run, a series of runs, or a report."""
+    """Tell whether `folder` is one that a command of Diptych wrote: a run, a series of runs, a report, or prepared images."""
+    if CACHE_NAME.fullmatch(folder.name) and any(folder.glob("pixels-*.u8")):
+        return True
     return is_run(folder) or any(holds(folder, *names) for names in OUTPUTS)
 
 

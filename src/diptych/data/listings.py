@@ -25,6 +25,7 @@ from diptych.data.manifest import (
 )
 from diptych.data.tables import TABLE_SUFFIXES, is_missing, read_header, read_table, whole_numbers
 from diptych.errors import DataError
+from diptych.runs import holds
 from diptych.storage import TWO_CLASSES
 
 # Any case will do.
@@ -46,7 +47,7 @@ def find_paired(root: Path, folders: Sequence[str]) -> tuple[str, ...]:
 
 def tables_of(root: Path, name: str) -> list[Path]:
     places = [folder / f"{name}{suffix}" for suffix in TABLE_SUFFIXES for folder in (root, root / name)]
-    return [place for place in places if place.is_file()]
+    return [place for place in places if holds(place.parent, place.name)]
 
 
 def read_paired(
