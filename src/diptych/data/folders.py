@@ -30,7 +30,7 @@ from diptych.data.manifest import (
 )
 from diptych.data.masks import is_mask_folder
 from diptych.errors import DataError
-from diptych.runs import is_output
+from diptych.runs import CACHE_NAME, is_output
 
 log = logging.getLogger(__name__)
 
@@ -447,7 +447,7 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
     """List a folder, without litter and without what Diptych wrote."""
     with os.scandir(folder) as entries:
         kept = [entry for entry in entries if not is_litter(entry.name)]
-    return [entry for entry in kept if not (is_output(Path(entry.path)) if is_folder(entry) else is_sheet(entry))]
+    return [entry for entry in kept if not (is_output(Path(entry.path)) if is_folder(entry) else is_output_file(entry))]
 
 
 def lies_in(place: str, folder: str) -> bool:
@@ -455,10 +455,10 @@ def lies_in(place: str, folder: str) -> bool:
     return place == folder or place.startswith(folder.rstrip(os.sep) + os.sep)
 
 
-def is_sheet(entry: os.DirEntry[str]) -> bool:
-    """Tell whether a file is what `diptych preview` draws into the current folder."""
+def is_output_file(entry: os.DirEntry[str]) -> bool:
+    """Tell whether a file is what `diptych preview` draws into the current folder, or the lock of a cache."""
     if entry.name != SHEET:
-        return False
+        return entry.name.endswith(".lock") and bool(CACHE_NAME.fullmatch(entry.name))
     try:
         with open(entry.path, "rb") as file:
             return SHEET_MARK in file.read(200)
