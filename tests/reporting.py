@@ -13,7 +13,7 @@ from diptych.config import Config
 from diptych.evaluation.decision import Decision, choose_decision
 from diptych.evaluation.facts import describe_data, describe_run, list_images, start_model_card
 from diptych.evaluation.metrics import as_shares
-from diptych.evaluation.page import write_report
+from diptych.evaluation.page import Picture, write_report
 from diptych.evaluation.predictions import with_predictions
 from diptych.evaluation.report import compute_all
 from diptych.presets import to_toml
@@ -74,6 +74,7 @@ def make_report(
     if card is not None:
         write_text(run.model_card, card)
     write_json(run.metrics, figures)
-    listed = {row["path"]: [("image", make_image(0, place))] for place, row in enumerate(figures["mistakes"])}
+    drawn = [Picture(row["name"], make_image(1, 0), row["name"]) for row in (maps or {"maps": []})["maps"]]
+    listed = {row["path"]: [Picture("image", make_image(0, place)), *drawn] for place, row in enumerate(figures["mistakes"])}
     write_report(run, figures, listed)
     return run.report, json.loads(run.metrics.read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import Visit, open_chromium, open_page
@@ -11,6 +12,7 @@ from reporting import HOSTILE, make_report, make_table
 
 from diptych.evaluation.decision import Decision
 from diptych.evaluation.metrics import as_shares
+from diptych.storage import RunDir
 
 
 @pytest.fixture(scope="module")
@@ -235,18 +237,46 @@ def test_page__the_browser_refuses_it_the_network(chromium: Browser, tmp_path: P
         assert "Content Security Policy" in " ".join(visit.complaints)
 
 
-@pytest.mark.slow
-def test_page__says_whether_the_maps_can_be_trusted(chromium: Browser, tmp_path: Path) -> None:
+def checked_map(name: str, trusted: bool) -> dict[str, Any]:
     curves = {"area": 0.3, "chance": 0.4, "gain": 0.1, "interval": [0.05, 0.15]}
     randomisation = {"correlation": 0.123, "interval": [0.1, 0.2], "limit": 0.456, "verdict": "depends on the weights"}
-    row = {"name": "grad_cam resnet50", "kind": "grad_cam", "branch": "resnet50", "grid": [2, 2], "randomisation": randomisation}
-    rows = [row | {"deletion": curves, "insertion": curves | {"interval": None, "gain": -0.2}, "verdict": "<b>bad</b>"}]
+    row = {"name": name, "kind": "grad_cam", "branch": "resnet50", "grid": [2, 2], "randomisation": randomisation}
+    row |= {"deletion": curves, "insertion": curves | {"interval": None, "gain": -0.2}}
+    return row | {"trusted": trusted, "verdict": "<b>bad</b>"}
+
+
+@pytest.mark.slow
+def test_page__says_whether_the_maps_can_be_trusted_before_it_shows_them(chromium: Browser, tmp_path: Path) -> None:
+    rows = [checked_map("grad_cam_resnet50", True), checked_map("occlusion", False)]
     cut_off = {"resnet50": {"change": -0.31, "other_decisions": 0.25}}
-    page, _ = make_report(tmp_path, maps={"images": 4, "maps": rows, "cut_off": cut_off})
+    page, figures = make_report(tmp_path, maps={"images": 4, "maps": rows, "cut_off": cut_off})
     with open_page(chromium, page.as_uri(), width=390) as visit:
         harmless(visit, page)
         assert fits(visit)
-        shown = text_of(visit, "h2:text-is('Can the maps be trusted?') + div")
-        assert "0.12 (0.46) +0.100 +0.050 to +0.150 -0.200 <b>bad</b>" in shown
+        place = "h2:text-is('Can the maps be trusted?') + div"
+        shown = text_of(visit, place)
+        assert shown.startswith("Some. 1 of 2 kinds of maps passed the check; the others are folded below")
+        assert "0.12 (0.46) +0.100 +0.050 to +0.150 -0.200 passed <b>bad</b>" in shown
+        assert visit.page.locator(f"{place} td.words").last.bounding_box()["width"] > 200
         assert visit.page.locator(".bars img").count() == 3
         assert "changes by -0.31 on average, and 25 % of the answers change" in shown
+        titles = visit.page.locator("h2").all_inner_texts()
+        assert titles.index("Can the maps be trusted?") < titles.index("The worst mistakes")
+        card = visit.page.locator(".card").first
+        assert [image.is_visible() for image in card.locator("img").all()] == [True, True, False]
+        card.locator("summary:text-is('1 map, not to be trusted')").click()
+        assert [image.is_visible() for image in card.locator("img").all()] == [True, True, True]
+        assert visit.page.locator("details summary:has-text('not to be trusted')").count() == len(figures["mistakes"])
+
+
+@pytest.mark.slow
+def test_page__unanswered_questions_of_the_card_are_left_out(chromium: Browser, tmp_path: Path) -> None:
+    page, _ = make_report(tmp_path)
+    assert "Intended use" not in page.read_text(encoding="utf-8")
+    run = RunDir(page.parents[1])
+    card = run.model_card.read_text(encoding="utf-8").replace(
+        "## Contact\n", "## Contact\n\nThe *laboratory*.\n\n### By night\n\nNobody.\n"
+    )
+    make_report(tmp_path / "again", card=card)
+    with open_page(chromium, (tmp_path / "again" / "runs" / "made-up" / "evaluation" / "report.html").as_uri()) as visit:
+        assert text_of(visit, ".markdown") == "Contact The laboratory. By night Nobody."

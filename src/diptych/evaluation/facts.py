@@ -1,6 +1,7 @@
 """What the report says besides figures: the run, its data, the images that it went wrong on, and the card to fill in."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -124,5 +125,23 @@ def list_images(table: pd.DataFrame, class_names: Sequence[str], decision: Decis
 def start_model_card(run: RunDir, class_names: Sequence[str]) -> None:
     """Write a model card to fill in (Mitchell et al., FAccT 2019, arXiv 1810.03993), unless there is one."""
     if not run.model_card.exists():
-        text = CARD.format(name=run.root.name, file=run.model_card.name, classes=", ".join(class_names[:20]))
-        write_text(run.model_card, text)
+        write_text(run.model_card, empty_card(run, class_names))
+
+
+def empty_card(run: RunDir, class_names: Sequence[str]) -> str:
+    return CARD.format(name=run.root.name, file=run.model_card.name, classes=", ".join(class_names[:20]))
+
+
+def answered_card(run: RunDir, class_names: Sequence[str]) -> str:
+    """Return what the user has written into the model card, Markdown: without our questions, and without the headings of those
+    that nobody has answered; "" where there is nothing else."""
+    if not run.model_card.is_file():
+        return ""
+    asked = set(empty_card(run, class_names).splitlines())
+    found = []
+    for section in re.split(r"^(?=##? )", run.model_card.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE):
+        heading, *lines = section.splitlines() or [""]
+        lines = [line for line in lines if line not in asked]
+        if any(line.strip() for line in lines) or (heading.strip() and not heading.startswith("#")):
+            found.append("\n".join([heading, *lines]))
+    return "\n\n".join(found)

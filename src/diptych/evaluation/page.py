@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from diptych.evaluation.facts import answered_card
 from diptych.evaluation.metrics import shorten
 from diptych.evaluation.overlays import BARS, colour_bar, title_of
 from diptych.evaluation.summary import NAMES, PERCENT
@@ -16,7 +17,9 @@ from diptych.evaluation.views import describe_test
 from diptych.pages import encode_uri, load_template
 from diptych.storage import RunDir, read_classes, write_text
 
-THUMBNAIL_SIZE = 160
+# Of an image in the list of mistakes, and of a map laid over it, in pixels.
+IMAGE_SIZE = 320
+MAP_SIZE = 200
 # Of more classes, the confusion matrix is too wide for a page; the worst confusions are listed instead.
 MATRIX_CLASSES = 12
 WORST_CONFUSIONS = 15
@@ -24,8 +27,23 @@ WORST_CONFUSIONS = 15
 COLOURS = ("first", "second", "third", "fourth", "fifth")
 LEVELS = {"error": "Error", "warning": "Warning", "note": "Note"}
 
-# Pictures of one image: what each shows, and its pixels, uint8 (H, W, 3); the image itself is the first.
-Pictures = Sequence[tuple[str, NDArray[np.uint8]]]
+
+class Picture(NamedTuple):
+    """A picture of one image.
+
+    Attributes:
+        title: what it shows.
+        pixels: uint8 (H, W, 3), RGB.
+        map: the name of the map that is laid over it, as in `maps.maps[].name` of metrics.json; "" for the image itself.
+    """
+
+    title: str
+    pixels: NDArray[np.uint8]
+    map: str = ""
+
+
+# Of one image: it itself first, then its maps.
+Pictures = Sequence[Picture]
 
 
 @dataclass(frozen=True)
@@ -83,8 +101,16 @@ def write_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str,
 
 def render_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str, Pictures]) -> str:
     names = read_classes(run)
-    card = run.model_card.read_text(encoding="utf-8") if run.model_card.is_file() else ""
-    uris = {path: [(title, encode_uri(pixels, THUMBNAIL_SIZE)) for title, pixels in shown] for path, shown in pictures.items()}
+    card = answered_card(run, names)
+    maps = figures["maps"]["maps"] if figures["maps"] else []
+    trusted = {row["name"] for row in maps if row["trusted"]}
+    uris: dict[str, dict[str, list[tuple[str, str]]]] = {}
+    for path, shown in pictures.items():
+        uris[path] = {"image": [], "open": [], "folded": []}
+        for picture in shown:
+            place = "image" if picture.map == "" else "open" if picture.map in trusted else "folded"
+            size = MAP_SIZE if picture.map else IMAGE_SIZE
+            uris[path][place].append((picture.title, encode_uri(picture.pixels, size)))
     return load_template("diptych.evaluation", "report.html").render(
         figures=figures,
         names=names,
@@ -101,7 +127,8 @@ def render_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str
             if figures.get(key)
         ],
         uris=uris,
-        bars=[(meaning, encode_uri(colour_bar(kind), THUMBNAIL_SIZE)) for kind, meaning in BARS.items()],
+        verdict_on_maps=judge_maps(len(trusted), len(maps)),
+        bars=[(meaning, encode_uri(colour_bar(kind), MAP_SIZE)) for kind, meaning in BARS.items()],
         tested_at=describe_test(figures["test_size"], figures["views"]),
         levels=LEVELS,
         # Raw HTML in the card stays text.
@@ -112,6 +139,19 @@ def render_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str
         zip=zip,
         title_of=title_of,
     )
+
+
+def judge_maps(trusted: int, maps: int) -> str:
+    """Say in a sentence what the check of the maps came to."""
+    if trusted == 0:
+        return (
+            "No. No map passed the check: on these images they say no more about the network than chance does. They are folded "
+            "below; draw no conclusions from them."
+        )
+    if trusted < maps:
+        passed = f"Some. {trusted} of {maps} kinds of maps passed the check"
+        return f"{passed}; the others are folded below: draw no conclusions from them."
+    return "Yes: all kinds of maps change with the network's weights and beat chance. They show where it looked, not why."
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -114,7 +114,8 @@ def evaluate(
     wanted = [part for part in SPLITS if part in found]
     parts = pick_rows(table, wanted, config.training.seed)
     root, keep = data or config.data.data, cache or config.data.cache
-    store = read_images(root.parent if root.is_file() else root, parts, spec, keep)
+    root = root.parent if root.is_file() else root
+    store = read_images(root, parts, spec, keep)
     answers = Answering(tap(network), store, parts, views)
     if decision is None or outliers is None:
         probabilities, features = answers.outputs("validation", keep_all)
@@ -136,7 +137,8 @@ def evaluate(
     figures |= {"data": describe_data(run, config, table, class_names, grouped), "run": describe_run(run, config)}
     rows = pd.Series(np.flatnonzero(parts["split"] == "test"), test["path"])
     listed = list(dict.fromkeys(row["path"] for key in ("mistakes", "least_sure") for row in figures[key]))
-    pictures = picture_images(network, decision, store, rows[listed].to_numpy(np.int64), listed, maps)
+    files = {path: root / path for path in listed}
+    pictures = picture_images(network, decision, store, rows[listed].to_numpy(np.int64), files, spec, maps)
     figures["maps"] = check_maps(network, config, decision, store, rows.to_numpy(np.int64), maps)
     start_model_card(run, class_names)
     write_table(run.predictions, predictions)

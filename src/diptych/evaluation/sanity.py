@@ -12,7 +12,14 @@ from tqdm import tqdm
 
 from diptych.config import Config
 from diptych.evaluation.decision import DEFAULT, Decision
-from diptych.evaluation.faithfulness import CHANCE_ORDERS, STEPS, Faithfulness, deletion_insertion, randomisation_check
+from diptych.evaluation.faithfulness import (
+    CHANCE_ORDERS,
+    STEPS,
+    Faithfulness,
+    Randomisation,
+    deletion_insertion,
+    randomisation_check,
+)
 from diptych.evaluation.saliency import Explanation, class_predictor, explain_images
 from diptych.evaluation.taps import Taps, pooled_means
 from diptych.rng import generator
@@ -77,7 +84,8 @@ def sanity_of_maps(
     Returns:
         JSON values: `images`, how many; `maps`, a row for each kind of map and branch with `name`, `kind`, `branch`, `grid`
         (h, w), `randomisation` (the fields of `Randomisation`), `deletion` and `insertion` (each with the mean `area`, the
-        mean `chance`, the mean `gain` over chance, positive where the map is better, and its 95 % `interval`), and `verdict`;
+        mean `chance`, the mean `gain` over chance, positive where the map is better, and its 95 % `interval`), `trusted` (see
+        `is_trusted`) and `verdict`;
         `cut_off`, for each branch the mean `change` of the probability of the predicted class without it (its features
         replaced by their means over these images), and the share of `other_decisions`.
     """
@@ -104,7 +112,8 @@ def sanity_of_maps(
         check = randomisation_check(before, [explanation.maps[place].values for explanation in randomised], seed)
         curves = describe_curves([score[place] for score in scores])
         row = {"name": first.name, "kind": first.kind, "branch": first.branch, "grid": list(first.values.shape)}
-        rows.append(row | {"randomisation": vars(check), **curves, "verdict": f"{check.verdict}; {compare(curves)}"})
+        judged = {"trusted": is_trusted(check, curves), "verdict": f"{check.verdict}; {compare(curves)}"}
+        rows.append(row | {"randomisation": vars(check), **curves, **judged})
     settings = {"steps": STEPS, "chance_orders": CHANCE_ORDERS, "randomised_networks": RANDOMISED_NETWORKS}
     return {"images": len(chosen), **settings, "maps": rows, "cut_off": describe_cuts(found)}
 
@@ -125,6 +134,14 @@ def describe_curves(scores: Sequence[Faithfulness]) -> dict[str, dict[str, Any]]
             "interval": None if half is None else [mean - float(half), mean + float(half)],
         }
     return found
+
+
+def is_trusted(check: Randomisation, curves: dict[str, dict[str, Any]]) -> bool:
+    """Say whether a kind of map passed: it changes with the weights, and as far as these images tell, one of deletion and
+    insertion is better than chance and the other one is not worse."""
+    changes = check.correlation is not None and (check.limit is None or check.correlation < check.limit)
+    spans = [figures["interval"] or (-np.inf, np.inf) for figures in curves.values()]
+    return bool(changes and any(low > 0 for low, _ in spans) and not any(high < 0 for _, high in spans))
 
 
 def compare(curves: dict[str, dict[str, Any]]) -> str:
