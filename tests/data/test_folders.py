@@ -55,7 +55,13 @@ def test_find_images__lists_what_training_lists(tmp_path, monkeypatch):
     """The fault of a folder from a Mac, a Synology, a notebook; and of the current folder with runs in it."""
     kept = ("0.png", "below/1.JPG")
     litter = ("._0.png", "__MACOSX/._1.png", ".ipynb_checkpoints/0-checkpoint.png", "@eaDir/0.png", ".thumbs/0.png", "Thumbs.db")
-    own = ("runs/first/config.toml", "runs/first/environment.json", "runs/first/plots/roc.png", "check/check.json", "check/check.html")
+    own = (
+        "runs/first/config.toml",
+        "runs/first/environment.json",
+        "runs/first/plots/roc.png",
+        "check/check.json",
+        "check/check.html",
+    )
     for name in (*kept, *litter, *own):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

@@ -257,7 +257,9 @@ def test_follow_links__of_a_table(tmp_path: Path) -> None:
 
 
 def test_unread__files_of_other_formats_are_counted_with_advice(tmp_path: Path) -> None:
-    root = touch(tmp_path / "data", "a/x.png", "b/x.png", "a/1.JXL", "b/2.jxl", "b/3.dcm", "b/4.nii.gz", "loose.psd", "a/notes.txt")
+    root = touch(
+        tmp_path / "data", "a/x.png", "b/x.png", "a/1.JXL", "b/2.jxl", "b/3.dcm", "b/4.nii.gz", "loose.psd", "a/notes.txt"
+    )
     (remark,) = read_manifest(root).remarks
     assert remark.title.startswith("5 files are not read: 2 .jxl, ")
     assert all(words in remark.title for words in ("1 .dcm", "1 .nii.gz", "1 .psd", "; convert them to JPEG or PNG; "))
@@ -419,7 +421,8 @@ def test_parts__classes_of_such_names_are_classes(tmp_path: Path, paths: Sequenc
 
 
 @pytest.mark.parametrize(
-    "paths", [("train/1.png", "test/1.png"), ("Testing/a/1.png", "Validation/a/1.png"), ("train/1.png", "test/1.png", "docs/a.md")]
+    "paths",
+    [("train/1.png", "test/1.png"), ("Testing/a/1.png", "Validation/a/1.png"), ("train/1.png", "test/1.png", "docs/a.md")],
 )
 def test_parts__without_classes_or_a_part_to_train_on_are_refused(tmp_path: Path, paths: Sequence[str]) -> None:
     assert "train/ and val/ or test/ shall hold class folders with images" in message_for(touch(tmp_path / "data", *paths))

@@ -250,7 +250,11 @@ def test_natural_key__of_two_names_differs_and_can_be_compared(one: str, other: 
 NAMES = st.text("aAbB 10é", min_size=1, max_size=3).filter(lambda name: name == name.strip())
 
 
-@given(st.lists(NAMES, min_size=2, unique_by=lambda name: number_key(name.lower())).flatmap(lambda names: st.tuples(st.just(names), st.permutations(names))))
+@given(
+    st.lists(NAMES, min_size=2, unique_by=lambda name: number_key(name.lower())).flatmap(
+        lambda names: st.tuples(st.just(names), st.permutations(names))
+    )
+)
 def test_order_classes__does_not_depend_on_the_order_of_the_images(lists: tuple[list[str], list[str]]) -> None:
     names, shuffled = lists
     ordered = order_classes(names, Path("data"), "a table")
@@ -276,7 +280,9 @@ def test_order_classes__one_number_written_in_two_ways_is_refused(names: tuple[s
         order_classes(names, Path("data"), "a table")
 
 
-@pytest.mark.parametrize("names", [("1", "10", "100", "1.5", "15", "-1", "0", "1.05"), ("a1", "a01"), ("1-0", "1"), ("v1.0", "v1")])
+@pytest.mark.parametrize(
+    "names", [("1", "10", "100", "1.5", "15", "-1", "0", "1.05"), ("a1", "a01"), ("1-0", "1"), ("v1.0", "v1")]
+)
 def test_order_classes__other_numbers_stay(names: tuple[str, ...]) -> None:
     assert set(order_classes(names, Path("data"), "a table")) == set(names)
 

@@ -115,7 +115,9 @@ def listing_faults(faults: Sequence[Fault]) -> list[Finding]:
     for kind in dict.fromkeys(fault.kind for fault in faults):
         level, what, advice = FAULTS[kind]
         own = [fault for fault in faults if fault.kind == kind]
-        found += single(kind, level, what, advice, [fault.path for fault in own], [fault.message for fault in own], NOUNS.get(kind, "image"))
+        found += single(
+            kind, level, what, advice, [fault.path for fault in own], [fault.message for fault in own], NOUNS.get(kind, "image")
+        )
     return found
 
 

@@ -5,7 +5,17 @@ from pathlib import Path
 import numpy as np
 
 from diptych.config import ClassFolder
-from diptych.data.folders import ClassFolders, Found, describe_unread, find_classes, find_parts, list_folder, name_some, read_class_folders, read_parts
+from diptych.data.folders import (
+    ClassFolders,
+    Found,
+    describe_unread,
+    find_classes,
+    find_parts,
+    list_folder,
+    name_some,
+    read_class_folders,
+    read_parts,
+)
 from diptych.data.listings import find_paired, lists_images, read_paired, read_tables
 from diptych.data.manifest import Fault, Manifest, is_image, natural_key, order_classes, printable
 from diptych.data.masks import remark_masks
@@ -20,7 +30,9 @@ EXPECTED = (
 FIXES = "fixes.csv"
 
 
-def read_manifest(root: Path, faults: list[Fault] | None = None, *, class_folder: ClassFolder = "auto", follow_links: bool = False) -> Manifest:
+def read_manifest(
+    root: Path, faults: list[Fault] | None = None, *, class_folder: ClassFolder = "auto", follow_links: bool = False
+) -> Manifest:
     """Recognise how a data set is laid out, read it and check it. No image is opened.
 
     Args:

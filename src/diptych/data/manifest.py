@@ -24,7 +24,9 @@ PART_WORDS = {
     "test": "test(?:ing)?|tst|hold(?:ing)?out|heldout",
     "evaluation": "eval(?:uation)?|evaluate",
 }
-PART_FILLERS = "(?:my|the|data|dataset|set|sets|subset|images?|imgs?|pictures?|photos?|samples?|split|part(?:ition)?|folder|files?)*"
+PART_FILLERS = (
+    "(?:my|the|data|dataset|set|sets|subset|images?|imgs?|pictures?|photos?|samples?|split|part(?:ition)?|folder|files?)*"
+)
 PART_NAMES = {part: re.compile(f"{PART_FILLERS}(?:{words}){PART_FILLERS}") for part, words in PART_WORDS.items()}
 # Columns that Diptych adds to the user's own.
 OWN_COLUMNS = ("path", "sha256", "predicted_target", "predicted_class", "problem")

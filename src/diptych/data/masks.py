@@ -8,7 +8,18 @@ import pandas as pd
 from diptych.data.manifest import Remark
 
 # Folders of masks and of images, in lower case, with underscores for blanks and hyphens.
-MASK_FOLDERS = ("mask", "masks", "seg", "segmentation", "segmentations", "segmentation_masks", "gt", "ground_truth", "groundtruth", "annotations")
+MASK_FOLDERS = (
+    "mask",
+    "masks",
+    "seg",
+    "segmentation",
+    "segmentations",
+    "segmentation_masks",
+    "gt",
+    "ground_truth",
+    "groundtruth",
+    "annotations",
+)
 IMAGE_FOLDERS = ("image", "images", "img", "imgs", "original", "originals", "photo", "photos", "raw")
 # x_mask.png, "x (1)_mask_1.png", x-seg.png, mask_x.png
 WORDS = "masks?|seg|segm|segmentation|gt|ground_?truth|annotation|labels?"
@@ -61,4 +72,6 @@ def remark_masks(table: pd.DataFrame, class_names: tuple[str, ...]) -> tuple[Rem
         return ()
     what = "images look like masks of others" if len(masks) > 1 else "image looks like a mask of another"
     title = f"{len(masks):,} {what}, such as {masks[0]}"
-    return (Remark("masks", title, "Move them out of the data folder: they would be learned as images of their class.", tuple(masks)),)
+    return (
+        Remark("masks", title, "Move them out of the data folder: they would be learned as images of their class.", tuple(masks)),
+    )

@@ -23,9 +23,23 @@ MISSING = frozenset(
     ? ?? - -- --- . \N{EN DASH} \N{EM DASH}""".split()
 ) | {"", "#n/a n/a"}
 # Beyond those, in a column of groups: they name no patient, though a class may well be called so.
-UNKNOWN = MISSING | {"missing", "unknown", "unk", "not known", "unspecified", "undefined", "not available", "not applicable", "no group"}
+UNKNOWN = MISSING | {
+    "missing",
+    "unknown",
+    "unk",
+    "not known",
+    "unspecified",
+    "undefined",
+    "not available",
+    "not applicable",
+    "no group",
+}
 # How files begin that are no text, whatever their name says.
-BEGINNINGS = {b"PK\x03\x04": "a workbook or ZIP file", b"\xd0\xcf\x11\xe0": "an Excel workbook", b"\x1f\x8b": "compressed with gzip"}
+BEGINNINGS = {
+    b"PK\x03\x04": "a workbook or ZIP file",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"\x1f\x8b": "compressed with gzip",
+}
 FIRST_LINES = 65536
 
 
@@ -184,9 +198,11 @@ def decode_text(source: Path, content: bytes) -> str:
     try:
         text = content.decode(encoding or "utf-8-sig")
     except UnicodeDecodeError as error:
-        likely = f"not {encoding.upper()} text, as it begins" if encoding else "not UTF-8 text, but probably Windows-1252 or Latin-1"
+        likely = (
+            f"not {encoding.upper()} text, as it begins" if encoding else "not UTF-8 text, but probably Windows-1252 or Latin-1"
+        )
         raise DataError(
-            f"{source}: {likely} ({error.reason} at byte {error.start}). Save it in UTF-8 (in Excel: \"CSV UTF-8\")."
+            f'{source}: {likely} ({error.reason} at byte {error.start}). Save it in UTF-8 (in Excel: "CSV UTF-8").'
         ) from error
     if "\0" in text:
         raise DataError(
