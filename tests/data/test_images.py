@@ -16,7 +16,7 @@ from PIL.Image import Transpose
 
 from diptych.data import heic
 from diptych.data.formats import ADVICE, advice, readable_formats, readable_suffixes
-from diptych.data.images import ImageFacts, ImageSpec, decode_image, decode_with_facts, read_bytes, spec_of
+from diptych.data.images import ImageFacts, ImageSpec, decode_image, decode_with_facts, read_bytes
 from diptych.errors import ConfigError, DataError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

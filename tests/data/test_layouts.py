@@ -390,7 +390,7 @@ def test_parts__are_recognised_by_what_people_call_them(tmp_path: Path, train: s
     touch(root, "readme/license.txt")
     manifest = read_manifest(root)
     assert manifest.class_names == ("glioma", "healthy")
-    found = {path: part for path, part in zip(manifest.table["path"], manifest.table["split"], strict=True)}
+    found = dict(zip(manifest.table["path"], manifest.table["split"], strict=True))
     assert found == {
         f"{folder}/{name}/{folder[-2:]}.png": part for folder, part in names.items() for name in ("glioma", "healthy")
     }

@@ -148,13 +148,13 @@ def name_classes(root: Path, rows: pd.DataFrame, layout: str, class_folder: Clas
     inner = inner[~inner["key"].map(is_mask_folder).astype(bool)]
     images, inner = len(inner), inner[inner["name"] != ""]
     shared = inner[inner.groupby("key")["upper"].transform("nunique") > 1]
-    if class_folder == "auto" and inner["key"].nunique() > 1 and 2 * len(shared) >= images:
+    if class_folder == "auto" and len(inner["key"].unique()) > 1 and 2 * len(shared) >= images:
         names, upper = (name_some(sorted(shared[column].unique(), key=natural_key)) for column in ("name", "upper"))
         raise DataError(
             f"{root}: the folders {upper} hold folders of the same names ({names}), so they may be parts, sites or views and not "
             f"classes. If the classes are {names}: --class-folder lower, and --group-column upper_folder "
-            f"to keep the images of each upper folder in one part of the split. If the classes are {upper}: --class-folder upper. "
-            "If these are parts of a split: name them train, val and test."
+            f"to keep the images of each upper folder in one part of the split. If the classes are {upper}: --class-folder upper."
+            " If these are parts of a split: name them train, val and test."
         )
     return rows, layout
 
@@ -245,7 +245,11 @@ def read_parts(
 def enter_only_folders(root: Path, parts: dict[str, str]) -> dict[str, str]:
     """Go one folder down where each part holds a single one, with class folders in it: train/train/cats, test/test/cats."""
     inner = {folder: list_folder(root, folder)[0] for folder in parts}
-    below = {f"{folder}/{names[0]}": part for (folder, part), names in zip(parts.items(), inner.values()) if len(names) == 1}
+    below = {
+        f"{folder}/{names[0]}": part
+        for (folder, part), names in zip(parts.items(), inner.values(), strict=True)
+        if len(names) == 1
+    }
     return below if len(below) == len(parts) and all(holds_folders(root, folder) for folder in below) else parts
 
 
@@ -369,7 +373,7 @@ def list_files(root: Path, folder: str = "", *, follow_links: bool = False) -> I
     """
     home, seen = os.path.realpath(root), set[str]()
     # Of each folder: its path relative to root, and where the one above it really lies.
-    waiting = [(folder, os.path.dirname(home))]
+    waiting = [(folder, str(Path(home).parent))]
     while waiting:
         path, above = waiting.pop()
         real = os.path.realpath(root / path)
@@ -377,7 +381,8 @@ def list_files(root: Path, folder: str = "", *, follow_links: bool = False) -> I
             continue
         seen.add(real)
         if not follow_links and not lies_in(real, home):
-            reason = f"a link to a folder outside of {root}/, which is not followed; go on with --follow-links, or put the folder there"
+            reason = f"a link to a folder outside of {root}/, which is not followed; "
+            reason += "go on with --follow-links, or put the folder there"
             yield Entry(path, "link", reason)
             continue
         try:
@@ -410,8 +415,8 @@ def find_images(paths: Sequence[Path], *, follow_links: bool = False) -> list[Pa
     """
     files: list[Path] = []
     unread: list[str] = []
-    for path in (found for path in paths for found in expand(path)):
-        if not os.path.isdir(path):
+    for path in (found for named in paths for found in expand(named)):
+        if not path.is_dir():
             files.append(path)
             continue
         entries = sorted(list_files(path, follow_links=follow_links), key=lambda entry: entry.path.split("/"))
@@ -435,9 +440,9 @@ def find_images(paths: Sequence[Path], *, follow_links: bool = False) -> list[Pa
 
 def expand(path: Path) -> list[Path]:
     """Return the path, or what it stands for as a pattern where there is nothing of this name."""
-    if os.path.exists(path):
+    if path.exists():
         return [path]
-    found = [Path(name) for name in sorted(glob(str(path), recursive=True))]
+    found = [Path(name) for name in sorted(glob(str(path), recursive=True))]  # noqa: PTH207 (the pattern may be absolute)
     if not found:
         raise DataError(f"{printable(str(path))}: no such file or folder.")
     return found
@@ -460,7 +465,7 @@ def is_output_file(entry: os.DirEntry[str]) -> bool:
     if entry.name != SHEET:
         return entry.name.endswith(".lock") and bool(CACHE_NAME.fullmatch(entry.name))
     try:
-        with open(entry.path, "rb") as file:
+        with Path(entry.path).open("rb") as file:
             return SHEET_MARK in file.read(200)
     except OSError:
         return False

@@ -28,7 +28,7 @@ OTHERS = {
     (".exr", ".hdr", ".pfm", ".fits", ".fit"): "convert them to PNG or TIFF with 8 or 16 bits",
     (".psd", ".psb", ".xcf", ".kra", ".ai", ".eps", ".ps", ".svg", ".pdf", ".djvu", ".emf", ".wmf"): "export them as JPEG or PNG",
     (".dcm", ".dicom", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"): "export their slices as PNG or TIFF with 16 bits",
-    (".svs", ".ndpi", ".mrxs", ".scn", ".czi", ".lif", ".nd2", ".oib", ".oif", ".lsm", ".vsi"): "export fields of them as PNG or TIFF",
+    (".svs", ".ndpi", ".mrxs", ".scn", ".czi", ".lif", ".nd2", ".oib", ".oif", ".lsm", ".vsi"): "export fields as PNG or TIFF",
     (
         ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw",
         ".3fr", ".iiq",

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from diptych.drawing import fonts_for
 from diptych.config import AugmentConfig, DataConfig
 from diptych.data.folders import SHEET_MARK
 from diptych.data.images import spec_of
@@ -17,6 +16,7 @@ from diptych.data.load import read_data
 from diptych.data.loader import BatchLoader, Images
 from diptych.data.prepare import prepare
 from diptych.data.store import PixelStore
+from diptych.drawing import fonts_for
 from diptych.errors import DataError
 from diptych.rng import generator
 from diptych.storage import write_atomically

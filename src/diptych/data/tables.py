@@ -18,10 +18,10 @@ TEXT_SUFFIX = ".txt"
 WORKBOOK_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 SAVE_AS_CSV = 'save the sheet as CSV (in Excel: File, Save As, "CSV UTF-8"; in LibreOffice: File, Save As, "Text CSV")'
 # What people and programs write where there is no value: pandas' own list, Excel's errors, and marks made by hand.
-MISSING = frozenset(
-    """nan -nan na n/a #n/a #na <na> null nil none nat 1.#ind -1.#ind 1.#qnan -1.#qnan #null! #value! #ref! #div/0! #name? #num!
-    ? ?? - -- --- . \N{EN DASH} \N{EM DASH}""".split()
-) | {"", "#n/a n/a"}
+MISSING = frozenset({
+    "", "nan", "-nan", "na", "n/a", "#n/a", "#na", "#n/a n/a", "<na>", "null", "nil", "none", "nat", "1.#ind", "-1.#ind", 
+    "1.#qnan", "-1.#qnan", "#null!", "#value!", "#ref!", "#div/0!", "#name?", "#num!", "?", "??", "-", "--", "---", ".", "–", "—",
+})  # fmt: skip
 # Beyond those, in a column of groups: they name no patient, though a class may well be called so.
 UNKNOWN = MISSING | {
     "missing",
@@ -84,10 +84,10 @@ def name_headings(headings: Sequence[str]) -> list[str]:
     names = [heading.strip() for heading in headings]
     for place, name in enumerate(names):
         if not name:
-            name = f"Unnamed: {place}"
-            while name in names:
-                name += ".1"
-            names[place] = name
+            stand_in = f"Unnamed: {place}"
+            while stand_in in names:
+                stand_in += ".1"
+            names[place] = stand_in
     return names
 
 
