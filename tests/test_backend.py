@@ -3,13 +3,15 @@
 import importlib.util
 import json
 import os
+import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from making import needs, run_python
+from making import REPOSITORY, needs, run_python
 
 BACKENDS = ("tensorflow", "jax", "torch")
 installed = pytest.mark.parametrize(
@@ -55,29 +57,57 @@ def test_quiet_stderr__shows_what_was_written_only_after_an_error(code: str, sho
     assert (done.returncode != 0) is shown
 
 
+# One process that loads nothing answers all questions; each comes with its own environment and folders of installed packages.
 CHOICE = """
-import json, sys
+import dataclasses, importlib, json, os, sys
 from diptych.backend import choose_compute
 from diptych.config import ComputeConfig
 from diptych.errors import ConfigError
-try:
-    chosen, lines = choose_compute(ComputeConfig(**json.loads(sys.argv[1])))
-    print(json.dumps([chosen.backend, chosen.precision, "\\n".join(lines)]))
-except ConfigError as error:
-    print(json.dumps(["error", "", str(error)]))
-assert "keras" not in sys.modules
+own = list(sys.path)
+for line in sys.stdin:
+    question = json.loads(line)
+    sys.path[:] = own + question["site"]
+    os.environ.clear()
+    os.environ.update(question["environment"])
+    importlib.invalidate_caches()
+    try:
+        chosen, lines = choose_compute(ComputeConfig(**question["asked"]))
+        answer = [chosen.backend, chosen.precision, "\\n".join(lines)]
+    except ConfigError as error:
+        answer = ["error", "", str(error)]
+    assert not {"keras", "tensorflow", "jax", "torch"} & set(sys.modules)
+    print(json.dumps(answer), flush=True)
 """
 
 
+@cache
+def answering() -> subprocess.Popen[str]:
+    """The process that answers."""
+    found = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    # Without the folders of packages that are installed here (-S).
+    return subprocess.Popen([sys.executable, "-S", "-c", CHOICE], env=found, text=True, **pipes)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _end() -> Iterator[None]:
+    yield
+    if answering.cache_info().currsize:
+        answering().communicate(timeout=60)
+
+
 def choose(site: Path | None = None, **asked: str) -> tuple[str, str, str]:
-    """What is chosen in a fresh process: backend ("error"), precision, and what is said.
+    """What a process chooses that has loaded nothing: backend ("error"), precision, and what is said.
 
     With a folder of installed packages, no other is there.
     """
-    options = ["-c", CHOICE] if site is None else ["-S", "-c", f"import sys; sys.path.append({str(site)!r})\n{CHOICE}"]
-    done = run_python(*options, json.dumps(asked))
-    assert done.returncode == 0, done.stderr
-    backend, precision, said = json.loads(done.stdout)
+    folders = [str(site)] if site else [path for path in sys.path if path.endswith("-packages")]
+    child = answering()
+    assert child.stdin
+    assert child.stdout
+    child.stdin.write(json.dumps({"site": folders, "environment": dict(os.environ), "asked": asked}) + "\n")
+    child.stdin.flush()
+    backend, precision, said = json.loads(child.stdout.readline())
     return backend, precision, said
 
 

@@ -1,5 +1,6 @@
 """Every bad input of the data contract, with real files: one message, exit code 2, and nothing done."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -191,16 +192,55 @@ def run_importtime(*arguments: str | Path, cwd: Path) -> tuple[int, str, str, se
     return done.returncode, done.stdout, errors, {name.partition(".")[0] for name in IMPORTED.findall(done.stderr)}
 
 
-@pytest.mark.parametrize("name", ["no such folder", "listed twice", "truncated", "too few for a split"])
+# One command after another in one process: exit code, standard output and error, and which of some modules are loaded by then.
+ASK = """
+import contextlib, io, json, sys
+from diptych.cli import main
+commands, modules = map(json.loads, sys.argv[1:])
+answers = []
+for command in commands:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(command)
+        except SystemExit as end:
+            code = end.code
+    answers.append([code, out.getvalue(), err.getvalue(), sorted(set(modules) & set(sys.modules))])
+print(json.dumps(answers))
+"""
+BACKENDS = ("keras", "tensorflow", "jax", "torch")
+HEAVY = (*BACKENDS, "pandas", "numpy", "PIL", "matplotlib", "sklearn")
+
+
+def ask(commands: list[list[str]], modules: tuple[str, ...]) -> list[tuple[int, str, str, list[str]]]:
+    done = run_python("-c", ASK, json.dumps(commands), json.dumps(modules))
+    assert done.returncode == 0, done.stderr
+    answers: list[tuple[int, str, str, list[str]]] = json.loads(done.stdout)
+    return answers
+
+
+def test_train__bad_data_are_refused_before_keras_is_loaded(tmp_path: Path) -> None:
+    names = ["no such folder", "listed twice", "truncated", "too few for a split"]
+    folders = [make_data(tmp_path / str(number) / "data") for number in range(len(names))]
+    for name, data in zip(names, folders, strict=True):
+        BAD_INPUTS[name][0](data)
+    before = [fingerprint(data.parent) for data in folders]
+    answers = ask([train_arguments(data) for data in folders], BACKENDS)
+    for name, data, (code, out, err, loaded) in zip(names, folders, answers, strict=True):
+        assert BAD_INPUTS[name][1] in assert_refused(code, out, err, data)
+        assert loaded == []
+    assert [fingerprint(data.parent) for data in folders] == before
+
+
 @pytest.mark.parametrize("door", [["-m", "diptych", "train"], [REPOSITORY / "train.py"]], ids=["diptych", "train.py"])
-def test_train__as_a_process_is_refused_before_keras_is_loaded(data: Path, door: list[str | Path], name: str) -> None:
-    change, what, _ = BAD_INPUTS[name]
+def test_train__as_a_process_is_refused_before_keras_is_loaded(data: Path, door: list[str | Path]) -> None:
+    change, what, _ = BAD_INPUTS["listed twice"]
     change(data)
     before = fingerprint(data.parent)
     code, out, err, imported = run_importtime(*door, *train_arguments(data)[1:], cwd=data.parent)
     assert what in assert_refused(code, out, err, data)
     assert "diptych" in imported
-    assert imported.isdisjoint({"keras", "tensorflow", "jax", "torch"})
+    assert imported.isdisjoint(BACKENDS)
     assert fingerprint(data.parent) == before
 
 
@@ -275,17 +315,27 @@ def test_explain__unknown_class_is_refused_before_keras_is_loaded(tmp_path: Path
     code, out, err, imported = run_importtime("-m", "diptych", "explain", "image.png", "--class", "dgo", cwd=tmp_path)
     assert (code, out) == (2, "")
     assert "class 'dgo' is none of the 2 classes of runs/one; did you mean dog? Set --class." in err
-    assert imported.isdisjoint({"keras", "tensorflow", "jax", "torch"})
+    assert imported.isdisjoint(BACKENDS)
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "plot", "predict", "explain", "summary", "samples"])
-def test_help__loads_nothing_heavy(command: str, tmp_path: Path) -> None:
-    arguments = [command, "--help"] if command else ["--help"]
-    code, out, err, imported = run_importtime("-m", "diptych", *arguments, cwd=tmp_path)
+def test_help__as_a_process_loads_nothing_heavy(tmp_path: Path) -> None:
+    code, out, err, imported = run_importtime("-m", "diptych", "--help", cwd=tmp_path)
     assert (code, err) == (0, "")
-    assert f"usage: diptych {command}".strip() in out
+    assert "usage: diptych" in out
     assert "diptych" in imported
-    assert imported.isdisjoint({"keras", "tensorflow", "jax", "torch", "pandas", "numpy", "PIL", "matplotlib", "sklearn"})
+    assert imported.isdisjoint(HEAVY)
+
+
+def test_help__of_each_command_loads_nothing_heavy(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    (listed,) = re.findall(r"^usage: diptych \[-h\] \{([^}]+)\}", capsys.readouterr().out)
+    commands = "".join(listed.split()).split(",")
+    assert {"train", "evaluate", "samples"} <= set(commands)
+    answers = ask([[command, "--help"] for command in commands], HEAVY)
+    for command, (code, out, err, loaded) in zip(commands, answers, strict=True):
+        assert (command, code, err, loaded) == (command, 0, "", [])
+        assert f"usage: diptych {command}" in out
 
 
 def test_summary__refuses_an_image_size_below_32(capsys: pytest.CaptureFixture[str]) -> None:
