@@ -1,8 +1,13 @@
 """Fixtures that several test files share; the builders behind them are in making.py."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+# PyTorch's threads wait by turning in circles: beside other processes, two of them take four times as long as one. Say
+# OMP_NUM_THREADS=4 to test with more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings

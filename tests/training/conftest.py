@@ -1,5 +1,7 @@
 """A network and the runs that several tests of the training look at."""
 
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 import pytest
@@ -16,6 +18,14 @@ TINY = ModelConfig(weights="none", width=0.0625, dense_units=16)
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="module")
+def quickest_backend() -> Iterator[None]:
+    """Processes that are started here load the backend that is the quickest to start, for tests that are the same on each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_BACKEND", running.QUICKEST)
+        yield
 
 
 @pytest.fixture(scope="session")

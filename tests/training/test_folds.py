@@ -12,7 +12,7 @@ from diptych.errors import CheckpointError
 from diptych.runs import find_run
 from diptych.storage import RunDir
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickest_backend")]
 FOLDS = 2
 SETTINGS = (*running.SETTINGS, "--branches", "convnet")
 

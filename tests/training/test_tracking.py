@@ -310,6 +310,7 @@ class TestSettings:
 
 @pytest.mark.slow
 @posix_only
+@pytest.mark.usefixtures("quickest_backend")
 def test_killed_training__has_each_epoch_once_when_it_has_gone_on(tmp_path: Path) -> None:
     run, uri = RunDir(tmp_path / "runs" / "killed"), f"sqlite:///{tmp_path / 'tracking.db'}"
     data = make_uneven(tmp_path / "images")

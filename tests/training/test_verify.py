@@ -13,7 +13,7 @@ from diptych.cli import main
 from diptych.storage import RunDir
 from diptych.training.verify import compare
 
-pytestmark = [pytest.mark.slow, posix_only]
+pytestmark = [pytest.mark.slow, posix_only, pytest.mark.usefixtures("quickest_backend")]
 
 
 @pytest.fixture(scope="module")
