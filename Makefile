@@ -10,7 +10,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
 # Several processes, each with whole files of tests, whose trainings are shared.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv train test test-fast test-jax test-torch check bench clean
+.PHONY: help venv train test test-fast test-jax test-torch check check-long bench clean
 
 help:
 	@echo "make train      the main job on real images: install, train, evaluate, plot (under 10 minutes on two cores)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-jax   the tests of model, training and evaluation on JAX, which it installs"
 	@echo "make test-torch the same on PyTorch"
 	@echo "make check      what CI runs: ruff, mypy --strict, make test, make test-jax, make test-torch"
+	@echo "make check-long what takes an hour: ten kills on each backend, other seeds, other arithmetic"
 	@echo "make bench      the benchmarks, each with one JSON line"
 	@echo "make venv       the virtual environment alone"
 	@echo "make clean      remove the virtual environment and the caches; data and runs stay"
@@ -65,6 +66,14 @@ data/elpv: | $(VENV)/samples-installed
 test: $(VENV)/dev-installed
 	.ci/install-chromium
 	$(PYTEST)
+
+# A resumed training is killed ten times, and no test may rest on what one processor or one seed happens to compute.
+check-long: $(VENV)/dev-installed $(VENV)/jax-installed $(VENV)/torch-installed
+	DIPTYCH_KILLS=10 $(PYTEST) tests/training/test_resume.py
+	DIPTYCH_KILLS=10 KERAS_BACKEND=jax $(PYTEST) tests/training/test_resume.py
+	DIPTYCH_KILLS=10 KERAS_BACKEND=torch $(PYTEST) tests/training/test_resume.py
+	DIPTYCH_SEED=4 ONEDNN_MAX_CPU_ISA=SSE41 $(PYTEST) -m slow
+	DIPTYCH_SEED=5 TF_ENABLE_ONEDNN_OPTS=0 OMP_NUM_THREADS=4 $(PYTEST) -m slow
 
 test-fast: $(VENV)/dev-installed
 	$(PYTEST) -m "not slow"

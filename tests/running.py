@@ -167,6 +167,20 @@ def evaluated_once(base: Path) -> Trained:
 
 
 @cache
+def small_once(base: Path) -> Trained:
+    """Train one branch for two epochs and test it, for tests of what comes after, whatever such a network says."""
+
+    def train_and_evaluate(folder: Path) -> object:
+        make_colours(folder / "images")
+        settings = (*SETTINGS, "--epochs", 2, "--branches", "convnet", "--backend", QUICKEST)
+        said_by(door("train.py", "--data", "images", "--name", "colours", *settings, folder=folder))
+        return said_by(door("evaluate.py", "--maps", "0", "--backend", QUICKEST, folder=folder))
+
+    folder, said = once(base, "small", train_and_evaluate)
+    return Trained(folder, shared(base) / "small" / "images", RunDir(folder / "runs" / "colours"), **said)
+
+
+@cache
 def interrupted_once(base: Path) -> Interrupted:
     """Train as `trained_once` did, but for many epochs, and press Ctrl-C in the third or a later one."""
     data = trained_once(base).data
@@ -180,6 +194,34 @@ def interrupted_once(base: Path) -> Interrupted:
 
     folder, said = once(base, "interrupted", interrupt)
     return Interrupted(RunDir(folder / "runs" / "interrupted"), **said)
+
+
+@dataclass(frozen=True)
+class CrossValidated:
+    """A tested cross-validation, in a copy of the folder where it ran, and what its training and its test said."""
+
+    folder: Path
+    run: RunDir
+    trained: str
+    tested: str
+
+
+FOLDS = 2
+
+
+@cache
+def cross_validated_once(base: Path) -> CrossValidated:
+    """Train a network a fold for one epoch through `python train.py`, and test them through `python evaluate.py`."""
+
+    def train_and_evaluate(folder: Path) -> object:
+        make_colours(folder / "images")
+        settings = ("--folds", FOLDS, "--epochs", 1, "--no-near-twins", *SETTINGS, "--branches", "convnet", "--backend", QUICKEST)
+        trained = said_by(door("train.py", "--data", "images", "--name", "cross", *settings, folder=folder))
+        tested = said_by(door("evaluate.py", "--maps", "0", "--backend", QUICKEST, folder=folder))
+        return {"trained": trained["stdout"], "tested": tested["stdout"]}
+
+    folder, said = once(base, "cross-validated", train_and_evaluate)
+    return CrossValidated(folder, RunDir(folder / "runs" / "cross"), **said)
 
 
 @contextmanager

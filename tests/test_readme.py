@@ -49,7 +49,7 @@ def test_readme__flags_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> 
 def test_readme__make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set(re.findall(r"^make ([a-z-]+)$", "\n".join(shell_lines()), re.MULTILINE))
-    assert named == {"train", "test"}
+    assert named
     assert named <= targets
 
 

@@ -22,7 +22,13 @@ from diptych.training.checkpoint import save_checkpoint
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> running.Trained:
-    """A run that was trained and tested through the doors."""
+    """A run of one branch that was trained and tested through the doors."""
+    return running.small_once(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def of_both(tmp_path_factory: pytest.TempPathFactory) -> running.Trained:
+    """A run of both branches that was trained and tested through the doors."""
     return running.evaluated_once(tmp_path_factory.getbasetemp())
 
 

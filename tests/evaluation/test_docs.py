@@ -41,11 +41,11 @@ def keys_of(content: Any, prefix: str = "") -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def tested(trained: running.Trained, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+def tested(of_both: running.Trained, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """A run of two classes with all that a test can write."""
     run = RunDir(tmp_path_factory.mktemp("docs") / "run")
-    shutil.copytree(trained.run.root, run.root)
-    evaluate(run, trained.data, by=("kind",), maps=2, draws=20)
+    shutil.copytree(of_both.run.root, run.root)
+    evaluate(run, of_both.data, by=("kind",), maps=2, draws=20)
     return run
 
 
@@ -91,7 +91,3 @@ def test_page__has_every_field_of_the_decision() -> None:
         key.removeprefix("decision.") for key in keys_of_page("Choices and what comes of them") if key.startswith("dec")
     }
     assert {field.name for field in dataclasses.fields(Decision)} == {key.partition(".")[0] for key in documented}
-
-
-def test_page__says_that_validation_images_are_too_hopeful() -> None:
-    assert "too hopeful" in PAGE

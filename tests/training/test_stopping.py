@@ -121,36 +121,26 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["cut", "changed"])
-def test_damaged_last__goes_on_from_the_one_before(
-    how: str, halfway: RunDir, reference: Reference, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_last__is_seen_and_the_one_before_is_taken(how: str, halfway: RunDir, caplog: pytest.LogCaptureFixture) -> None:
+    from diptych.training.snapshots import read_snapshot
+
     damage(halfway.last, how)
-    assert main(["resume", str(halfway.root)]) == 0
-    said = capsys.readouterr().out
-    assert re.search(r"Warning: .*last\.safetensors is damaged", said)
-    assert re.search(r"Going on with .* from .*previous\.safetensors", said)
-    assert reference.end.differences(read_end(halfway)) == []
+    snapshot = read_snapshot(halfway)
+    assert re.search(r"Warning: .*last\.safetensors is damaged", caplog.text)
+    assert snapshot
+    assert snapshot.path == halfway.previous
+    assert snapshot.state.epoch == read_file(halfway.previous)[0]["state"]["epoch"]
 
 
-def test_both_damaged__begins_again_and_says_so(
+def test_same_command_without_name__goes_on_with_the_unfinished_run_from_what_is_whole(
     halfway: RunDir, reference: Reference, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(halfway.last, "cut")
-    damage(halfway.previous, "cut")
-    assert main(["resume", str(halfway.root)]) == 0
-    said = capsys.readouterr().out
-    assert "last.safetensors is damaged" in said
-    assert "previous.safetensors is damaged" in said
-    assert "from its beginning" in said
-    assert reference.end.differences(read_end(halfway)) == []
-
-
-def test_same_command_without_name__goes_on_with_the_unfinished_run(
-    halfway: RunDir, reference: Reference, capsys: pytest.CaptureFixture[str]
-) -> None:
     runs = ["--runs", str(halfway.root.parent)]
     assert main(["train", "--data", str(reference.data), "--epochs", str(EPOCHS), *SETTINGS, *runs]) == 0
-    assert f"Going on with {halfway.root}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert re.search(r"Warning: .*last\.safetensors is damaged", said)
+    assert re.search(rf"Going on with {halfway.root} from .*previous\.safetensors", said)
     assert [folder.name for folder in halfway.root.parent.iterdir()] == ["stopped"]
     assert reference.end.differences(read_end(halfway)) == []
 
@@ -180,7 +170,7 @@ def test_full_disk__keeps_the_checkpoint_before(
     assert reference.end.differences(read_end(halfway)) == []
 
 
-def test_full_disk__for_the_best_checkpoint_ends_it_and_it_can_go_on(
+def test_both_damaged_and_full_disk__begins_again_ends_with_the_first_best_checkpoint_and_can_go_on(
     halfway: RunDir, reference: Reference, capsys: pytest.CaptureFixture[str]
 ) -> None:
     halfway.last.unlink()
@@ -188,6 +178,9 @@ def test_full_disk__for_the_best_checkpoint_ends_it_and_it_can_go_on(
     with largest_file(halfway.best.stat().st_size // 2):
         assert main(["resume", str(halfway.root)]) == 1
     said = capsys.readouterr()
+    assert "last.safetensors is damaged" in said.out
+    assert "previous.safetensors is damaged" in said.out
+    assert "from its beginning" in said.out
     assert "best.safetensors" in said.err
     assert "; there is none before it to go on from" in said.out
     assert f"No checkpoint was written yet. Go on with: diptych resume {halfway.root}" in said.out
