@@ -196,8 +196,8 @@ def test_label_errors__of_a_real_cross_validation(
         [pd.read_csv(RunDir(run.root / f"fold-{fold + 1}").predictions) for fold in range(running.FOLDS)], ignore_index=True
     )
     assert len(tested) == 2 * sum(running.PARTS.values())
-    second = tested["predicted_probability"].to_numpy(float)
-    rows, likely = find_doubtful(tested["target"].to_numpy(), np.stack([1 - second, second], axis=1))
+    shares = tested[["probability_0", "probability_1"]].to_numpy(float)
+    rows, likely = find_doubtful(tested["target"].to_numpy(), shares)
     said = f"{len(rows)} of {len(tested)} labels are doubtful, {likely.sum()} of them likely wrong"
     assert said in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "out" / "label_errors.csv")

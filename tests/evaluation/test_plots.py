@@ -84,7 +84,7 @@ def test_plot__test_is_that_of_the_predictions(tested, drawn):
     false_rates, true_rates = line(roc, "test images")
     assert np.trapezoid(true_rates, false_rates) == pytest.approx(figures["roc_auc"])
     # At the threshold 0.5, with the axes the right way round.
-    above = predictions["predicted_probability"] >= 0.5
+    above = predictions["probability_1"] >= 0.5
     point = [above[predictions["target"] == target].mean() for target in (0, 1)]
     assert np.isclose(np.interp(point[0] + 1e-9, false_rates, true_rates), point[1])
 
