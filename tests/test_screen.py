@@ -36,7 +36,7 @@ def test_screen__a_narrow_encoding_ends_nothing(chinese: Path, encoding: str) ->
     assert (chinese.parent / "check" / "check.html").is_file()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, of Linux")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="need Linux")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_screen__a_full_disk_behind_it_is_an_error_after_the_work(chinese: Path, unbuffered: str) -> None:
     with Path("/dev/full").open("wb") as full:
@@ -46,7 +46,7 @@ def test_screen__a_full_disk_behind_it_is_an_error_after_the_work(chinese: Path,
     assert (chinese.parent / "check" / "check.html").is_file()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pipes of Windows do not break so")
+@pytest.mark.skipif(sys.platform == "win32", reason="need a POSIX system")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_screen__a_reader_who_has_gone_ends_nothing(chinese: Path, unbuffered: str) -> None:
     reader, writer = os.pipe()

@@ -123,7 +123,7 @@ def save_arrays(path: Path) -> None:
     write_atomically(path, lambda partial: safetensors.numpy.save_file({"a": np.zeros(100_000)}, partial))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+@pytest.mark.skipif(sys.platform == "win32", reason="need a POSIX system")
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
 def test_modes__of_all_kinds_of_files_are_those_of_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
     before = os.umask(umask)
@@ -159,7 +159,7 @@ def another_user() -> Iterator[Path]:
             os.setgroups(groups)
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="need root")
 def test_another_user__reads_a_run_and_is_told_what_may_not_be_read() -> None:
     with another_user() as folder:
         assert read_classes(RunDir(folder)) == ("a", "b")
@@ -207,7 +207,7 @@ while True:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.skipif(sys.platform == "win32", reason="need a POSIX system")
 def test_tidy__nothing_is_left_of_a_killed_writer_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     killed = run_python("-c", KILLED_IN_SAFETENSORS, run.last)

@@ -5,7 +5,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from making import REPOSITORY, run_python
+from making import REPOSITORY, needs, run_python
 
 PACKAGE = REPOSITORY / "src" / "diptych"
 # A room imports only from rooms before it; inside a room, files make no circle. A file outside the folders is a room of its own.
@@ -146,7 +146,7 @@ def test_diptych__dir_names_what_one_needs_and_nothing_else() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason=needs("torch"))
 def test_diptych__public_names_find_the_backend_that_is_installed() -> None:
     """As after `pip install diptych[torch]`: no TensorFlow."""
     code = """

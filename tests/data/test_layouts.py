@@ -291,7 +291,7 @@ def another_user() -> Iterator[None]:
         os.seteuid(0)
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="becomes another user, as only root can")
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="need root")
 def test_unread__locked_folder_is_named_and_the_rest_goes_on() -> None:
     with tempfile.TemporaryDirectory() as place:
         root = touch(Path(place) / "data", "a/x.png", "b/x.png", "b/locked/config.toml", "b/locked/y.png", "locked/config.toml")

@@ -135,7 +135,7 @@ def test_variables__have_names_of_their_own(network):
     assert len(set(paths)) == len(paths)
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="need root")
 def test_load__of_a_file_that_may_not_be_read(blank, checkpoint):
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         Path(name).chmod(0o755)

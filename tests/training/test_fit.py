@@ -153,7 +153,7 @@ def test_ordered_batches__are_the_images_in_order_with_their_labels() -> None:
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in found]), np.eye(3)[targets[rows]])
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has such advice")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="need KERAS_BACKEND=tensorflow (make test)")
 def test_several_networks__bring_no_advice_on_tracing_to_the_screen() -> None:
     load_backend("tensorflow")
     heard: list[str] = []
