@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from running import QUICKEST, posix_only
 from diptych.cli import main
 from diptych.config import Config
 from diptych.data.load import load, split
-from diptych.errors import ConfigError, DataError
+from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.evaluation.series import Member, is_done, open_series
 from diptych.presets import override, read_toml, to_toml, with_recipe
 from diptych.runs import creating_run
@@ -24,7 +27,7 @@ from diptych.training.settling import choices_of
 from diptych.training.space import open_folder
 from diptych.training.state import TrainState
 from diptych.training.trainer import log_file, saying_how_to_go_on
-from diptych.training.trials import begin_or_go_on
+from diptych.training.trials import begin_or_go_on, last_words
 
 DATA = {"image_size": 32, "near_twins": False}
 
@@ -153,6 +156,7 @@ def test_moved_images__tables_in_their_folder_have_moved_too(data: Path, tmp_pat
     config = with_data(settings(gone, fixes=gone / "tables" / "fixes.csv", split=tmp_path / "split.csv"), data).data
     assert (config.data, config.fixes, config.split) == (data, data / "tables" / "fixes.csv", tmp_path / "split.csv")
     (data / "all.csv").touch()
+    assert with_data(settings(gone / "all.csv"), data).data.data == data / "all.csv"
     table = with_data(settings(gone / "all.csv", fixes=gone / "fixes.csv"), data / "all.csv").data
     assert (table.data, table.fixes) == (data / "all.csv", data / "fixes.csv")
 
@@ -245,12 +249,49 @@ def test_moved_images__series_and_search_go_on_with_them(data: Path, tmp_path: P
             again()
 
 
+@pytest.mark.parametrize("recipe", ["fine-tune", "scratch"])
+def test_auto__series_and_search_keep_the_recipe_that_they_were_begun_with(data: Path, tmp_path: Path, recipe: str) -> None:
+    """Whatever weights can be had now."""
+    runs, auto = tmp_path / "runs", with_recipe(settings(data), "auto")
+    own = next(config for config in under_auto(data, runs) if config.training.recipe == recipe)
+    open_series(runs, "parts", own, {"kind": "ablation"})
+    assert open_series(runs, "parts", auto, {"kind": "ablation"}).config.training == own.training
+    open_folder(RunDir(runs / "search"), own)
+    assert open_folder(RunDir(runs / "search"), auto)[0].training == own.training
+
+
 def test_log__on_a_full_disk_is_cut_short_without_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = RunDir(tmp_path)
     run.log.symlink_to("/dev/full")
     with log_file(run):
         logging.getLogger("diptych").warning("a line")
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can be another user")
+def test_checkpoint_of_another_user__is_not_begun_again(data: Path) -> None:
+    """What may not be read is neither damaged nor missing."""
+    from diptych.training.snapshots import read_snapshot
+
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        run = begun(Path(name) / "run", settings(data), 3)
+        for folder in (Path(name), run.root, run.last.parent):
+            folder.chmod(0o777)
+        run.last.chmod(0o600)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(CheckpointError, match=r"last\.safetensors cannot be read: permission denied"):
+                read_snapshot(run)
+        finally:
+            os.seteuid(0)
+
+
+def test_last_words__are_those_of_a_full_disk_too(tmp_path: Path) -> None:
+    log = tmp_path / "default-0.log"
+    log.write_text("epoch 1\nerror: runs/x/history.csv: No space left on device. Free some room.\n")
+    assert last_words(log, 1) == "runs/x/history.csv: No space left on device. Free some room."
+    log.write_text("epoch 1\n")
+    assert last_words(log, 1) == f"exit code 1, see {log}"
 
 
 def test_next_command__is_quoted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

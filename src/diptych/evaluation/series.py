@@ -102,7 +102,7 @@ def open_series(
     if Path(name).name != name or name in {"", ".", ".."}:
         raise ConfigError(f"--name is {name!r}; expected a plain folder name, without slashes.")
     folder = RunDir(runs / name)
-    config, data = settle(config, runs, choices)
+    config, data = settle(config, runs, choices, folder.config)
     about = folder.root / "series.json"
     if about.is_file():
         refuse_changes(folder, config, facts, data)

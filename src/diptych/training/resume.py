@@ -218,6 +218,9 @@ def with_data(config: Config, data: Path) -> Config:
     before, now = config.data.data, data.resolve()
     if not now.exists():
         raise DataError(f"--data {data}: no such folder or table.")
+    if (now / before.name).is_file() and not before.is_dir():
+        # The table, by the folder that it lies in.
+        now /= before.name
     # Of a table, the folder around it has moved.
     old, new = (before, now) if now.is_dir() else (before.parent, now.parent)
     moved = {

@@ -8,21 +8,24 @@ from pathlib import Path
 from diptych.backend import choose_compute
 from diptych.config import Config, Recipe
 from diptych.data.load import LoadedData, load, split
-from diptych.presets import with_recipe
+from diptych.presets import read_toml, with_recipe
 from diptych.training.recipes import choose_recipe
-from diptych.training.resume import with_whole_paths
+from diptych.training.resume import matching, with_whole_paths
 from diptych.training.tracking import check_tracking
 
 log = logging.getLogger(__name__)
 
 
-def settle(config: Config, runs: Path, choices: Mapping[Recipe, Config] | None = None) -> tuple[Config, LoadedData]:
+def settle(
+    config: Config, runs: Path, choices: Mapping[Recipe, Config] | None = None, begun: Path | None = None
+) -> tuple[Config, LoadedData]:
     """Settle what several trainings of the same settings have in common, and say why.
 
     Args:
         config: the settings asked for.
         runs: the folder of the runs.
         choices: for the recipe "auto", as in `train`.
+        begun: the settings that the trainings were begun with, if the file is there: the recipe "auto" then chooses no more.
 
     Returns:
         The settings, and the images.
@@ -36,8 +39,12 @@ def settle(config: Config, runs: Path, choices: Mapping[Recipe, Config] | None =
     check_tracking(config.tracking)
     data = split(load(config.data, config.training.seed), config.data)
     if config.training.recipe == "auto":
-        config, reason = settle_recipe(choices_of(config, choices, runs), training_images(data))
-        reasons.append(reason)
+        possible = choices_of(config, choices, runs)
+        if begun is not None and begun.is_file():
+            config = matching(read_toml(begun, Config()), list(possible.values()))
+        else:
+            config, reason = settle_recipe(possible, training_images(data))
+            reasons.append(reason)
     for line in reasons:
         log.info("%s", line)
     return config, data

@@ -68,13 +68,20 @@ def save_snapshot(run: RunDir, network: keras.Model, state: TrainState, class_na
 
 
 def read_snapshot(run: RunDir) -> Snapshot | None:
-    """Read the last snapshot that is whole; say which ones are not. None where there is none."""
+    """Read the last snapshot that is whole; say which ones are not. None where there is none.
+
+    Raises:
+        CheckpointError: there is one, and it may not be read.
+    """
     for path in (run.last, run.previous):
         if path.is_file():
             try:
                 facts, arrays = read_arrays(path, "model", "optimizer", "metrics")
                 return Snapshot(path, TrainState.from_json(facts["state"]), arrays)
             except (CheckpointError, KeyError, TypeError) as error:
+                # It may be as good as ever: to begin again would write over it.
+                if isinstance(error.__cause__, PermissionError):
+                    raise
                 log.warning(
                     "Warning: %s", error if isinstance(error, CheckpointError) else f"{path} holds no training: {error!r}"
                 )

@@ -117,7 +117,7 @@ def open_folder(
         CheckpointError: search.json is damaged.
     """
     runs = folder.root.parent
-    config, data = settle(config, runs, choices)
+    config, data = settle(config, runs, choices, folder.config)
     space = search_space(config, learning_rates)
     rates = [space[0].low, space[0].high]
     facts = folder.root / "search.json"

@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 import pandas as pd
 
 from diptych.config import Config
-from diptych.errors import EXIT_INTERRUPTED, ConfigError
+from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, ConfigError
 from diptych.runs import is_run
 from diptych.storage import RunDir
 from diptych.training.resume import only_one
@@ -136,7 +136,7 @@ def last_words(log: Path, code: int) -> str:
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     if code == -signal.SIGKILL:
         return "killed by the system, perhaps for its memory: try a smaller --batch-size"
-    return errors[-1] if code == 2 and errors else f"exit code {code}, see {log}"
+    return errors[-1] if code in (EXIT_TROUBLE, 2) and errors else f"exit code {code}, see {log}"
 
 
 def lowest_loss(epochs: pd.DataFrame, image_size: int) -> pd.Series | None:
