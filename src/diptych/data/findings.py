@@ -1,6 +1,7 @@
 """What an audit says: Findings, and how they are shown and written down."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,6 +55,12 @@ class Audit:
     classes: tuple[tuple[str, int], ...]
     findings: tuple[Finding, ...]
     shortcut: Shortcut | None
+
+
+def with_findings(audit: Audit, more: Iterable[Finding]) -> Audit:
+    """Add Findings, each among those of its level."""
+    found = sorted((*audit.findings, *more), key=lambda finding: LEVELS.index(finding.level))
+    return dataclasses.replace(audit, findings=tuple(found))
 
 
 def describe(audit: Audit, *, colour: bool = False) -> str:

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from diptych.config import DataConfig
 from diptych.data.audit import audit
-from diptych.data.findings import Audit
+from diptych.data.findings import Audit, with_findings
 from diptych.data.fixes import apply_fixes, count_fixes
 from diptych.data.images import spec_of
 from diptych.data.layouts import read_manifest
 from diptych.data.manifest import Fault, Manifest
 from diptych.data.prepare import prepare, set_aside
-from diptych.data.splits import assign_splits, find_leaks, find_units, group_names, read_given, unit_hashes
+from diptych.data.splits import assign_splits, find_leaks, find_units, group_names, judge_split, read_given, unit_hashes
 from diptych.data.store import PixelStore
 from diptych.data.twins import connect, find_near_twins
 from diptych.errors import DataError
@@ -105,12 +105,14 @@ def split(loaded: LoadedData, settings: DataConfig) -> LoadedData:
     check_leaks(loaded, settings.allow_leaks)
     shares = settings.validation_share, settings.test_share
     parts = assign_splits(manifest, loaded.units, loaded.hashes, loaded.given, *shares)
+    judged = judge_split(manifest, parts, loaded.units, loaded.groups, loaded.given, *shares)
     nowhere = parts == ""
     problem = "a copy of images, or of the group of images, that stand in more than one part of the given split"
     aside = manifest.table.loc[nowhere, ["path", "target"]].assign(problem=problem)
     table = manifest.table.assign(split=parts)[~nowhere]
     problems = pd.concat([loaded.problems, aside]) if len(aside) else loaded.problems
-    return dataclasses.replace(loaded, manifest=dataclasses.replace(manifest, table=table), problems=problems)
+    manifest, found = dataclasses.replace(manifest, table=table), with_findings(loaded.audit, judged)
+    return dataclasses.replace(loaded, manifest=manifest, problems=problems, audit=found)
 
 
 def check_leaks(loaded: LoadedData, allowed: bool) -> None:

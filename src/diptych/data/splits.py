@@ -8,12 +8,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from diptych.data.findings import Finding
 from diptych.data.manifest import SPLITS, Manifest, parts_of
 from diptych.data.tables import read_table
 from diptych.data.twins import connect
 from diptych.errors import DataError
 
 log = logging.getLogger(__name__)
+
+# A group of more than this share of the images is large.
+LARGE = 0.25
 
 
 def group_names(manifest: Manifest, group_column: str) -> pd.Series:
@@ -149,7 +153,7 @@ def fill_empty(manifest: Manifest, units: pd.Series, hashes: pd.Series, parts: p
             chosen = units == order.index[0]
             parts[chosen] = part
             log.info(
-                "By its hash, class %s had no image for %s: %s was moved there. With more images this may change.",
+                "By its hash, class %s has no image for %s: %s goes there. With more images this may change.",
                 manifest.class_names[target],
                 part,
                 ", ".join(manifest.table["path"][chosen][:3]),
@@ -168,6 +172,73 @@ def check_parts(manifest: Manifest, parts: pd.Series) -> None:
     for part in SPLITS:
         if not (parts == part).any():
             raise DataError(f"{manifest.root}: no image for {part}. Add images, or write {part} in some rows of a column split.")
+
+
+def judge_split(
+    manifest: Manifest,
+    parts: pd.Series,
+    units: pd.Series,
+    groups: pd.Series,
+    given: pd.Series,
+    validation_share: float,
+    test_share: float,
+) -> list[Finding]:
+    """Say what a split lacks: a class in a part; parts far from the shares that were asked for; one group that is most of it.
+
+    Args:
+        manifest: the images.
+        parts: the part of each image, as `assign_splits` gives it.
+        units: the unit of each image.
+        groups: the group of each image, "" for none.
+        given: the part that was given for each image, "" for none.
+        validation_share: share of the images that was asked for.
+        test_share: likewise.
+    """
+    found = [*missing_classes(manifest, parts)]
+    if (given != "").all() and set(SPLITS) <= set(given):
+        return found
+    large = large_unit(units, groups)
+    for part, share in (("validation", validation_share), ("test", test_share)):
+        count, pool = int((parts == part).sum()), int(given.isin(["", "train"]).sum())
+        chance = 2 * (pool * share * (1 - share)) ** 0.5
+        if part in set(given) or abs(count - share * pool) <= max(share * pool / 3, chance):
+            continue
+        title = f"{part} has {count:,} of {pool:,} images ({count / pool:.0%}), where {share:.0%} was asked for"
+        why = "Copies and groups go into one part as a whole: give smaller groups, or" if large else "Add images, or"
+        found.append(Finding("split-share", "warning", title, f"{why} say which image goes where, by a column split or --split."))
+    return [*found, *large]
+
+
+def missing_classes(manifest: Manifest, parts: pd.Series) -> list[Finding]:
+    counts = pd.crosstab(manifest.table["target"], parts).reindex(columns=list(SPLITS), fill_value=0)
+    found = []
+    for part, loss in (
+        ("validation", "so that checkpoint, threshold and temperature know nothing of"),
+        ("test", "so that no figure says how well Diptych knows"),
+    ):
+        names = [manifest.class_names[target] for target in counts.index[counts[part] == 0]]
+        if names:
+            shown = ", ".join(names[:8]) + (f", … ({len(names):,} in all)" if len(names) > 8 else "")
+            who, them = (f"class {shown} has", "it") if len(names) == 1 else (f"classes {shown} have", "them")
+            advice = "Add images: a class needs three at least that are not copies of each other or of one group."
+            found.append(Finding("split-class", "warning", f"{who} no image for {part}, {loss} {them}", advice))
+    return found
+
+
+def large_unit(units: pd.Series, groups: pd.Series) -> list[Finding]:
+    """Name the largest set of images that stays together, if it is a quarter of all or more."""
+    sizes = units.value_counts()
+    if not len(sizes) or sizes.iloc[0] <= max(LARGE * len(units), 2):
+        return []
+    names = groups[units == sizes.index[0]]
+    known = names[names != ""].value_counts()
+    size = f"{sizes.iloc[0]:,} of {len(units):,} images ({sizes.iloc[0] / len(units):.0%})"
+    title = f"{size} are copies of each other, or joined by copies and groups, and go into one part of the split together"
+    advice = "Where they are one long series, give finer groups, or drop what is not needed."
+    if len(known) and 2 * known.iloc[0] > sizes.iloc[0]:
+        title = f"group {known.index[0]} holds {known.iloc[0]:,} of {len(units):,} images ({known.iloc[0] / len(units):.0%}), which go into one part of the split together"
+        advice = "If it stands for images whose group nobody knows, leave their cells empty; else give finer groups."
+    return [Finding("large-group", "warning", title, advice)]
 
 
 def read_given(manifest: Manifest, file: Path | None) -> pd.Series:
