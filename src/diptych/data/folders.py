@@ -148,13 +148,13 @@ def name_classes(root: Path, rows: pd.DataFrame, layout: str, class_folder: Clas
     inner = inner[~inner["key"].map(is_mask_folder).astype(bool)]
     images, inner = len(inner), inner[inner["name"] != ""]
     shared = inner[inner.groupby("key")["upper"].transform("nunique") > 1]
-    if class_folder == "auto" and len(inner["key"].unique()) > 1 and 2 * len(shared) >= images:
+    if class_folder == "auto" and len(set(inner["key"])) > 1 and 2 * len(shared) >= images:
         names, upper = (name_some(sorted(shared[column].unique(), key=natural_key)) for column in ("name", "upper"))
         raise DataError(
             f"{root}: the folders {upper} hold folders of the same names ({names}), so they may be parts, sites or views and not "
-            f"classes. If the classes are {names}: --class-folder lower, and --group-column upper_folder "
-            f"to keep the images of each upper folder in one part of the split. If the classes are {upper}: --class-folder upper."
-            " If these are parts of a split: name them train, val and test."
+            f"classes. If the classes are {names}: --class-folder lower, and --group-column upper_folder to keep the images of "
+            f"each upper folder in one part of the split. If the classes are {upper}: --class-folder upper. If these are parts of "
+            "a split: name them train, val and test."
         )
     return rows, layout
 
@@ -381,9 +381,8 @@ def list_files(root: Path, folder: str = "", *, follow_links: bool = False) -> I
             continue
         seen.add(real)
         if not follow_links and not lies_in(real, home):
-            reason = f"a link to a folder outside of {root}/, which is not followed; "
-            reason += "go on with --follow-links, or put the folder there"
-            yield Entry(path, "link", reason)
+            mend = "go on with --follow-links, or put the folder there"
+            yield Entry(path, "link", f"a link to a folder outside of {root}/, which is not followed; {mend}")
             continue
         try:
             entries = scan(root / path)
@@ -415,8 +414,8 @@ def find_images(paths: Sequence[Path], *, follow_links: bool = False) -> list[Pa
     """
     files: list[Path] = []
     unread: list[str] = []
-    for path in (found for named in paths for found in expand(named)):
-        if not path.is_dir():
+    for path in [found for name in paths for found in expand(name)]:
+        if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises an error in a locked folder.)
             files.append(path)
             continue
         entries = sorted(list_files(path, follow_links=follow_links), key=lambda entry: entry.path.split("/"))
@@ -440,7 +439,7 @@ def find_images(paths: Sequence[Path], *, follow_links: bool = False) -> list[Pa
 
 def expand(path: Path) -> list[Path]:
     """Return the path, or what it stands for as a pattern where there is nothing of this name."""
-    if path.exists():
+    if os.path.exists(path):  # noqa: PTH110 (Path.exists raises an error in a locked folder.)
         return [path]
     found = [Path(name) for name in sorted(glob(str(path), recursive=True))]  # noqa: PTH207 (the pattern may be absolute)
     if not found:

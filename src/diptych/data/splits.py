@@ -232,11 +232,15 @@ def large_unit(units: pd.Series, groups: pd.Series) -> list[Finding]:
         return []
     names = groups[units == sizes.index[0]]
     known = names[names != ""].value_counts()
-    size = f"{sizes.iloc[0]:,} of {len(units):,} images ({sizes.iloc[0] / len(units):.0%})"
-    title = f"{size} are copies of each other, or joined by copies and groups, and go into one part of the split together"
+    together = "go into one part of the split together"
+
+    def of_all(count: int) -> str:
+        return f"{count:,} of {len(units):,} images ({count / len(units):.0%})"
+
+    title = f"{of_all(sizes.iloc[0])} are copies of each other, or joined by copies and groups, and {together}"
     advice = "Where they are one long series, give finer groups, or drop what is not needed."
     if len(known) and 2 * known.iloc[0] > sizes.iloc[0]:
-        title = f"group {known.index[0]} holds {known.iloc[0]:,} of {len(units):,} images ({known.iloc[0] / len(units):.0%}), which go into one part of the split together"
+        title = f"group {known.index[0]} holds {of_all(known.iloc[0])}, which {together}"
         advice = "If it stands for images whose group nobody knows, leave their cells empty; else give finer groups."
     return [Finding("large-group", "warning", title, advice)]
 
