@@ -153,8 +153,8 @@ def name_classes(root: Path, rows: pd.DataFrame, layout: str, class_folder: Clas
         raise DataError(
             f"{root}: the folders {upper} hold folders of the same names ({names}), so they may be parts, sites or views and not "
             f"classes. If the classes are {names}: --class-folder lower, and --group-column upper_folder to keep the images of "
-            f"each upper folder in one part of the split. If the classes are {upper}: --class-folder upper. If these are parts of "
-            "a split: name them train, val and test."
+            f"each upper folder in one part of the split. If the classes are {upper}: --class-folder upper. If these are parts "
+            "of a split: name them train, val and test."
         )
     return rows, layout
 
