@@ -222,6 +222,19 @@ def test_tested_member_of_a_series__is_not_trained_again(data: Path, tmp_path: P
     assert find_named(run, [series.config]) is None
 
 
+def test_checkpoints_deleted_by_hand__a_finished_run_is_not_trained_again(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = begun(tmp_path / "runs" / "done", settings(data), 70, whole=True)
+    run.last.unlink()
+    before = fingerprint(run.root)
+    for epochs in ("70", "100"):
+        assert main(["resume", str(run.root), "--epochs", epochs]) == 2
+        assert "last.safetensors and previous.safetensors are gone" in capsys.readouterr().err
+    assert find_named(run, [settings(data)]) is None
+    assert fingerprint(run.root) == before
+
+
 def test_series__folder_is_made_at_once(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         open_series(tmp_path / "runs", "one", settings(data), {"kind": "ablation", "what": float("nan")})

@@ -66,9 +66,9 @@ def changes_of_settings(saved: Config, wanted: Config) -> list[str]:
 def is_finished(run: RunDir, config: Config) -> bool:
     """Tell whether the training of a run came to its end, for the epochs of `config`, and best.keras was written.
 
-    One whose checkpoints were deleted, since it was done with, is finished for good.
+    One whose checkpoints were deleted is finished for good: to begin again would write over its best weights.
     """
-    if run.thinned.is_file():
+    if why_thinned(run):
         return True
     state = read_state(run)
     return state is not None and state.finished(config.training.epochs) and run.best_keras.is_file()
@@ -85,6 +85,18 @@ def thin(run: RunDir, why: str) -> None:
         write_text(run.thinned, f"its checkpoints were deleted {why}.\n")
     for path in (run.last, run.previous, run.best_keras):
         path.unlink(missing_ok=True)
+
+
+def why_thinned(run: RunDir) -> str:
+    """Return why what a finished training could go on from was deleted; "" where it was not."""
+    if run.thinned.is_file():
+        return run.thinned.read_text(encoding="utf-8").strip()
+    if run.best_keras.is_file() and not run.last.is_file() and not run.previous.is_file():
+        return (
+            f"it is finished, and {run.last.name} and {run.previous.name} are gone. Bring one of them back, or begin a new run "
+            f"with its best epoch: --weights {run.root}."
+        )
+    return ""
 
 
 def find_named(run: RunDir, wanted: Sequence[Config]) -> Config | None:
@@ -191,8 +203,8 @@ def refuse_going_on(run: RunDir, config: Config) -> None:
         CheckpointError: what it takes to go on was deleted.
     """
     epochs, before = config.training.epochs, read_toml(run.config, Config()).training.epochs
-    if run.thinned.is_file():
-        raise CheckpointError(f"run {run.root} cannot go on: {run.thinned.read_text(encoding='utf-8').strip()}")
+    if why := why_thinned(run):
+        raise CheckpointError(f"run {run.root} cannot go on: {why}")
     if epochs < before:
         raise ConfigError(f"--epochs is {epochs}, but {run.root} was begun with {before}; only more are allowed.")
     if is_finished(run, config):

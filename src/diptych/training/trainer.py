@@ -158,9 +158,9 @@ def go_on(run: RunDir, config: Config, data: LoadedData) -> RunDir:
             raise CheckpointError(
                 f"{run.root} is of a version that could not go on yet; --weights {run.root} starts a new run from it."
             )
-        write_changes(run, config)
         load_backend(config.compute.backend)
         from diptych.training import fit
+        from diptych.training.estimate import disk_needed, moments_of, refuse_full_disk
         from diptych.training.snapshots import read_snapshot
 
         tidy(run, alone=True)
@@ -177,6 +177,9 @@ def go_on(run: RunDir, config: Config, data: LoadedData) -> RunDir:
                 log.info(
                     "Going on with %s at epoch %d, batch %d, from %s", run.root, state.epoch + 1, state.batch + 1, snapshot.path
                 )
+            there = sum(file.stat().st_size for file in run.last.parent.glob("*.safetensors"))
+            refuse_full_disk(run.root, max(0, disk_needed(network, moments_of(config.training)) - there))
+            write_changes(run, config)
             with saying_how_to_go_on(run):
                 fit.fit(network, run, config, data.manifest, data.store, pretrained=environment["pretrained"], snapshot=snapshot)
         log.info("Trained. %s", fit.keep_best(run, config.model, config.data.image_size))
