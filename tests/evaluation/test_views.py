@@ -327,5 +327,5 @@ def test_evaluate_folds__tests_each_in_the_same_way(of_three, tmp_path):
         found = json.loads((root / name / "evaluation" / "metrics.json").read_text())
         assert (found["test_size"], found["views"]) == (40, 4)
         assert found["test_loss"] == pytest.approx(figures["mean"]["test_loss"], rel=1e-6)
-    assert describe_folds(figures).startswith("tested at 40 x 40 pixels, mean over 4 views of each image\n")
+    assert "\ntested at 40 x 40 pixels, mean over 4 views of each image\n" in describe_folds(figures)
     assert list((tmp_path / "cache").glob("*-40-stretch"))

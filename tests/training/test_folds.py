@@ -53,7 +53,8 @@ def test_evaluate__gives_mean_and_spread_of_the_folds(run, cross):
     assert figures["mean"]["test_accuracy"] == pytest.approx(np.mean(accuracies))
     assert figures["standard_deviation"]["test_accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
     assert f"{figures['mean']['roc_auc']:.4f}" in cross.tested
-    assert "written: runs/cross/evaluation/metrics.json" in cross.tested
+    assert "written: runs/cross/evaluation/report.html, runs/cross/evaluation/metrics.json" in cross.tested
+    assert figures["test_images"] == 2 * sum(running.PARTS.values())
 
 
 def test_find_run__commands_for_one_run_name_a_fold(run):

@@ -87,7 +87,7 @@ class Evaluate:
                 backend=self.test.backend,
                 more=self.flags(),
             )
-            log.info("\n%s\n\nwritten: %s", describe_folds(figures), run.metrics)
+            log.info("\n%s\n\nwritten: %s, %s", describe_folds(figures), run.report, run.metrics)
             return self.compare(run)
         load_backend(self.test.backend)
         from diptych.evaluation.report import Choices, evaluate

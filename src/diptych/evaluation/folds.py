@@ -1,7 +1,7 @@
-"""The test of a cross-validation: each fold in a process of its own, then the mean and the spread over the folds."""
+"""The test of a cross-validation: each fold in a process of its own, then mean and spread over the folds, and a common report."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,12 @@ import numpy as np
 from diptych.config import Backend
 from diptych.environment import run_diptych
 from diptych.errors import CheckpointError, DiptychError
-from diptych.evaluation.metrics import read_metrics
+from diptych.evaluation.metrics import read_metrics, shorten
+from diptych.evaluation.page import MATRIX_CLASSES, number, percent
+from diptych.evaluation.summary import NAMES, PERCENT
 from diptych.evaluation.views import describe_test
-from diptych.storage import FORMAT_VERSION, RunDir, write_json
+from diptych.pages import load_template
+from diptych.storage import FORMAT_VERSION, RunDir, write_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +44,7 @@ def evaluate_folds(
         more: further flags of `diptych evaluate`, for each fold.
 
     Returns:
-        `folds`: the names of the runs; `test_size` and `views` as in `evaluate`; `mean` and `standard_deviation` (over the
-        folds, with n - 1) of each figure that is one number; as written to evaluation/metrics.json. A figure that is not
-        defined on some fold is left out.
+        What `combine` returns, as written to evaluation/metrics.json; evaluation/report.html shows it.
 
     Raises:
         CheckpointError: a fold is not trained yet.
@@ -62,20 +63,37 @@ def evaluate_folds(
         code = run_diptych("evaluate", fold.root, *flags)
         if code != 0:
             raise DiptychError(f"the test of {fold.root} ended with exit code {code}; its message stands above.")
-    each = [read_metrics(fold) or {} for fold in folds]
-    figures = {"folds": [fold.root.name for fold in folds], **{key: each[0][key] for key in HOW_TESTED}, **spread(each)}
+    figures = combine({fold.root.name: read_metrics(fold) or {} for fold in folds})
     write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})
+    write_text(run.report, render_folds(run.root.name, figures))
     return figures
 
 
-def spread(metrics: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return the mean and the standard deviation of each figure that is a number in all of the folds."""
-    skipped = {"format_version", "threshold", "bootstrap_draws", *HOW_TESTED}
-    names = [name for name in metrics[0] if name not in skipped and all(is_number(found.get(name)) for found in metrics)]
-    values = {name: np.array([found[name] for found in metrics], float) for name in names}
+def combine(tests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Put the figures of the folds together.
+
+    Args:
+        tests: metrics.json of each fold by its name, two or more.
+
+    Returns:
+        `folds`: their names; `test_size` and `views` as in `evaluate`; `class_names`; `test_images` of all folds;
+        `confusion_matrix`, the sum; `each`: of each fold its `test_images` and figures; `mean`, `standard_deviation` (over the
+        folds, with n - 1), `lowest` and `highest` of each figure that is defined on all of them.
+    """
+    each = list(tests.values())
+    known = [name for name in NAMES if all(is_number(found.get(name)) for found in each)]
+    values = {name: np.array([found[name] for found in each], float) for name in known}
     return {
+        "folds": list(tests),
+        **{key: each[0][key] for key in HOW_TESTED},
+        "class_names": each[0]["class_names"],
+        "test_images": sum(found["test_images"] for found in each),
+        "confusion_matrix": np.sum([found["confusion_matrix"] for found in each], axis=0).tolist(),
+        "each": [{key: found.get(key) for key in ("test_images", *NAMES)} for found in each],
         "mean": {name: float(column.mean()) for name, column in values.items()},
         "standard_deviation": {name: float(column.std(ddof=1)) for name, column in values.items()},
+        "lowest": {name: float(column.min()) for name, column in values.items()},
+        "highest": {name: float(column.max()) for name, column in values.items()},
     }
 
 
@@ -83,8 +101,28 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def describe_folds(figures: dict[str, Any]) -> str:
+def describe_folds(figures: Mapping[str, Any]) -> str:
     """Put mean and spread into lines for the screen."""
-    title = f"over {len(figures['folds'])} folds:         mean   standard deviation"
-    rows = [f"{name:18} {mean:12.4f} {figures['standard_deviation'][name]:20.4f}" for name, mean in figures["mean"].items()]
-    return "\n".join([f"tested at {describe_test(figures['test_size'], figures['views'])}", title, *rows])
+    rows = [f"{'':18} {'mean':>10} {'lowest':>10} {'highest':>10}   standard deviation"]
+    for name in figures["mean"]:
+        form = "{:.2%}" if name in PERCENT else "{:.4f}"
+        shown = [form.format(figures[key][name]) for key in ("mean", "lowest", "highest", "standard_deviation")]
+        rows.append("{:18} {:>10} {:>10} {:>10} {:>12}".format(NAMES[name], *shown))
+    tested = f"{figures['test_images']} images, each tested in one of {len(figures['folds'])} folds"
+    return "\n".join([tested, f"tested at {describe_test(figures['test_size'], figures['views'])}", *rows])
+
+
+def render_folds(name: str, figures: Mapping[str, Any]) -> str:
+    """Return the page of a cross-validation, with links to the reports of its folds."""
+    matrix = [[(count, count / max(1, sum(row))) for count in row] for row in figures["confusion_matrix"]]
+    return load_template("diptych.evaluation", "folds.html").render(
+        name=name,
+        figures=figures,
+        matrix=matrix if len(matrix) <= MATRIX_CLASSES else [],
+        names=NAMES,
+        write=lambda key, value: percent(value) if key in PERCENT else number(value),
+        percent=percent,
+        shorten=shorten,
+        zip=zip,
+        tested_at=describe_test(figures["test_size"], figures["views"]),
+    )
