@@ -110,8 +110,17 @@ def test_compare__without_a_shared_image_is_refused(tmp_path: Path, targets: np.
     first, second = make_run(tmp_path / "first", targets, right_but(20)), make_run(tmp_path / "second", targets, right_but(10))
     table = pd.read_csv(second.predictions)
     change(second, table.assign(path="elsewhere/" + table["path"]))
-    with pytest.raises(DataError, match="0 are shared"):
+    with pytest.raises(DataError, match=r"none is shared, but they know the same images: train with the same split \(--split "):
         compare([first, second], shared_only=True)
+    other = table["sha256"].map(lambda digest: f"other {digest}")
+    change(second, table.assign(path="elsewhere/" + table["path"], sha256=other))
+    message = r"trained on different images, so that a comparison would say nothing.*diptych evaluate .*first --data FOLDER"
+    with pytest.raises(DataError, match=message):
+        compare([first, second], shared_only=True)
+    # The images that one was tested on are those that the other was trained on.
+    write_table(first.split, pd.DataFrame({"path": ["a.png"], "sha256": other[:1], "split": "train"}))
+    with pytest.raises(DataError, match="they know the same images"):
+        compare([first, second])
 
 
 def test_compare__labels_that_were_changed_are_refused(tmp_path: Path, targets: np.ndarray) -> None:

@@ -128,11 +128,7 @@ def match(sides: Sequence[Tested], shared_only: bool = False) -> list[Tested]:
     shared = shared.sort_values()
     sizes = ", ".join(f"{len(side.table)} of {side.run.root}" for side in sides)
     if len(shared) == 0 or (not shared_only and any(len(index) != len(shared) for index in indices)):
-        mend = "or name --shared-only to compare on those alone" if len(shared) else "so they cannot be compared"
-        raise DataError(
-            f"the runs were not tested on the same images: {sizes}; {len(shared)} are shared, by path and content. Train with "
-            f"the same split (--split {first.run.split}), {mend}."
-        )
+        raise DataError(f"the runs were not tested on the same images: {sizes}; {advise(sides, len(shared))}")
     found = [side.at(index.get_indexer(shared)) for side, index in zip(sides, indices, strict=True)]
     same = np.all([side.targets == found[0].targets for side in found], axis=0)
     if not same.all() and not (shared_only and same.any()):
@@ -142,6 +138,34 @@ def match(sides: Sequence[Tested], shared_only: bool = False) -> list[Tested]:
             "train with the same labels, or leave these images out with --shared-only."
         )
     return [side.at(np.flatnonzero(same)) for side in found]
+
+
+def advise(sides: Sequence[Tested], shared: int) -> str:
+    """Say how runs with so many shared test images can be compared, if at all."""
+    first = sides[0].run
+    if shared:
+        return (
+            f"{shared} are shared, by path and content. Train with the same split (--split {first.split}), or name --shared-only "
+            "to compare on those alone."
+        )
+    known = [known_images(side) for side in sides]
+    if all(known[0] & other for other in known[1:]):
+        return f"none is shared, but they know the same images: train with the same split (--split {first.split})."
+    return (
+        "none is shared, and they were trained on different images, so that a comparison would say nothing. To test both on the "
+        f"same labelled images that neither has seen: {command_line('evaluate', first.root, '--data', 'FOLDER')}, and the other "
+        "run alike."
+    )
+
+
+def known_images(side: Tested) -> set[str]:
+    """Return the SHA-256 of all images of a run, or of the folds of a cross-validation."""
+    digests = set(side.table["sha256"])
+    for split in (side.run.split, *side.run.root.glob("fold-*/split.csv")):
+        if split.is_file():
+            table = pd.read_csv(split, dtype=str, keep_default_na=False)
+            digests |= set(table["sha256"]) if "sha256" in table else set()
+    return digests - {""}
 
 
 def index_of(side: Tested, sides: Sequence[Tested]) -> pd.MultiIndex:
