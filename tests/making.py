@@ -66,6 +66,30 @@ def needs(package: str) -> str:
     return f"need {package}, which {INSTALLED_BY.get(package, 'make check')} installs"
 
 
+def encode_tiff(order: str, tags: Mapping[int, tuple[str, Sequence[int]]], data: bytes) -> bytes:
+    """A TIFF of one strip made by hand, for what tifffile does not write.
+
+    Args:
+        order: "<" or ">".
+        tags: kind ("H" or "I") and values by tag, without those of the strip.
+        data: the bytes of the strip.
+    """
+    every = {**tags, 273: ("I", [8]), 279: ("I", [len(data)])}
+    place = 8 + len(data) + len(data) % 2
+    far = place + 2 + 12 * len(every) + 4
+    entries, tail = b"", b""
+    for tag, (kind, values) in sorted(every.items()):
+        packed = struct.pack(f"{order}{len(values)}{kind}", *values)
+        if len(packed) > 4:
+            where = struct.pack(f"{order}I", far + len(tail))
+            tail += packed
+        else:
+            where = packed.ljust(4, b"\0")
+        entries += struct.pack(f"{order}HHI", tag, {"H": 3, "I": 4}[kind], len(values)) + where
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, place)
+    return head + data + b"\0" * (len(data) % 2) + struct.pack(f"{order}H", len(every)) + entries + bytes(4) + tail
+
+
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """A CSV table; the keys of the first row are its header."""
     with path.open("w", newline="", encoding="utf-8") as file:

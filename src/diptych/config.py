@@ -1,5 +1,6 @@
 """Every setting, once: the flags, their help, the TOML file and the saved run all come from these classes."""
 
+import math
 import os
 import typing
 from dataclasses import dataclass, field
@@ -83,6 +84,27 @@ def require(section: object, key: str, fits: bool, expected: str) -> None:
         raise ConfigError(f"{key} is {value}; expected {expected}. Set --{flag} or the key {key} of the TOML file.")
 
 
+def parse_grey_range(text: str) -> tuple[float, float] | None:
+    """Read what `grey_range` says: the stored values that become black and white, None where the files declare them.
+
+    Raises:
+        ConfigError: it is neither declared, nor one number above 0, nor two numbers of which the first is the smaller one.
+    """
+    if text == "declared":
+        return None
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    low, high = (0.0, *numbers) if len(numbers) == 1 else numbers if len(numbers) == 2 else (0.0, 0.0)
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ConfigError(
+            f"grey_range is {text!r}; expected declared, MAX above 0 (4095 say) or LOW,HIGH (200,3500 say). Set --grey-range "
+            "(--grey-range=LOW,HIGH where LOW is negative) or the key grey_range of the TOML file."
+        )
+    return low, high
+
+
 @dataclass(frozen=True)
 class DataConfig(Checked):
     """Where the images are and how they become pixels."""
@@ -93,6 +115,9 @@ class DataConfig(Checked):
     """Height and width of the network's input, in pixels; at least 32."""
     resize: Resize = "stretch"
     """How an image that is not square is made square: stretched, padded with black, or cut to its middle."""
+    grey_range: str = "declared"
+    """Stored values that become black and white in images of more than 8 bits: MAX (4095 for 12 bits), LOW,HIGH, or declared
+    (0 and what the file declares, else 65535). What lies beyond becomes black or white too."""
     cache: Path = Path("~/.cache/diptych")
     """Folder that keeps the prepared (decoded and resized) images for the next run."""
     class_folder: ClassFolder = "auto"
@@ -122,6 +147,7 @@ class DataConfig(Checked):
 
     def check(self) -> None:
         require(self, "image_size", 32 <= self.image_size <= 4096, "32 to 4096 pixels")
+        parse_grey_range(self.grey_range)
         require(self, "validation_share", 0 < self.validation_share < 1, "a share between 0 and 1")
         require(self, "test_share", 0 < self.test_share < 1 - self.validation_share, "a share that leaves images for training")
         require(self, "max_unreadable", 0 <= self.max_unreadable < 1, "a share from 0 to below 1")

@@ -275,7 +275,7 @@ def test_read_only__cache_that_holds_everything_is_used(folder: Path, tmp_path: 
     assert "Read-only file system. Name another folder with --cache" in output
 
 
-@pytest.mark.parametrize("place", ["", "v1-64-stretch", "v1-64-stretch.lock"])
+@pytest.mark.parametrize("place", ["", "v2-64-stretch", "v2-64-stretch.lock"])
 def test_cache_that_cannot_be_written__is_a_clear_error(folder: Path, tmp_path: Path, place: str) -> None:
     cache = tmp_path / "cache"
     if place.endswith(".lock"):

@@ -101,17 +101,17 @@ def fill(cache: Path, folder: Path) -> None:
 def test_list_caches__one_entry_an_image_spec(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     fill(cache, tmp_path)
-    (cache / "v1-8-other").mkdir()
+    (cache / "v2-8-other").mkdir()
     (cache / "v0-16-letterbox").mkdir()
     (cache / "v0-16-letterbox" / "pixels-0.u8").write_bytes(bytes(100))
     old, crop, stretch = list_caches(cache)
     assert [entry.folder for entry in (old, crop, stretch)] == [
-        cache / f"v{name}" for name in ("0-16-letterbox", "1-8-crop", "1-8-stretch")
+        cache / f"v{name}" for name in ("0-16-letterbox", "2-8-crop", "2-8-stretch")
     ]
     assert (old.spec, old.images, old.bytes) == (ImageSpec(16, "letterbox"), 0, 100)
     assert (crop.spec, crop.images) == (ImageSpec(8, "crop"), 3)
     assert (stretch.spec, stretch.images) == (ImageSpec(8), 2)
-    assert crop.bytes == sum(file.stat().st_size for file in (cache / "v1-8-crop").iterdir()) > 3 * 8 * 8 * 3
+    assert crop.bytes == sum(file.stat().st_size for file in (cache / "v2-8-crop").iterdir()) > 3 * 8 * 8 * 3
     assert timedelta() <= datetime.now().astimezone() - crop.last_used < timedelta(minutes=5)
 
 
@@ -125,7 +125,7 @@ def test_list_caches__nothing_there(tmp_path: Path, make: bool) -> None:
 
 def test_list_caches__damaged_index_counts_nothing(tmp_path: Path) -> None:
     fill(tmp_path / "cache", tmp_path)
-    (index,) = (tmp_path / "cache" / "v1-8-crop").glob("index-*")
+    (index,) = (tmp_path / "cache" / "v2-8-crop").glob("index-*")
     index.write_bytes(b"damaged" * 1000)
     assert [entry.images for entry in list_caches(tmp_path / "cache")] == [0, 2]
 
@@ -133,19 +133,19 @@ def test_list_caches__damaged_index_counts_nothing(tmp_path: Path) -> None:
 def test_clear_cache__deletes_what_is_its_own_only(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     fill(cache, tmp_path)
-    foreign = [cache / "notes.txt", cache / "v1-8-crop" / "pixels.u8", cache / "v1-9-mine" / "pixels-1.u8"]
+    foreign = [cache / "notes.txt", cache / "v2-8-crop" / "pixels.u8", cache / "v2-9-mine" / "pixels-1.u8"]
     for path in foreign:
         path.parent.mkdir(exist_ok=True)
         path.write_text("the user's")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "pixels-1.u8").write_text("the user's")
-    (cache / "v1-7-stretch").symlink_to(elsewhere)
+    (cache / "v2-7-stretch").symlink_to(elsewhere)
     size = sum(entry.bytes for entry in list_caches(cache))
     assert clear_cache(cache) == size
     assert all(path.read_text() == "the user's" for path in [*foreign, elsewhere / "pixels-1.u8"])
-    assert not (cache / "v1-8-stretch").exists()
-    assert [path.name for path in (cache / "v1-8-crop").iterdir()] == ["pixels.u8"]
+    assert not (cache / "v2-8-stretch").exists()
+    assert [path.name for path in (cache / "v2-8-crop").iterdir()] == ["pixels.u8"]
     assert list_caches(cache) == []
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from diptych.data.findings import LEVELS, Audit, Finding, Level
 from diptych.data.formats import ENDINGS
+from diptych.data.greys import find_doubts
 from diptych.data.manifest import Fault, Manifest, Remark
 from diptych.data.quality import faults_of_quality, measure
 from diptych.data.shortcuts import MEAN_COLOUR, Shortcut, find_shortcut, shortcut_features
@@ -70,7 +71,13 @@ def audit(
     readable = facts[facts["problem"] == ""]
     rows = readable.index.to_numpy()
     pairs = find_near_twins(store, rows) if pairs is None else pairs
-    findings = [*unreadable(facts), *listing_faults(faults), *odd_files(readable), *imbalance(manifest, readable)]
+    findings = [
+        *unreadable(facts),
+        *listing_faults(faults),
+        *odd_files(readable),
+        *unseen_pixels(readable),
+        *imbalance(manifest, readable),
+    ]
     none = pd.Series("", index=table.index)
     findings += twins(manifest, readable, pairs, none if groups is None else groups, none if given is None else given)
     findings += [finding_of(remark) for remark in manifest.remarks]
@@ -144,6 +151,21 @@ def odd_files(readable: pd.DataFrame) -> list[Finding]:
         ),
         *single("long", "warning", "very long or tall", "Stretching distorts them: --resize.", long["path"], sizes(long)),
     ]
+
+
+def unseen_pixels(readable: pd.DataFrame) -> list[Finding]:
+    """Say which images of more than 8 bits are scaled wrongly, and which files hold more pictures than the one that is read."""
+    found = []
+    for doubt in find_doubts(readable):
+        groups = tuple((path,) for path in readable["path"][doubt.rows])
+        found.append(Finding(doubt.kind, doubt.level, doubt.title, doubt.advice, groups, doubt.reasons))
+    several = readable[readable["frames"] > 1]
+    paged = several["format"] == "TIFF"
+    for kind, rows, what in (("pages", several[paged], "pages"), ("frames", several[~paged], "frames")):
+        advice = f"Save the {what} that count as files of their own, with a group column."
+        reasons = [f"{count} {what}" for count in rows["frames"]]
+        found += single(kind, "warning", f"of several {what}, of which only the first is read", advice, rows["path"], reasons)
+    return found
 
 
 def imbalance(manifest: Manifest, readable: pd.DataFrame) -> list[Finding]:

@@ -1,10 +1,11 @@
 """Prepared pixels on the disk: an append-only file of images, and an index of what lies where in it.
 
-The folder of one ImageSpec, v1-224-stretch say, holds a pair of files of the same mark: pixels-MARK.u8 and index-MARK.sqlite.
+The folder of one ImageSpec, v2-224-stretch say, holds a pair of files of the same mark: pixels-MARK.u8 and index-MARK.sqlite.
 A slot of the first, once in the index, is never written again, and a pair that turns out to be damaged gives way to one of
 another mark; so whoever reads, without any lock, is never disturbed. The index is committed after the pixels are on the disk.
 """
 
+import dataclasses
 import logging
 import os
 import re
@@ -24,24 +25,26 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from diptych.data import heic
-from diptych.data.images import ImageSpec
+from diptych.data.images import ImageFacts, ImageSpec
 from diptych.errors import DataError
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILE_NAME = re.compile(r"pixels-[0-9a-f]+\.u8|index-[0-9a-f]+\.sqlite(-journal)?")
 # Another version of the decoder may make other pixels: these are then prepared anew.
 # And with pillow-heif newly installed, what it reads was "not read" before. SQLite has 31 bits for this.
 DECODER = zlib.crc32(f"{PIL.__version__} {heic.version()}".encode()) & 0x7FFFFFFF
 # The columns of an ImageFacts follow those of the image itself.
+TYPES = {str: "TEXT", int: "INTEGER", bool: "INTEGER", float: "REAL"}
+FACTS = ", ".join(f"{field.name} {TYPES[type(field.default)]} NOT NULL" for field in dataclasses.fields(ImageFacts))
+PLACES = ", ".join("?" * (4 + len(dataclasses.fields(ImageFacts))))
 SCHEMA = f"""
 BEGIN;
 PRAGMA user_version = {DECODER};
 CREATE TABLE IF NOT EXISTS images (
     slot INTEGER PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, problem TEXT NOT NULL, bytes INTEGER NOT NULL,
-    format TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, mode TEXT NOT NULL, orientation INTEGER NOT NULL,
-    exif INTEGER NOT NULL, camera TEXT NOT NULL, quantization REAL NOT NULL, progressive INTEGER NOT NULL
+    {FACTS}
 );
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL, inode INTEGER NOT NULL,
@@ -169,7 +172,7 @@ class Cache:
         if images:
             self.sync()
         with self.lock, self.connection:
-            self.connection.executemany(f"INSERT INTO images VALUES ({', '.join('?' * 13)})", images)
+            self.connection.executemany(f"INSERT INTO images VALUES ({PLACES})", images)
             self.connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", files)
             for _, digest, *_ in images:
                 del self.coming[digest]
@@ -219,7 +222,8 @@ def home_of(cache: Path) -> Path:
 
 
 def folder_of(cache: Path, spec: ImageSpec) -> Path:
-    return home_of(cache) / f"v{FORMAT_VERSION}-{spec.size}-{spec.resize}"
+    greys = "" if spec.grey_range is None else "-{!r},{!r}".format(*spec.grey_range)
+    return home_of(cache) / f"v{FORMAT_VERSION}-{spec.size}-{spec.resize}{greys}"
 
 
 def temporary_cache(spec: ImageSpec) -> Cache:

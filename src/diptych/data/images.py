@@ -1,7 +1,9 @@
 """The one function that turns the bytes of an image file into pixels; training and prediction both call it."""
 
 import io
+import math
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,14 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.Image import Transpose
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
-from diptych.config import DataConfig, Resize
-from diptych.data import heic
+from diptych.config import DataConfig, Resize, parse_grey_range
+from diptych.data import greys, heic, tiff
 from diptych.data.formats import readable_formats
+from diptych.data.recognise import NOT_READ, describe_jpeg, explain_unread
 from diptych.errors import ConfigError, DataError
 
 MAX_BYTES = 2**30
-SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+# What Pillow says where it is not the file that is wrong.
+UNSUPPORTED = ("unsupported", "not supported", "unknown raw mode", "not available")
+Buffer = bytes | bytearray | memoryview
 EXIF_MAKE, EXIF_MODEL, EXIF_ORIENTATION, EXIF_FOLDER = 0x010F, 0x0110, 0x0112, 0x8769
 UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -40,16 +48,21 @@ class ImageSpec:
         size: height and width of the result, in pixels.
         resize: "stretch" changes the aspect ratio, "letterbox" pads the short sides with black, "crop" cuts the
             long sides to the middle.
+        grey_range: the stored values that become black and white in images of more than 8 bits; None for 0 and what the
+            file declares to be its largest value, else 65535. What lies beyond becomes black or white too.
     """
 
     size: int = 224
     resize: Resize = "stretch"
+    grey_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.resize not in ("stretch", "letterbox", "crop"):
             raise ConfigError(
                 f"ImageSpec({self.size}, {self.resize!r}): expected a positive size and stretch, letterbox or crop."
             )
+        if self.grey_range is not None and not self.grey_range[0] < self.grey_range[1]:
+            raise ConfigError(f"ImageSpec: grey_range is {self.grey_range}; expected two numbers, the smaller one first.")
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,11 @@ class ImageFacts:
         camera: EXIF's make and model; "" without.
         quantization: mean of the first JPEG quantisation table, larger for lower quality; 0 where there is none.
         progressive: whether a JPEG is stored in several passes.
+        frames: number of frames or pages, of which the first is read; thumbnails and the like are not counted.
+        lowest: smallest stored value of an image of more than 8 bits; this and the following are 0 for others.
+        highest: its largest stored value; of 16-bit colours that are read with 8 bits, up to 255 more.
+        white: the stored value that became white.
+        assumed: whether that is 65535 because neither the file nor the settings say another one.
     """
 
     format: str = ""
@@ -77,6 +95,11 @@ class ImageFacts:
     camera: str = ""
     quantization: float = 0.0
     progressive: bool = False
+    frames: int = 1
+    lowest: float = 0.0
+    highest: float = 0.0
+    white: float = 0.0
+    assumed: bool = False
 
 
 def spec_of(settings: DataConfig, size: int | None = None) -> ImageSpec:
@@ -86,7 +109,7 @@ def spec_of(settings: DataConfig, size: int | None = None) -> ImageSpec:
         settings: of the run or the command.
         size: another height and width than that of the settings, in pixels.
     """
-    return ImageSpec(size or settings.image_size, settings.resize)
+    return ImageSpec(size or settings.image_size, settings.resize, parse_grey_range(settings.grey_range))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -107,16 +130,17 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def decode_image(content: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
+def decode_image(content: Buffer, spec: ImageSpec) -> NDArray[np.uint8]:
     """Decode an image, make it RGB, turn it upright and resize it.
 
     JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF and, where pillow-heif is installed, HEIC; of several frames or pages, the
-    first. 16-bit greys are scaled from 0..65535 to 0..255, transparent parts are laid on white, the EXIF orientation is
-    applied. Large JPEGs are shrunk while they are decoded; the rest of the way is an antialiased bilinear filter.
+    first. What has more than 8 bits is scaled from the grey range (of the spec, else 0 to what the file declares, else 0 to
+    65535) to 0..255, transparent parts are laid on white, the EXIF orientation is applied. Large JPEGs are shrunk while
+    they are decoded; the rest of the way is an antialiased bilinear filter.
 
     Args:
         content: the bytes of the file.
-        spec: the size and the way to it.
+        spec: the size and the way to it; that of a run is `spec_of(config.data)`.
 
     Returns:
         uint8 (size, size, 3), RGB.
@@ -124,40 +148,87 @@ def decode_image(content: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
     Raises:
         DataError: the bytes are not an image of these formats, are truncated or damaged, or hold too many pixels.
             The message is a reason without a file name: the caller knows the name.
+        TypeError: `content` is no bytes, a path say.
     """
     return decode_with_facts(content, spec)[0]
 
 
-def decode_with_facts(content: bytes, spec: ImageSpec) -> tuple[NDArray[np.uint8], ImageFacts]:
+def decode_with_facts(content: Buffer, spec: ImageSpec) -> tuple[NDArray[np.uint8], ImageFacts]:
     """Decode an image as `decode_image` does, and say what its header holds."""
+    content = as_bytes(content)
     try:
-        if heic.FORMAT in readable_formats():
-            heic.register()
-        with Image.open(io.BytesIO(content), formats=readable_formats()) as image:
-            before = header_facts(image)
-            if image.format in ("JPEG", "MPO"):  # pillow-heif would take a thumbnail.
-                image.draft("RGB", (spec.size, spec.size))
-            # All at once: in Pillow's pieces of 64 KiB a 12-megapixel JPEG takes 2 % longer.
-            image.decodermaxblock = max(image.decodermaxblock, len(content))
+        with open_image(content) as image:
+            pages = tiff.read_pages(content) if isinstance(image, TiffImageFile) else []
+            before = header_facts(image, content, pages)
+            prepare_to_load(image, content, pages, spec)
             image.load()
             # Only after load: a TIFF is turned by Pillow itself, and then says so.
             exif = image.getexif()
             turn = UPRIGHT.get(exif.get(EXIF_ORIENTATION, 1))
-            plain = to_grey_or_rgb(image)
+            plain, spread = to_grey_or_rgb(image, content, pages[0] if pages else {}, spec)
             pixels = np.array(fit(plain if turn is None else plain.transpose(turn), spec).convert("RGB"))
-            return pixels, with_exif(before, exif)
+            return pixels, replace(with_exif(before, exif), **spread._asdict())
     except DataError:
         raise
-    except UnidentifiedImageError as error:
-        raise DataError(f"not an image of a format that is read ({', '.join(readable_formats())})") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"too many pixels to be decoded safely: {error}") from error
     # Pillow's decoders raise whatever their parsers raise: OSError, SyntaxError, struct.error, ValueError, ...
     except Exception as error:
+        lossless = describe_jpeg(content)
+        if lossless:
+            raise DataError(NOT_READ.format("JPEG", lossless)) from error
+        if any(words in str(error).lower() for words in UNSUPPORTED):
+            raise DataError(NOT_READ.format("file", error)) from error
         raise DataError(f"damaged or truncated: {error}") from error
 
 
-def header_facts(image: Image.Image) -> ImageFacts:
+def as_bytes(content: Buffer) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    if isinstance(content, bytearray | memoryview):
+        return bytes(content)
+    raise TypeError(
+        f"the content of an image file is expected as bytes; got {content!r:.100} of type {type(content).__name__}. "
+        "For a file: decode_image(Path(name).read_bytes(), spec)."
+    )
+
+
+def open_image(content: bytes) -> Image.Image:
+    """Open an image of a format that is read.
+
+    Raises:
+        DataError: it is none; the message says what it is.
+    """
+    forms = list(readable_formats())
+    if heic.FORMAT in forms:
+        if content[4:8] == b"ftyp":
+            heic.register()
+        else:
+            forms.remove(heic.FORMAT)
+    try:
+        return Image.open(io.BytesIO(content), formats=forms)
+    except UnidentifiedImageError as error:
+        raise DataError(explain_unread(content)) from error
+
+
+def prepare_to_load(image: Image.Image, content: bytes, pages: list[tiff.Page], spec: ImageSpec) -> None:
+    """Set how the pixels of an open image are to be read.
+
+    Raises:
+        DataError: it is of a kind that is not read.
+    """
+    if image.format in ("JPEG", "MPO"):  # Not for others: pillow-heif would take a thumbnail.
+        image.draft("RGB", (spec.size, spec.size))
+    if isinstance(image, TiffImageFile) and pages:
+        kind = tiff.mend(image, pages[0])
+        if kind:
+            raise DataError(NOT_READ.format("TIFF", kind))
+    if isinstance(image, ImageFile):
+        # All at once: in Pillow's pieces of 64 KiB a 12-megapixel JPEG takes 2 % longer.
+        image.decodermaxblock = max(image.decodermaxblock, len(content))
+
+
+def header_facts(image: Image.Image, content: bytes, pages: list[tiff.Page]) -> ImageFacts:
     """Return the facts of an image that is open and not yet loaded, for loading changes its size and mode."""
     width, height = image.size
     orientation = 1
@@ -175,7 +246,18 @@ def header_facts(image: Image.Image) -> ImageFacts:
         orientation=orientation,
         quantization=sum(table) / len(table) if table else 0.0,
         progressive="progressive" in image.info,
+        frames=tiff.count_pages(pages) if pages else count_frames(image, content),
     )
+
+
+def count_frames(image: Image.Image, content: bytes) -> int:
+    """Return the number of frames of an open image; of a file that breaks off, 1."""
+    if image.format != "GIF":  # The pictures behind a JPEG (MPO) belong to the first: another eye, a map of brightness.
+        return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    # To count them is to go through them, and a damaged later one leaves the image unreadable.
+    with suppress(Exception), Image.open(io.BytesIO(content), formats=["GIF"]) as other:
+        return int(getattr(other, "n_frames", 1))
+    return 1
 
 
 def with_exif(facts: ImageFacts, exif: Image.Exif) -> ImageFacts:
@@ -191,24 +273,73 @@ def valid_orientation(value: object) -> int:
     return value if isinstance(value, int) and value in UPRIGHT else 1
 
 
-def to_grey_or_rgb(image: Image.Image) -> Image.Image:
-    """Bring any colour mode to 8-bit "L" or "RGB"."""
-    if image.mode in SIXTEEN_BIT_MODES:
-        return sixteen_bit_to_grey(image)
-    if image.mode == "F":
-        raise DataError("floating-point pixels have no known range; save the image with 8 or 16 bits")
+def to_grey_or_rgb(image: Image.Image, content: bytes, page: tiff.Page, spec: ImageSpec) -> tuple[Image.Image, greys.Spread]:
+    """Bring any colour mode to 8-bit "L" or "RGB".
+
+    Args:
+        image: loaded.
+        content: the bytes of the file.
+        page: the tags of a TIFF's first page.
+        spec: the grey range.
+    """
+    if image.mode in DEEP_MODES:
+        return deep_grey(image, content, page, spec)
+    spread = greys.Spread()
+    if image.mode in ("LA", "RGB", "RGBA") and (
+        content[24] == 16 if image.format == "PNG" else tiff.first(page, tiff.BITS, 8) > 8
+    ):
+        image, spread = deep_colours(image, content, page, spec)
     if image.has_transparency_data:
         opaque = Image.new("RGBA", image.size, "white")
         opaque.alpha_composite((image.convert("LA") if image.mode == "La" else image).convert("RGBA"))
-        return opaque.convert("RGB")
-    return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+        return opaque.convert("RGB"), spread
+    return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB"), spread
 
 
-def sixteen_bit_to_grey(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise DataError(f"pixels from {values.min()} to {values.max()}; 16-bit greys go from 0 to 65535")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+def deep_grey(image: Image.Image, content: bytes, page: tiff.Page, spec: ImageSpec) -> tuple[Image.Image, greys.Spread]:
+    """Scale greys of more than 8 bits, of 32 bits and floating-point ones."""
+    values = np.asarray(image)
+    lowest, highest = float(values.min()), float(values.max())
+    pixels = f"pixels from {lowest:g} to {highest:g}"
+    if image.mode == "F" and not (math.isfinite(lowest) and math.isfinite(highest)):
+        raise DataError("floating-point pixels that are not numbers, or infinite")
+    if image.mode == "I" and lowest < 0 and tiff.first(page, tiff.SAMPLE_FORMAT, 1) == 1:
+        raise DataError("pixels above 2147483647; save the image with 8 or 16 bits")
+    if spec.grey_range:
+        low, high = spec.grey_range
+    elif image.mode == "F":
+        raise DataError(f"floating-point {pixels} have no known range; say which are black and white with --grey-range LOW,HIGH")
+    elif lowest < 0 or highest > greys.FULL:
+        raise DataError(f"{pixels}; 16-bit greys go from 0 to 65535; say which are black and white with --grey-range LOW,HIGH")
+    else:
+        form = image.format or ""
+        low, high = 0.0, float(greys.find_white(values, greys.declared_white(form, content, page), form))
+    scaled = greys.scale(values, low, high)
+    if tiff.is_white_zero(image, page):
+        scaled = 255 - scaled
+    if isinstance(image.info.get("transparency"), int):
+        scaled[values == image.info["transparency"]] = 255
+    return Image.fromarray(scaled), greys.Spread(lowest, highest, high, spec.grey_range is None and high == greys.FULL)
+
+
+def deep_colours(image: Image.Image, content: bytes, page: tiff.Page, spec: ImageSpec) -> tuple[Image.Image, greys.Spread]:
+    """Scale 16-bit colours, of which Pillow keeps the high 8 bits, where these are not what is to be seen."""
+    form = image.format or ""
+    eight = np.asarray(image.convert("RGBA" if image.mode == "LA" else image.mode))
+    declared = greys.declared_white(form, content, page)
+    transparent = image.info.get("transparency")
+    if spec.grey_range is None and declared == greys.FULL and transparent is None:
+        return image, greys.Spread(256.0 * eight[..., :3].min(), 256.0 * eight[..., :3].max() + 255, greys.FULL, True)
+    values = greys.read_deep_colours(content, eight)
+    low, high = spec.grey_range or (0.0, float(greys.find_white(values, declared, form)))
+    scaled = greys.scale(values, low, high)
+    if isinstance(transparent, tuple):
+        scaled[np.all(values == transparent, axis=-1)] = 255
+    if eight.shape[-1] == 4:
+        scaled = np.dstack([scaled, eight[..., 3]])
+    return Image.fromarray(scaled), greys.Spread(
+        float(values.min()), float(values.max()), high, spec.grey_range is None and high == greys.FULL
+    )
 
 
 def fit(image: Image.Image, spec: ImageSpec) -> Image.Image:

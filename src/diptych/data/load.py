@@ -12,6 +12,7 @@ from diptych.config import DataConfig
 from diptych.data.audit import audit
 from diptych.data.findings import Audit, with_findings
 from diptych.data.fixes import apply_fixes, count_fixes
+from diptych.data.greys import refuse_dark
 from diptych.data.images import spec_of
 from diptych.data.layouts import read_manifest
 from diptych.data.manifest import Fault, Manifest
@@ -85,6 +86,7 @@ def load(settings: DataConfig, seed: int) -> LoadedData:
     groups, given = group_names(manifest, settings.group_column), read_given(manifest, settings.split)
     paths = [manifest.root / path for path in manifest.table["path"]]
     store, outcome = prepare(paths, spec_of(settings), settings.cache)
+    refuse_dark(outcome)
     manifest, problems = set_aside(manifest, outcome, settings.max_unreadable, settings.strict)
     rows = manifest.table.index.to_numpy()
     twins = find_near_twins(store, rows) if settings.near_twins else np.empty((0, 2), np.int64)

@@ -24,10 +24,10 @@ from diptych.errors import DataError
 log = logging.getLogger(__name__)
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+TYPES = {str: "str", int: "int64", bool: "bool", float: "float64"}
 COLUMNS = {"sha256": "str", "problem": "str", "bytes": "int64"} | {
-    "format": "str", "width": "int64", "height": "int64", "mode": "str", "orientation": "int64", "exif": "bool",
-    "camera": "str", "quantization": "float64", "progressive": "bool",
-}  # fmt: skip
+    field.name: TYPES[type(field.default)] for field in dataclasses.fields(ImageFacts)
+}
 PIECE = 10_000
 
 

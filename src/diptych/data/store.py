@@ -12,12 +12,12 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.config import Resize
+from diptych.config import Resize, parse_grey_range
 from diptych.data.cache import FILE_NAME, delete_files, home_of, locked, open_cache, read_at
 from diptych.data.images import ImageSpec
 from diptych.errors import DataError
 
-FOLDER_NAME = re.compile(r"v\d+-(?P<size>\d+)-(?P<resize>stretch|letterbox|crop)")
+FOLDER_NAME = re.compile(r"v\d+-(?P<size>\d+)-(?P<resize>stretch|letterbox|crop)(-(?P<greys>[^,]+,[^,]+))?")
 
 
 class PixelStore:
@@ -80,7 +80,7 @@ def list_caches(cache: Path) -> list[CacheEntry]:
         found = FOLDER_NAME.fullmatch(folder.name)
         files = [file.stat() for file in folder.iterdir() if FILE_NAME.fullmatch(file.name)]
         if found and files:
-            spec = ImageSpec(int(found["size"]), cast(Resize, found["resize"]))
+            spec = ImageSpec(int(found["size"]), cast(Resize, found["resize"]), parse_grey_range(found["greys"] or "declared"))
             used = datetime.fromtimestamp(max(file.st_mtime for file in files)).astimezone()
             entries.append(CacheEntry(folder, spec, count_images(folder, spec), sum(file.st_size for file in files), used))
     return entries
