@@ -274,7 +274,8 @@ def test_parse__every_key_is_a_flag(section: str, key: str) -> None:
         new = typing.get_args(kind)[-1]
         arguments = [flag, new]
     else:
-        new = 0.2 if key == "test_share" else {int: 123, float: 0.00001, str: "auto", type(Path()): Path("elsewhere")}[type(old)]
+        usual = {int: 123, float: 0.00001, str: "auto", type(Path()): Path("elsewhere")}[type(old)]
+        new = {"test_share": 0.2, "grey_range": "4095"}.get(key, usual)
         arguments = [flag, str(new)]
     assert getattr(getattr(settings_of(*arguments), section), key) == new != old
 
