@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from making import REPOSITORY, encode, make_image, run_python
 
-from diptych.screen import command_line
+from diptych.screen import command_line, quoted
 
 
 @pytest.fixture
@@ -104,6 +104,7 @@ def test_command_line__can_be_pasted() -> None:
     else:
         words = subprocess.run(["sh", "-c", f"printf '%s|' {shown}"], capture_output=True, text=True, check=True).stdout
         assert words == "diptych|resume|runs/my run; ls|--epochs|3|"
+        assert quoted(Path("my data")) == "'my data'"
 
 
 def test_show_messages__prints_each_line_once(capsys: pytest.CaptureFixture[str]) -> None:

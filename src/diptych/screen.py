@@ -18,6 +18,11 @@ def command_line(*parts: object) -> str:
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
+def quoted(value: object) -> str:
+    """Return a path, as an argument that can be pasted into a shell."""
+    return subprocess.list2cmdline([str(value)]) if sys.platform == "win32" else shlex.quote(str(value))
+
+
 class Steady(io.RawIOBase):
     """Standard output or error that takes everything: what cannot be written (`| head` has seen enough, the disk behind `>` is
     full) is dropped, for a training must not end by its messages. They stand in log.txt of the run as well.

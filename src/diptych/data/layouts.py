@@ -21,6 +21,7 @@ from diptych.data.manifest import Fault, Manifest, is_image, natural_key, order_
 from diptych.data.masks import remark_masks
 from diptych.data.tables import TABLE_SUFFIXES, read_header, read_table
 from diptych.errors import DataError
+from diptych.screen import quoted
 
 EXPECTED = (
     "class folders (cats/, dogs/, ...); train/, val/ and test/ with class folders in each; a CSV or Parquet table with the "
@@ -103,7 +104,7 @@ def unrecognised(root: Path, classes: ClassFolders, folders: list[str], tables: 
     hint = f" {describe_unread(classes.unread)}." if classes.unread else ""
     if len(holding) == 1:
         hint += (
-            f" If the class folders lie in {holding[0]}/, name it: --data {root / holding[0]}. If {holding[0]} is a class: a "
+            f" If the class folders lie in {holding[0]}/, name it: --data {quoted(root / holding[0])}. If {holding[0]} is a class: a "
             "second one is needed, images of what is not of it, for what a class is cannot be learned from its images alone."
         )
     return DataError(f"{root}: no layout is recognised; found: {', '.join(found)}. Expected {EXPECTED}.{hint}")

@@ -1,6 +1,5 @@
 """The audit as one HTML page for people: what was found, in pictures, and a way to write fixes.csv. It needs no network."""
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from diptych.data.findings import Audit, Finding
 from diptych.data.manifest import Manifest
 from diptych.pages import encode_uri, load_template
+from diptych.screen import command_line
 from diptych.storage import write_text
 
 # So many groups of a finding, and images of a group, are shown: with ten findings the page stays at some 25 MB at worst.
@@ -100,7 +100,7 @@ def render_page(audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArr
         counts=counts,
         verdict=VERDICTS[next((level for level in LEVELS if counts[level]), "note")],
         shortcut_level=next((finding.level for finding in audit.findings if finding.kind == "shortcut"), "none"),
-        command=f"diptych train --data {shlex.quote(audit.root)} --fixes fixes.csv",
+        command=command_line("train", "--data", audit.root, "--fixes", "fixes.csv"),
     )
 
 

@@ -18,6 +18,7 @@ from diptych.data.load import LoadedData
 from diptych.errors import EXIT_TROUBLE, CheckpointError, ConfigError, TrainingError
 from diptych.presets import read_toml, to_toml
 from diptych.runs import creating_run
+from diptych.screen import quoted
 from diptych.storage import FORMAT_VERSION, RunDir, reason_of, tidy, write_json, write_table, write_text
 from diptych.training.resume import (
     changes_of_settings,
@@ -194,7 +195,7 @@ def run_member(series: Series, member: Member) -> None:
     done = series.done()
     done = pd.concat([done[done["name"] != member.name], pd.DataFrame([row], columns=list(COLUMNS))])
     write_table(series.folder.root / "done.csv", done)
-    thin(run, f"when it was tested. --weights {run.root} begins a new run with its best epoch")
+    thin(run, f"when it was tested. --weights {quoted(run.root)} begins a new run with its best epoch")
 
 
 def call(arguments: Sequence[str | Path], screen: Path) -> None:

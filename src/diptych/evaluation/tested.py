@@ -16,7 +16,7 @@ from diptych.evaluation.metrics import read_metrics, read_shares
 from diptych.evaluation.scores import Answers
 from diptych.evaluation.views import describe_test
 from diptych.presets import read_toml
-from diptych.screen import command_line
+from diptych.screen import command_line, quoted
 from diptych.storage import RunDir, read_classes, reason_of
 
 SHOWN = 3
@@ -145,12 +145,12 @@ def advise(sides: Sequence[Tested], shared: int) -> str:
     first = sides[0].run
     if shared:
         return (
-            f"{shared} are shared, by path and content. Train with the same split (--split {first.split}), or name --shared-only "
+            f"{shared} are shared, by path and content. Train with the same split (--split {quoted(first.split)}), or name --shared-only "
             "to compare on those alone."
         )
     known = [known_images(side) for side in sides]
     if all(known[0] & other for other in known[1:]):
-        return f"none is shared, but they know the same images: train with the same split (--split {first.split})."
+        return f"none is shared, but they know the same images: train with the same split (--split {quoted(first.split)})."
     return (
         "none is shared, and they were trained on different images, so that a comparison would say nothing. To test both on the "
         f"same labelled images that neither has seen: {command_line('evaluate', first.root, '--data', 'FOLDER')}, and the other "

@@ -15,6 +15,7 @@ from diptych.data.loader import Batch, Images
 from diptych.data.manifest import Manifest
 from diptych.errors import Stopped, TrainingError
 from diptych.memory import is_out_of_memory
+from diptych.screen import quoted
 from diptych.storage import RunDir, write_text
 from diptych.training.averaging import Averaging
 from diptych.training.batches import rows_of, training_batches, validation_batches
@@ -237,7 +238,7 @@ class EpochLoop:
             f"the loss is not finite any more in epoch {epoch + 1}, batch {batch + 1} of {self.steps}, step "
             f"{epoch * self.steps + batch + 1} of the training. {kept}{best}. To go on would end there again: start anew with a "
             f"lower --learning-rate (it is {self.settings.learning_rate:g}), with --gradient-clip 1, or with --precision float32 "
-            f"if it is bfloat16; --weights {self.run.root} begins with what is kept."
+            f"if it is bfloat16; --weights {quoted(self.run.root)} begins with what is kept."
         )
 
     def too_large(self, stage: Stage) -> str:

@@ -15,7 +15,7 @@ from diptych.environment import installed_versions
 from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.presets import read_toml, to_toml
 from diptych.runs import is_run, read_environment
-from diptych.screen import command_line
+from diptych.screen import command_line, quoted
 from diptych.storage import RunDir, reason_of, write_text
 from diptych.training.state import read_state
 from diptych.training.tracking import whole_tracking
@@ -94,7 +94,7 @@ def why_thinned(run: RunDir) -> str:
     if run.best_keras.is_file() and not run.last.is_file() and not run.previous.is_file():
         return (
             f"it is finished, and {run.last.name} and {run.previous.name} are gone. Bring one of them back, or begin a new run "
-            f"with its best epoch: --weights {run.root}."
+            f"with its best epoch: --weights {quoted(run.root)}."
         )
     return ""
 

@@ -13,6 +13,7 @@ from diptych.data.load import LoadedData
 from diptych.errors import CheckpointError, ConfigError
 from diptych.presets import augmentation, override, read_toml, to_toml
 from diptych.runs import creating_run
+from diptych.screen import quoted
 from diptych.storage import FORMAT_VERSION, RunDir, reason_of, write_json, write_table, write_text
 from diptych.training.resume import changes_of_settings, moved_to, only_one, refuse_changes_of_data, write_changes
 from diptych.training.settling import settle
@@ -155,7 +156,7 @@ def refuse_changes(folder: RunDir, config: Config, rates: list[float], before: l
     if changes:
         raise ConfigError(
             f"search {folder.root} exists already, with other settings: {'; '.join(changes)}. Go on with it as it was set up "
-            f"(--config {folder.config}), or choose another --name."
+            f"(--config {quoted(folder.config)}), or choose another --name."
         )
     refuse_changes_of_data(folder, data, "search")
     with only_one(folder):

@@ -17,7 +17,7 @@ from diptych.environment import describe_environment
 from diptych.errors import CheckpointError, ConfigError, Stopped
 from diptych.presets import read_toml, to_toml
 from diptych.runs import creating_run, new_run, read_environment
-from diptych.screen import command_line
+from diptych.screen import command_line, quoted
 from diptych.storage import RunDir, read_classes, tidy, write_classes, write_json, write_table, write_text
 from diptych.training.recipes import recipe_warnings
 from diptych.training.resume import (
@@ -156,7 +156,7 @@ def go_on(run: RunDir, config: Config, data: LoadedData) -> RunDir:
         environment = read_environment(run)
         if "pretrained" not in environment:
             raise CheckpointError(
-                f"{run.root} is of a version that could not go on yet; --weights {run.root} starts a new run from it."
+                f"{run.root} is of a version that could not go on yet; --weights {quoted(run.root)} starts a new run from it."
             )
         load_backend(config.compute.backend)
         from diptych.training import fit
