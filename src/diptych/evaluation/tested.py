@@ -145,8 +145,8 @@ def advise(sides: Sequence[Tested], shared: int) -> str:
     first = sides[0].run
     if shared:
         return (
-            f"{shared} are shared, by path and content. Train with the same split (--split {quoted(first.split)}), or name --shared-only "
-            "to compare on those alone."
+            f"{shared} are shared, by path and content. Train with the same split (--split {quoted(first.split)}), or name "
+            "--shared-only to compare on those alone."
         )
     known = [known_images(side) for side in sides]
     if all(known[0] & other for other in known[1:]):
