@@ -104,7 +104,7 @@ def unrecognised(root: Path, classes: ClassFolders, folders: list[str], tables: 
     hint = f" {describe_unread(classes.unread)}." if classes.unread else ""
     if len(holding) == 1:
         hint += (
-            f" If the class folders lie in {holding[0]}/, name it: --data {quoted(root / holding[0])}. If {holding[0]} is a class: "
-            "a second one is needed, images of what is not of it, for what a class is cannot be learned from its images alone."
+            f" If the class folders lie in {holding[0]}/, name it: --data {quoted(root / holding[0])}. If {holding[0]} is a "
+            "class, a second one is needed: what a class is cannot be learned from its images alone."
         )
     return DataError(f"{root}: no layout is recognised; found: {', '.join(found)}. Expected {EXPECTED}.{hint}")
