@@ -124,7 +124,7 @@ def test_class_folders__order_is_natural(tmp_path: Path) -> None:
         (("only/a.png",), "no layout is recognised; found: folder only/ (with images), images in no folder: 0."),
         (("wrapped/cats/a.png", "wrapped/dogs/a.png"), "name it: --data DATA/wrapped"),
         (("a.png", "b.png"), "found: images in no folder: 2. Expected class folders (cats/, dogs/, ...); train/"),
-        (("cats/a.png",), "If cats is a class: a second one is needed, images of what is not of it"),
+        (("cats/a.png",), "If cats is a class, a second one is needed: what a class is cannot"),
         (("a/readme.md", "b/x.txt"), "found: folder a/ (without images), folder b/ (without images), images in no folder: 0"),
     ],
 )
