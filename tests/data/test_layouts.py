@@ -396,6 +396,23 @@ def test_parts__are_recognised_by_what_people_call_them(tmp_path: Path, train: s
     }
 
 
+def test_parts__of_folders_in_folders_name_what_lies_beside_them(tmp_path: Path) -> None:
+    parts = ("seg_train/seg_train", "seg_test/seg_test")
+    root = touch(
+        tmp_path / "data", *(f"{part}/{name}/1.png" for part in parts for name in ("sea", "street")), "seg_pred/seg_pred/9.png"
+    )
+    manifest = read_manifest(root)
+    assert manifest.class_names == ("sea", "street")
+    assert sorted(manifest.table["split"]) == ["test", "test", "train", "train"]
+    assert manifest.layout.endswith("; not read: folder seg_pred")
+
+
+def test_parts__of_one_class_are_refused(tmp_path: Path) -> None:
+    message = message_for(touch(tmp_path / "data", "train/cats/1.png", "test/cats/2.png"))
+    assert "1 class: 'cats'; expected 2 to 1,000" in message
+    assert "no class can be learned from its images alone" in message
+
+
 def test_parts__in_each_class_folder(tmp_path: Path) -> None:
     root = touch(tmp_path / "data", *(f"{name}/{part}/x.png" for name in ("cats", "dogs") for part in ("Train", "valid", "TEST")))
     manifest = read_manifest(root)

@@ -213,7 +213,7 @@ def read_parts(
         DataError: no part but one has class folders, a class has no image in train/, or it is not clear which folder names
             the class.
     """
-    parts = enter_only_folders(root, parts)
+    named, parts = parts, enter_only_folders(root, parts)
     found = {folder: find_classes(root, folder, faults, follow_links) for folder in parts}
     unread = tuple(path for classes in found.values() for path in classes.unread)
     layers = "train/ and val/ or test/ shall hold class folders with images"
@@ -235,10 +235,10 @@ def read_parts(
             raise DataError(
                 f"{root}: the class {name} has no image in train/; add some, or delete its folder in the other parts."
             )
-    parent = posixpath.dirname(next(iter(parts)))
+    parent = posixpath.dirname(next(iter(named)))
     others = [posixpath.join(parent, name) for name in list_folder(root, parent)[0]]
     aside = [words for classes in found.values() for words in classes.aside]
-    aside += [f"folder {folder}" for folder in others if folder not in parts]
+    aside += [f"folder {folder}" for folder in others if folder not in named]
     return Found(f"{layout} {name_some(names)}", rows, labels, tuple(aside), remark_unread(unread))
 
 

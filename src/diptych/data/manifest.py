@@ -292,7 +292,8 @@ def order_classes(labels: Iterable[str], root: Path, layout: str) -> tuple[str, 
                 raise DataError(f"{root}: the classes {other!r} and {name!r} differ only {difference}; give both one name.")
     if not 2 <= len(names) <= MAX_CLASSES:
         shown = ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
-        mend = "Is this the column of the classes?" if len(names) > MAX_CLASSES else "Add the images of another class."
+        mend = "Add the images of another class, or of what is not of this one: no class can be learned from its images alone."
+        mend = "Is this the column of the classes?" if len(names) > MAX_CLASSES else mend
         count = f"{len(names):,} {'class' if len(names) == 1 else 'classes'}: {shown}"
         raise DataError(f"{root}: {count}; expected 2 to {MAX_CLASSES:,}. It was read as {layout}. {mend}")
     return tuple(name.strip() for name in names)
