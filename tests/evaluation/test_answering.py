@@ -9,54 +9,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from contract import randomise
+from answering import SIZE, make_run, photograph
 from making import REPOSITORY, encode, make_image
 
 from diptych.cli import main
-from diptych.config import Config, DataConfig, ModelConfig
 from diptych.errors import ConfigError
 from diptych.evaluation.decision import Decision, hash_of_weights, write_decision
 from diptych.evaluation.explain import explain
 from diptych.evaluation.listing import WIDTH, columns, show_predictions
 from diptych.evaluation.predictions import predict
-from diptych.model.network import build_network
-from diptych.presets import to_toml
-from diptych.storage import RunDir, sha256, write_classes, write_json, write_table, write_text
-from diptych.training.checkpoint import save_checkpoint
-
-NAMES = ("broken", "whole")
-PARTS = {"train": 6, "validation": 10, "test": 10}
-SIZE = 64
-
-
-def photograph(target: int, number: int) -> bytes:
-    """A PNG file that is wider than high, so that it matters how it becomes a square."""
-    return encode(make_image(target, number, 96)[:48])
+from diptych.storage import RunDir
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    """A run of two classes at 64 pixels with letterbox, whose weights are random, with its data; it was not tested yet."""
-    root = tmp_path_factory.mktemp("answering")
-    rows = []
-    for part, count in PARTS.items():
-        for number in range(count):
-            target = number % 2
-            path = f"{NAMES[target]}/{part}{number}.png"
-            content = photograph(target, number + 100 * list(PARTS).index(part))
-            (root / "data" / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / "data" / path).write_bytes(content)
-            rows.append({"path": path, "image_name": Path(path).name, "target": target, "split": part, "sha256": sha256(content)})
-    run, model = RunDir(root / "runs" / "NAME"), ModelConfig(weights="none", branches="convnet", width=0.125, dense_units=16)
-    data = DataConfig(data=root / "data", image_size=SIZE, resize="letterbox", cache=root / "cache")
-    write_text(run.config, to_toml(Config(data=data, model=model)))
-    write_json(run.environment, {"format_version": 1, "created": "2026-01-01T00:00:00+00:00"})
-    write_classes(run, NAMES)
-    write_table(run.split, pd.DataFrame(rows))
-    network = build_network(model)
-    randomise(network)
-    save_checkpoint(run.best, network, {"epoch": 1, "class_names": NAMES})
-    return run
+    return make_run(tmp_path_factory.mktemp("answering"))
 
 
 @pytest.fixture

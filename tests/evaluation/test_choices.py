@@ -57,7 +57,7 @@ def test_evaluate__choices_are_kept_and_obeyed_by_the_next_test(mine: RunDir) ->
     second = evaluate(mine, maps=0)
     assert (mine.decision.read_bytes(), mine.outliers.read_bytes()) == before
     assert second == first
-    third = evaluate(mine, choices=Choices(threshold="0.3"), maps=0)
+    third = evaluate(mine, choices=Choices(threshold="0.3", keep=True), maps=0)
     # What is not named stays as it was.
     assert (third["threshold"], third["decision"]["abstain_rule"], third["class_sets"]["asked_coverage"]) == (
         0.3,

@@ -14,6 +14,7 @@ from diptych.errors import CheckpointError, ConfigError
 from diptych.evaluation.calibration import Calibration, calibrate, heat
 from diptych.evaluation.decision import (
     Decision,
+    Rules,
     certainty,
     check_rules,
     choose_decision,
@@ -195,7 +196,7 @@ def test_write_decision__is_read_back_bit_for_bit(tmp_path: Path, calibration: C
     assert read_decision(run) is None
     write_decision(run, written)
     assert read_decision(run) == written
-    assert read_decision(run).made_for == ("ab" * 32, 64, 8, "cost:1,5", "0.1,0.14", 0.9)
+    assert read_decision(run).made_for == ("ab" * 32, 64, 8, Rules("cost:1,5", "0.1,0.14", 0.9))
 
 
 @pytest.mark.parametrize(

@@ -44,19 +44,25 @@ class Evaluate:
     of: Annotated[Positional[Path | None], arg(name="run")] = None
     """The run's folder or name; without one, the newest."""
     data: Path | None = None
-    """The data folder, where it has moved since the training."""
+    """The data folder, where it has moved since the training. A labelled data set with none of the run's test images is an
+    external test: all its images are tested, and the report has a folder of its own."""
     cache: Path | None = None
     """Folder that keeps the prepared images; without one, that of the training."""
     threshold: str | None = None
-    """From which probability of class 1 on the answer is class 1, of two classes: a number, youden, f1, cost:FP,FN, recall:SHARE
-    or precision:SHARE; chosen on the validation images, kept in the run and obeyed by predict. Without it, as before; at first
-    0.5."""
+    """From which probability of the positive class on it is the answer, of two classes: a number, youden, f1, cost:FP,FN,
+    recall:SHARE or precision:SHARE; chosen on the validation images. Without it, as predict does; at first 0.5."""
+    positive: str | None = None
+    """Name of the class, of two, that threshold, recall, precision and F1 are about. Without it, as predict does; at first the
+    second class."""
+    keep: bool = False
+    """Let predict obey what is chosen now. The first test of a run is kept anyway; later ones, and those with --tta or
+    --test-size, only look."""
     abstain: str | None = None
     """When to answer "don't know": none, error:SHARE (so that at most that share of the answers to the validation images is
-    wrong), the least probability of an answer, or of two classes LOW,HIGH. Without it, as before; at first none."""
+    wrong), the least probability of an answer, or of two classes LOW,HIGH. Without it, as predict does; at first none."""
     coverage: float | None = None
-    """The set of classes that an image may be of holds the true one with at least this chance. Without it, as before; at
-    first 0.95."""
+    """The set of classes that an image may be of holds the true one with at least this chance. Without it, as predict
+    does; at first 0.95."""
     by: tuple[str, ...] = ()
     """Columns of the table: the figures of each of their values are computed too."""
     maps: int = 4
@@ -66,6 +72,8 @@ class Evaluate:
     """Another tested run, its folder or name: the two are compared on the same test images."""
     fail_if_worse: bool = False
     """Exit with 1 where the accuracy is significantly worse than that of --against; for use in CI."""
+    output: Path | None = None
+    """Folder for the report of an external test; without it, evaluation/external-NAME in the run."""
     test: Annotated[TestOptions, arg(name="")] = field(default_factory=TestOptions)
     runs: Path = RUNS
     """Folder that holds the runs."""
@@ -90,10 +98,11 @@ class Evaluate:
             log.info("\n%s\n\nwritten: %s, %s", describe_folds(figures), run.report, run.metrics)
             return self.compare(run)
         load_backend(self.test.backend)
+        from diptych.evaluation.decision import describe_obeyed, read_decision
         from diptych.evaluation.report import Choices, evaluate
         from diptych.evaluation.summary import describe
 
-        choices = Choices(self.threshold, self.abstain, self.coverage)
+        choices = Choices(self.threshold, self.abstain, self.coverage, self.positive, self.keep)
         figures = evaluate(
             run,
             self.data,
@@ -103,15 +112,23 @@ class Evaluate:
             choices=choices,
             by=self.by,
             maps=self.maps,
+            output=self.output,
         )
-        log.info("%s\n\nwritten: %s, %s, %s", describe(figures), run.report, run.metrics, run.predictions)
+        log.info("%s", describe(figures))
+        if figures["external"]:
+            log.info("\nwritten: %s with metrics.json and predictions.csv", figures["external"]["report"])
+            return EXIT_TROUBLE if figures["external"]["unreadable"] else self.compare(run)
+        if not figures["kept"]:
+            log.info("\n%s", describe_obeyed(read_decision(run)))
+        log.info("\nwritten: %s, %s, %s", run.report, run.metrics, run.predictions)
         return self.compare(run)
 
     def flags(self) -> list[str]:
         """Return the flags that say what is chosen and divided by."""
         given = {"--threshold": self.threshold, "--abstain": self.abstain, "--coverage": self.coverage}
+        given |= {"--positive": self.positive}
         flags = [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
-        return [*flags, "--maps", str(self.maps), *(["--by", *self.by] if self.by else [])]
+        return [*flags, *["--keep"] * self.keep, "--maps", str(self.maps), *(["--by", *self.by] if self.by else [])]
 
     def compare(self, run: RunDir) -> int:
         """Say how the run does against the one that is named, if one is, and return the exit code."""
@@ -126,7 +143,7 @@ class Evaluate:
 
     def check(self, run: RunDir) -> None:
         """Say what is wrong with the flags before Keras is loaded."""
-        from diptych.evaluation.decision import Decision, check_rules
+        from diptych.evaluation.decision import Decision, check_rules, find_positive
         from diptych.runs import find_run
         from diptych.storage import read_classes
 
@@ -140,7 +157,12 @@ class Evaluate:
             if other.root.resolve() == run.root.resolve():
                 raise ConfigError(f"--against {self.against} is the run itself; name another one.")
             read_tested(other)
-        part = RunDir(run.root / "fold-1") if run.folds.is_file() else run
+        part = run
+        if run.folds.is_file():
+            from diptych.evaluation.folds import trained_folds
+
+            part = trained_folds(run)[0]
+        self.check_external(part, run)
         if self.by and part.split.is_file():
             import pandas as pd
 
@@ -155,8 +177,37 @@ class Evaluate:
             default.rule if self.threshold is None else self.threshold,
             default.abstain_rule if self.abstain is None else self.abstain,
             default.coverage if self.coverage is None else self.coverage,
-            len(read_classes(part)),
+            len(names := read_classes(part)),
         )
+        if self.positive is not None:
+            find_positive(self.positive, names)
+
+    def check_external(self, part: RunDir, run: RunDir) -> None:
+        """Refuse what does not go with an external test."""
+        if self.data is None or not part.split.is_file():
+            return
+        from diptych.data.splits import read_split
+        from diptych.evaluation.external import is_external
+
+        if not is_external(part, read_split(part.split), self.data):
+            return
+        if part is not run:
+            raise ConfigError(
+                f"{self.data} has none of the test images of {part.root}; an external test is of one run, such as it."
+            )
+        for flag, given in (
+            ("--against", self.against),
+            ("--threshold", self.threshold),
+            ("--abstain", self.abstain),
+            ("--coverage", self.coverage),
+            ("--positive", self.positive),
+            ("--keep", self.keep or None),
+        ):
+            if given is not None:
+                raise ConfigError(
+                    f"{flag} does not go with an external test ({self.data} has none of the test images of {run.root}): it takes "
+                    f"what the run has chosen on its own validation images. Leave it out."
+                )
 
 
 @dataclass(frozen=True)

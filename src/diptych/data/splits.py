@@ -12,7 +12,7 @@ from diptych.data.findings import Finding
 from diptych.data.manifest import SPLITS, Manifest, parts_of
 from diptych.data.tables import read_table
 from diptych.data.twins import connect
-from diptych.errors import DataError
+from diptych.errors import CheckpointError, DataError
 
 log = logging.getLogger(__name__)
 
@@ -291,3 +291,16 @@ def find_leaks(table: pd.DataFrame, parts: pd.Series, keys: pd.Series) -> list[t
     leaking = known & keys.isin(spread.index[spread > 1])
     firsts = pd.DataFrame({"path": table["path"], "part": parts, "key": keys})[leaking].drop_duplicates(["key", "part"])
     return [tuple(found) for _, found in firsts.groupby("key", sort=False)["path"]]
+
+
+def read_split(path: Path) -> pd.DataFrame:
+    """Read split.csv of a run, all columns but the target as text.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False).astype({"target": int})
+        return table[table["split"].isin(SPLITS)].reset_index(drop=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is missing or damaged: {error}") from error

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +12,26 @@ from numpy.typing import NDArray
 from diptych.errors import CheckpointError, ConfigError
 from diptych.evaluation.calibration import Calibration, calibrate, heat
 from diptych.evaluation.thresholds import choose_threshold, conformal_limit, error_limit, read_rule
+from diptych.evaluation.views import describe_test
 from diptych.storage import FORMAT_VERSION, RunDir, reason_of, sha256, write_json
 
 COVERAGE = 0.95
+
+
+class Rules(NamedTuple):
+    """By which rules a decision is chosen.
+
+    Attributes:
+        threshold: see `choose_threshold`.
+        abstain: see `choose_abstention`.
+        coverage: of the sets of classes, above 0 and below 1.
+        positive: of two classes, the one that the first two are about: 0 or 1.
+    """
+
+    threshold: str = "0.5"
+    abstain: str = "none"
+    coverage: float = COVERAGE
+    positive: int = 1
 
 
 @dataclass(frozen=True)
@@ -21,10 +40,12 @@ class Decision:
 
     Attributes:
         temperature: the logits are divided by it before anything else.
-        threshold: of two classes: from this probability of class 1 on, the answer is class 1.
+        positive: of two classes, the one that threshold, recall, precision and F1 are about: 0 or 1.
+        threshold: of two classes: from this probability of the positive class on, it is the answer.
         rule: how the threshold was chosen; see `choose_threshold`.
-        abstain: of two classes: "don't know" from the first up to below the second probability of class 1; of more classes,
-            from the first up to below the second probability of the most probable class. Equal ones: always an answer.
+        abstain: of two classes: "don't know" from the first up to below the second probability of the positive class; of
+            more classes, from the first up to below the second probability of the most probable class. Equal ones: always an
+            answer.
         abstain_rule: how these were chosen; see `choose_abstention`.
         coverage: with which chance the set of classes of an image holds the true one, if it is like the validation images.
         set_limit: a class is in the set from this probability on.
@@ -47,11 +68,17 @@ class Decision:
     weights: str = ""
     test_size: int = 0
     views: int = 0
+    positive: int = 1
 
     @property
-    def made_for(self) -> tuple[str, int, int, str, str, float]:
+    def made_for(self) -> tuple[str, int, int, Rules]:
         """What it was chosen for, and by which rules."""
-        return self.weights, self.test_size, self.views, self.rule, self.abstain_rule, self.coverage
+        return self.weights, self.test_size, self.views, self.rules
+
+    @property
+    def rules(self) -> Rules:
+        """By which rules it was chosen."""
+        return Rules(self.rule, self.abstain_rule, self.coverage, self.positive)
 
     def calibrated(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return probabilities (N, K) as they count: with the temperature."""
@@ -60,14 +87,15 @@ class Decision:
     def predicted(self, shares: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the class (N,) that calibrated probabilities (N, K) speak for, sure or not."""
         if shares.shape[1] == 2:
-            return (shares[:, 1] >= self.threshold).astype(np.int64)
+            said: NDArray[np.int64] = np.where(shares[:, self.positive] >= self.threshold, self.positive, 1 - self.positive)
+            return said
         best: NDArray[np.int64] = shares.argmax(axis=1)
         return best
 
     def answered(self, shares: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which of some images (N,) are answered; for the others it is "don't know"."""
         low, high = self.abstain
-        value = shares[:, 1] if shares.shape[1] == 2 else shares.max(axis=1)
+        value = shares[:, self.positive] if shares.shape[1] == 2 else shares.max(axis=1)
         return (value < low) | (value >= high)
 
     def sets(self, shares: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -87,6 +115,7 @@ def choose_decision(
     rule: str = "0.5",
     abstain_rule: str = "none",
     coverage: float = COVERAGE,
+    positive: int = 1,
     seed: int = 0,
 ) -> Decision:
     """Choose temperature, threshold, the range of "don't know" and the limit of the sets on validation images.
@@ -97,12 +126,16 @@ def choose_decision(
         rule: of the threshold; "0.5" for more than two classes.
         abstain_rule: see `choose_abstention`.
         coverage: of the sets, above 0 and below 1.
+        positive: of two classes, the one that the rules are about; 1 for more classes.
         seed: of the folds that judge the temperature.
 
     Raises:
         ConfigError: a rule is not one, or cannot be met.
     """
-    check_rules(rule, abstain_rule, coverage, shares.shape[1])
+    check_rules(rule, abstain_rule, coverage, shares.shape[1], positive)
+    if positive == 0:
+        turned = choose_decision(1 - targets, shares[:, ::-1], rule, abstain_rule, coverage, seed=seed)
+        return dataclasses.replace(turned, positive=0)
     calibration = calibrate(shares, targets, seed)
     warm = heat(shares, calibration.temperature)
     threshold = choose_threshold(rule, targets, warm[:, 1]) if shares.shape[1] == 2 else 0.5
@@ -116,8 +149,10 @@ def choose_decision(
     )
 
 
-def check_rules(rule: str, abstain_rule: str, coverage: float, classes: int) -> None:
+def check_rules(rule: str, abstain_rule: str, coverage: float, classes: int, positive: int = 1) -> None:
     """Raise a ConfigError where a rule is not one, or not one for so many classes."""
+    if positive not in (0, 1) or (classes != 2 and positive != 1):
+        raise ConfigError(f"--positive is for two classes; these are {classes}, each of which has its own figures. Leave it out.")
     read_rule(rule)
     if classes != 2 and rule != "0.5":
         raise ConfigError(f"--threshold {rule} is for two classes; these are {classes}, of which the most probable is chosen.")
@@ -126,14 +161,37 @@ def check_rules(rule: str, abstain_rule: str, coverage: float, classes: int) -> 
         raise ConfigError(f"--coverage is {coverage}; expected a share above 0 and below 1, such as 0.95.")
 
 
+def find_positive(name: str, class_names: Sequence[str]) -> int:
+    """Return the number of the positive class.
+
+    Raises:
+        ConfigError: there is no such class, or there are more than two.
+    """
+    if len(class_names) != 2:
+        raise ConfigError(f"--positive {name} is for two classes; these are {len(class_names)}, each with its own figures.")
+    if name not in class_names:
+        raise ConfigError(f"--positive is {name!r}; expected {class_names[0]} or {class_names[1]}.")
+    return list(class_names).index(name)
+
+
+def describe_obeyed(decision: Decision | None) -> str:
+    """Say what `predict` goes on with after a test that only looked, and how to change that."""
+    if decision is None:
+        now = "with threshold 0.5 and without calibration"
+    else:
+        chosen = f"threshold {decision.threshold:.4g} ({decision.rule}), don't know: {decision.abstain_rule}"
+        now = f"as before: {chosen}, chosen with {describe_test(decision.test_size, decision.views)}"
+    return f"Only looked at: predict answers {now}. To let it obey what was chosen now, give --keep."
+
+
 def choose_abstention(
     rule: str, targets: NDArray[np.int64], shares: NDArray[np.float64], decision: Decision
 ) -> tuple[float, float]:
     """Choose between which probabilities the answer is "don't know".
 
     Args:
-        rule: "none"; "LOW,HIGH", probabilities of class 1 of two; "LIMIT", the least probability of the answer, of any number
-            of classes; "error:SHARE", as many answers as leave at most that share of them wrong on the validation images.
+        rule: "none"; "LOW,HIGH", probabilities of the positive class of two; "LIMIT", the least probability of the answer, of
+            any number of classes; "error:SHARE", as many answers as leave at most that share of them wrong on the validation images.
         targets: (N,), of the validation images.
         shares: their calibrated probabilities (N, K).
         decision: with its threshold.
@@ -161,12 +219,12 @@ def choose_abstention(
     return decision.threshold * (1 - limit), decision.threshold + limit * (1 - decision.threshold)
 
 
-def certainty(shares: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
+def certainty(shares: NDArray[np.float64], threshold: float, positive: int = 1) -> NDArray[np.float64]:
     """Return how sure answers are (N,), [0, 1]: of two classes the way from the threshold to 0 or 1, else the probability."""
     if shares.shape[1] != 2:
         best: NDArray[np.float64] = shares.max(axis=1)
         return best
-    ones = shares[:, 1]
+    ones = shares[:, positive]
     above = (ones - threshold) / max(1 - threshold, np.finfo(float).tiny)
     below = (threshold - ones) / max(threshold, np.finfo(float).tiny)
     return np.clip(np.where(ones >= threshold, above, below), 0.0, 1.0)
@@ -194,7 +252,7 @@ def read_abstain_rule(rule: str, classes: int) -> tuple[str, tuple[float, ...]]:
         return "between", given
     raise ConfigError(
         f"--abstain is {rule!r}; expected none, error:SHARE, the least probability of an answer ({lowest:g} to 1), or for two "
-        "classes LOW,HIGH: two probabilities of class 1 between which nothing is answered."
+        "classes LOW,HIGH: two probabilities of the positive class between which nothing is answered."
     )
 
 

@@ -117,7 +117,7 @@ def list_images(table: pd.DataFrame, class_names: Sequence[str], decision: Decis
         }
     )
     mistakes = rows[predicted != targets].sort_values("true_probability", kind="stable")[:LISTED_IMAGES]
-    sure = pd.Series(certainty(shares, decision.threshold), rows.index).drop(mistakes.index)
+    sure = pd.Series(certainty(shares, decision.threshold, decision.positive), rows.index).drop(mistakes.index)
     unsure = rows.loc[sure.sort_values(kind="stable").index[:LISTED_IMAGES]]
     return {name: json.loads(found.to_json(orient="records")) for name, found in (("mistakes", mistakes), ("least_sure", unsure))}
 

@@ -15,6 +15,7 @@ from diptych.evaluation.page import MATRIX_CLASSES, number, percent
 from diptych.evaluation.summary import NAMES, PERCENT
 from diptych.evaluation.views import describe_test
 from diptych.pages import load_template
+from diptych.screen import command_line
 from diptych.storage import FORMAT_VERSION, RunDir, write_json, write_text
 
 log = logging.getLogger(__name__)
@@ -50,11 +51,7 @@ def evaluate_folds(
         CheckpointError: a fold is not trained yet.
         DiptychError: the test of a fold failed.
     """
-    count = len(list((run.root / "splits").glob("fold-*.csv")))
-    folds = [RunDir(run.root / f"fold-{number}") for number in range(1, count + 1)]
-    for fold in folds:
-        if not fold.best_keras.is_file():
-            raise CheckpointError(f"{fold.root} is not trained to its end; the folds of {run.root} have no common figures yet.")
+    folds = trained_folds(run)
     given = {"--data": data, "--cache": cache, "--test-size": test_size, "--backend": backend}
     flags = [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
     flags += [*(["--tta"] if tta else []), *more]
@@ -67,6 +64,23 @@ def evaluate_folds(
     write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})
     write_text(run.report, render_folds(run.root.name, figures))
     return figures
+
+
+def trained_folds(run: RunDir) -> list[RunDir]:
+    """Return the runs of a cross-validation.
+
+    Raises:
+        CheckpointError: one of them is not trained to its end, or has not begun yet.
+    """
+    count = len(list((run.root / "splits").glob("fold-*.csv")))
+    folds = [RunDir(run.root / f"fold-{number}") for number in range(1, count + 1)]
+    for fold in folds:
+        if not fold.best_keras.is_file():
+            raise CheckpointError(
+                f"{fold.root} is not trained to its end; the folds of {run.root} have no common figures yet. Go on with "
+                f"{command_line('resume', run.root)}."
+            )
+    return folds
 
 
 def combine(tests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from diptych.evaluation.facts import answered_card
 from diptych.evaluation.metrics import shorten
 from diptych.evaluation.overlays import BARS, colour_bar, title_of
+from diptych.evaluation.positive import positive_last
 from diptych.evaluation.summary import NAMES, PERCENT
 from diptych.evaluation.views import describe_test
 from diptych.pages import encode_uri, load_template
@@ -102,6 +103,8 @@ def write_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str,
 def render_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str, Pictures]) -> str:
     names = read_classes(run)
     card = answered_card(run, names)
+    figures = positive_last(figures)
+    names = tuple(figures["class_names"]) if len(names) == 2 else names
     maps = figures["maps"]["maps"] if figures["maps"] else []
     trusted = {row["name"] for row in maps if row["trusted"]}
     uris: dict[str, dict[str, list[tuple[str, str]]]] = {}
@@ -177,8 +180,13 @@ def figure_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 def summarise(figures: Mapping[str, Any]) -> list[str]:
     """Say the main figures in sentences that need no statistics."""
+    sentences = []
+    if figures.get("external"):
+        sentences.append(f"An external test on {figures['data']['name']}: none of its images is of the run's own data.")
+    if not figures.get("kept", True):
+        sentences.append("Only looked at: diptych predict answers with the choices that were kept before.")
     right, between = round(100 * figures["test_accuracy"]), in_hundred(figures, "test_accuracy")
-    sentences = [f"Of 100 images like those of the test, about {right} are answered rightly{between}."]
+    sentences.append(f"Of 100 images like those of the test, about {right} are answered rightly{between}.")
     if len(figures["class_names"]) == 2:
         name = shorten(figures["class_names"][1])
         if figures["recall"] is not None:

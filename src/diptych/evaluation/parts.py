@@ -1,5 +1,6 @@
 """The parts of a run's split: their rows, their images, their groups, and what the network says of them."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,23 +13,15 @@ from numpy.typing import NDArray
 
 from diptych.data.images import ImageSpec
 from diptych.data.loader import Images
-from diptych.data.manifest import SPLITS
 from diptych.data.prepare import prepare
-from diptych.errors import CheckpointError, DataError
+from diptych.errors import DataError
 from diptych.evaluation.intervals import number_groups
+from diptych.evaluation.listing import count_of
 from diptych.evaluation.outliers import pick_references
 from diptych.evaluation.predictions import Reduce, predict_outputs
 from diptych.evaluation.views import View
-from diptych.storage import RunDir
 
-
-def read_split(run: RunDir) -> pd.DataFrame:
-    """Read split.csv, all columns but the target as text."""
-    try:
-        table = pd.read_csv(run.split, dtype=str, keep_default_na=False).astype({"target": int})
-        return table[table["split"].isin(SPLITS)].reset_index(drop=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{run.split} is missing or damaged: {error}") from error
+log = logging.getLogger(__name__)
 
 
 def pick_rows(table: pd.DataFrame, wanted: Sequence[str], seed: int) -> pd.DataFrame:
@@ -78,7 +71,9 @@ class Answering:
     def outputs(self, part: str, reduce: Reduce) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Do `predict_outputs`; of training images only the features count, so that one view is enough."""
         views = self.views[:1] if part == "train" else self.views
-        return predict_outputs(self.tapped, self.store, np.flatnonzero(self.table["split"] == part), views, reduce)
+        rows = np.flatnonzero(self.table["split"] == part)
+        log.info("the network answers %s of %s", count_of(len(rows)), "the training" if part == "train" else f"the {part}")
+        return predict_outputs(self.tapped, self.store, rows, views, reduce, part)
 
 
 def keep_all(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ import cv2
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from diptych.config import Config
 from diptych.data.images import ImageSpec, decode_image, decode_with_facts, read_bytes
@@ -46,7 +47,9 @@ def picture_images(
     explained: list[Explanation] = []
     if maps > 0:
         taps = Taps(network)
-        for part, occlusion in ((rows[:maps], True), (rows[maps:], False)):
+        # One by one, those with an occlusion map, so that the progress bar moves.
+        chunks = [(rows[place : place + 1], True) for place in range(min(maps, len(rows)))] + [(rows[maps:], False)]
+        for part, occlusion in tqdm(chunks, "maps of the listed images", leave=False, disable=None):
             explained += explain_images(taps, images[part], decision=decision, occlusion=occlusion) if len(part) else []
     pictures: dict[str, Pictures] = {}
     for place, (path, file) in enumerate(files.items()):

@@ -149,7 +149,7 @@ def plot_confusion_matrix(run: RunDir, figures: dict[str, Any]) -> Path:
 
 
 def plot_roc(run: RunDir, figures: dict[str, Any]) -> Path:
-    """Draw the ROC curve of class 1; of K > 2 classes, of each against all others and their mean.
+    """Draw the ROC curve of the positive class; of K > 2 classes, of each against all others and their mean.
 
     Of many classes only those with the smallest areas are drawn, and the mean of all.
     """
@@ -157,14 +157,17 @@ def plot_roc(run: RunDir, figures: dict[str, Any]) -> Path:
     class_names = read_classes(run)
     targets, shares = read_answers(run, class_names)
     of_two = len(class_names) == 2
+    positive = class_names.index(figures.get("positive", class_names[1]))
     what = (
-        f"ROC curve of class {shorten(class_names[1])}, area" if of_two else "ROC curves of one class against the rest, mean area"
+        f"ROC curve of class {shorten(class_names[positive])}, area"
+        if of_two
+        else "ROC curves of one class against the rest, mean area"
     )
     title = f"Test: {what} {figures['roc_auc']:.3f}"
     size = (5.6, 5.4) if of_two else (7.2, 7.0)
     with figure(path, title, "false positive rate (1 - specificity)", "true positive rate (recall)", size) as axes:
         if of_two:
-            false_rate, true_rate, _ = roc_curve(targets == 1, shares[:, 1])
+            false_rate, true_rate, _ = roc_curve(targets == positive, shares[:, positive])
             axes.plot(false_rate, true_rate, color=TRAINING, label="test images")
         else:
             draw_roc_per_class(axes, targets, shares, class_names, figures)

@@ -1,68 +1,155 @@
 """The test of a run: figures in metrics.json, predictions in predictions.csv."""
 
-import dataclasses
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from diptych.config import Config
-from diptych.data.manifest import SPLITS
+from diptych.data.images import ImageSpec
+from diptych.data.manifest import SPLITS, printable
+from diptych.data.splits import read_split
 from diptych.errors import ConfigError
 from diptych.evaluation.curves import compute_curves, describe_answers, describe_sets
-from diptych.evaluation.decision import Decision, choose_decision, hash_of_weights, read_decision, write_decision
+from diptych.evaluation.decision import (
+    Decision,
+    Rules,
+    choose_decision,
+    find_positive,
+    hash_of_weights,
+    read_decision,
+    write_decision,
+)
+from diptych.evaluation.external import external_folder, is_external, read_external, source_of
 from diptych.evaluation.facts import describe_data, describe_run, list_images, start_model_card
 from diptych.evaluation.intervals import DRAWS, wilson
+from diptych.evaluation.listing import count_of
 from diptych.evaluation.metrics import as_shares, compute_metrics
 from diptych.evaluation.outliers import Outliers, fit_outliers, read_outliers, write_outliers
-from diptych.evaluation.page import write_report
-from diptych.evaluation.parts import Answering, groups_of, keep_all, no_scores, pick_rows, read_images, read_split
+from diptych.evaluation.page import Pictures, render_report, write_report
+from diptych.evaluation.parts import Answering, groups_of, keep_all, no_scores, pick_rows, read_images
 from diptych.evaluation.pictures import check_maps, picture_images
-from diptych.evaluation.predictions import tap, with_predictions
+from diptych.evaluation.positive import turned
+from diptych.evaluation.predictions import read_own, tap, with_predictions
 from diptych.evaluation.subgroups import check_column, compute_subgroups
-from diptych.evaluation.views import plan_test
+from diptych.evaluation.views import View, plan_test
 from diptych.presets import read_toml
-from diptych.storage import FORMAT_VERSION, RunDir, tidy, write_json, write_table
+from diptych.runs import open_run
+from diptych.storage import FORMAT_VERSION, PathLike, RunDir, as_paths, refuse_unwritable, tidy, write_json, write_table, write_text
 from diptych.training.checkpoint import load_run_network
 from diptych.training.state import read_state
 
 log = logging.getLogger(__name__)
 
 MAPS = 4
+ONLY_OWN = (
+    "{data} is an external test set: it is tested with what the run has chosen on its own validation images. Choose first: "
+    "diptych evaluate {run} --threshold … --keep, without --data."
+)
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What is chosen on the validation images. None: as in the test before, or what stands in brackets.
+    """What is chosen on the validation images. None: as in the run's decision, or what stands in brackets.
 
     Attributes:
         threshold: see `choose_threshold` ("0.5").
         abstain: see `choose_abstention` ("none").
         coverage: of the sets of classes (0.95).
+        positive: name of the positive class of two (the second one).
+        keep: let `predict` obey what is chosen, although it obeys something else by now, or images of another size or views.
     """
 
     threshold: str | None = None
     abstain: str | None = None
     coverage: float | None = None
+    positive: str | None = None
+    keep: bool = False
 
-    def after(self, stored: Decision | None) -> tuple[str, str, float]:
-        """Return the three with nothing left open."""
-        before = stored or Decision()
-        given = (self.threshold, before.rule), (self.abstain, before.abstain_rule)
-        rule, abstain_rule = (old if new is None else new for new, old in given)
-        return rule, abstain_rule, before.coverage if self.coverage is None else self.coverage
+    def after(self, stored: Decision | None, class_names: Sequence[str]) -> Rules:
+        """Return the rules with nothing left open.
+
+        Raises:
+            ConfigError: there is no such class, or another class becomes positive while a probability stays.
+        """
+        before = (stored or Decision()).rules
+        positive = before.positive if self.positive is None else find_positive(self.positive, class_names)
+        rules = Rules(
+            before.threshold if self.threshold is None else self.threshold,
+            before.abstain if self.abstain is None else self.abstain,
+            before.coverage if self.coverage is None else self.coverage,
+            positive,
+        )
+        if positive != before.positive:
+            kept = (("threshold", self.threshold, rules.threshold), ("abstain", self.abstain, rules.abstain))
+            for name, given, rule in kept:
+                if given is None and is_about_one_class(name, rule):
+                    raise ConfigError(
+                        f"--{name} {rule} of the run is a probability of class {class_names[before.positive]}; with --positive "
+                        f"{class_names[positive]}, say what it is to be now: --{name}."
+                    )
+        return rules
+
+
+def is_about_one_class(name: str, rule: str) -> bool:
+    """Tell whether a rule holds a probability of the positive class: another than 0.5, or a range."""
+    if name == "abstain":
+        return "," in rule and ":" not in rule
+    return rule != "0.5" and not rule[0].isalpha()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run whose network is loaded, and how it looks at images.
+
+    Attributes:
+        run: its folder.
+        config: its settings.
+        network: with the best weights.
+        class_names: in the order of the targets.
+        spec: how images become pixels.
+        views: of each image.
+    """
+
+    run: RunDir
+    config: Config
+    network: keras.Model
+    class_names: tuple[str, ...]
+    spec: ImageSpec
+    views: tuple[View, ...]
+
+    @property
+    def plain(self) -> bool:
+        """Whether images are looked at as `predict` does without flags."""
+        return len(self.views) == 1 and self.spec.size == self.config.data.image_size
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of a report is made.
+
+    Attributes:
+        by: columns of the table; the figures of their subgroups are computed too.
+        draws: of the bootstrap.
+        maps: on how many images the maps are checked, and how many mistakes have an occlusion map.
+    """
+
+    by: Sequence[str] = ()
+    draws: int = DRAWS
+    maps: int = MAPS
 
 
 def evaluate(
-    run: RunDir,
-    data: Path | None = None,
-    cache: Path | None = None,
+    run: RunDir | PathLike,
+    data: PathLike | None = None,
+    cache: PathLike | None = None,
     *,
     tta: bool = False,
     test_size: int | None = None,
@@ -70,15 +157,18 @@ def evaluate(
     by: Sequence[str] = (),
     draws: int = DRAWS,
     maps: int = MAPS,
+    output: PathLike | None = None,
 ) -> dict[str, Any]:
-    """Test the best checkpoint of a run on the images that its split keeps for the test.
+    """Test the best checkpoint of a run on the images that its split keeps for the test, or on another labelled data set.
 
     Temperature, threshold, "don't know", sets of classes and the limit of outliers are chosen on the validation images, unless
-    they were for the same weights and the same choices, and kept in the run, where `predict` finds them.
+    they were for the same weights and the same choices. The first choice is kept in the run, where `predict` finds it; later
+    ones, and those with `tta` or `test_size`, only with `choices.keep`.
 
     Args:
-        run: a trained run.
-        data: the data folder or table, where it has moved since; None for the one that the run was trained on.
+        run: a trained run, its folder, or its name in runs/.
+        data: the data folder or table, where it has moved since; None for the one that the run was trained on. One that has
+            none of the run's test images is an external test set: all of its images are tested, with the run's decision.
         cache: the folder that keeps the prepared images; None for the one of the training.
         tta: test-time augmentation: the mean over the flips and quarter turns that the run was trained with.
         test_size: height and width of the images for the network, in pixels; None for those of the training.
@@ -87,75 +177,163 @@ def evaluate(
         draws: of the bootstrap.
         maps: on how many images the maps are checked, and how many mistakes have an occlusion map: a thousand passes of the
             network for each; 0 for no maps at all.
+        output: the folder for the report of an external test; None for one in the run.
 
     Returns:
-        What is written to evaluation/metrics.json; docs/metrics.md describes it.
+        What is written to metrics.json; docs/metrics.md describes it.
 
     Raises:
-        DataError: an image is missing, unreadable, or not the same file as when the run was trained.
+        DataError: an image is missing, unreadable, or not the same file as when the run was trained; an external test set
+            has other classes, or images that the run was trained on.
         CheckpointError: the run has no checkpoint or no split.
-        ConfigError: as `plan_test`, `choose_decision` and `compute_subgroups`.
+        ConfigError: as `plan_test`, `choose_decision` and `compute_subgroups`, or the run cannot be written.
+        TypeError: the run or a path is none.
     """
-    config = read_toml(run.config, Config())
+    run = open_run(run)
+    (root, keep, place) = (as_paths(path)[0] if path is not None else None for path in (data, cache, output))
+    config, table, extent = read_toml(run.config, Config()), read_split(run.split), Extent(by, draws, maps)
+    external = root is not None and is_external(run, table, root)
+    folder = check_places(run, root if external else None, place)
     spec, views = plan_test(config, tta, test_size)
+    log.info("loading the network of %s", run.root)
     network, _, class_names = load_run_network(run)
-    table = read_split(run)
-    for column in by:
-        check_column(table, column)
+    subject = Subject(run, config, network, class_names, spec, views)
     warn_of_unfinished(run, config)
+    cached = keep or config.data.cache
+    if external and root is not None:
+        if choices not in (None, Choices()):
+            raise ConfigError(ONLY_OWN.format(data=root, run=run.root))
+        return evaluate_external(subject, table, root, cached, extent, folder)
+    return evaluate_own(subject, table, root or config.data.data, cached, extent, choices or Choices())
+
+
+def evaluate_own(
+    subject: Subject, table: pd.DataFrame, root: Path, cache: Path, extent: Extent, choices: Choices
+) -> dict[str, Any]:
+    """Do `evaluate` on the images of the split."""
+    run, config = subject.run, subject.config
+    for column in extent.by:
+        check_column(table, column)
     tidy(run)
-    weights, rules = hash_of_weights(run), (choices or Choices()).after(read_decision(run))
-    decision, outliers = read_decision(run), read_outliers(run)
-    if decision is not None and decision.made_for != (weights, spec.size, len(views), *rules):
+    weights, stored = hash_of_weights(run), read_decision(run)
+    rules = choices.after(stored, subject.class_names)
+    decision, outliers = stored, read_outliers(run)
+    if decision is not None and decision.made_for != (weights, subject.spec.size, len(subject.views), rules):
         decision = None
-    if outliers is not None and outliers.made_for != (weights, spec.size):
+    if outliers is not None and outliers.made_for != (weights, subject.spec.size):
         outliers = None
     found = set(table["split"]) if "validation" in set(table["split"]) and not (decision and outliers) else {"test"}
-    wanted = [part for part in SPLITS if part in found]
-    parts = pick_rows(table, wanted, config.training.seed)
-    root, keep = data or config.data.data, cache or config.data.cache
+    parts = pick_rows(table, [part for part in SPLITS if part in found], config.training.seed)
     root = root.parent if root.is_file() else root
-    store = read_images(root, parts, spec, keep)
-    answers = Answering(tap(network), store, parts, views)
+    store = read_images(root, parts, subject.spec, cache)
+    answers = Answering(tap(subject.network), store, parts, subject.views)
+    keep = choices.keep or (subject.plain and (stored is None or stored.weights != weights))
     if decision is None or outliers is None:
         probabilities, features = answers.outputs("validation", keep_all)
         if decision is None:
             chosen = choose(answers.targets("validation"), probabilities, rules, config.training.seed)
-            decision = dataclasses.replace(chosen, weights=weights, test_size=spec.size, views=len(views))
-            write_decision(run, decision)
-        if outliers is None and {"train", "validation"} <= set(wanted):
-            outliers = fit_outliers(answers.outputs("train", keep_all)[1], features, weights, spec.size)
-            write_outliers(run, outliers)
-    test = parts[parts["split"] == "test"].reset_index(drop=True)
-    probabilities, scores = answers.outputs("test", outliers.scores if outliers else no_scores)
-    figures = compute_all(test, probabilities, class_names, decision, config, by, draws)
-    figures |= {"outliers": describe_outliers(outliers, scores), "test_size": spec.size, "views": len(views)}
-    told = (scores, outliers.limit) if outliers else (None, 0.0)
-    predictions = with_predictions(test, probabilities, class_names, decision, *told)
-    figures |= list_images(predictions, class_names, decision)
-    grouped = groups_of(test, config.data.group_column) is not None
-    figures |= {"data": describe_data(run, config, table, class_names, grouped), "run": describe_run(run, config)}
-    rows = pd.Series(np.flatnonzero(parts["split"] == "test"), test["path"])
-    listed = list(dict.fromkeys(row["path"] for key in ("mistakes", "least_sure") for row in figures[key]))
-    files = {path: root / path for path in listed}
-    pictures = picture_images(network, decision, store, rows[listed].to_numpy(np.int64), files, spec, maps)
-    figures["maps"] = check_maps(network, config, decision, store, rows.to_numpy(np.int64), maps)
-    start_model_card(run, class_names)
+            decision = replace(chosen, weights=weights, test_size=subject.spec.size, views=len(subject.views))
+            if keep:
+                write_decision(run, decision)
+        if outliers is None and found >= {"train", "validation"}:
+            outliers = fit_outliers(answers.outputs("train", keep_all)[1], features, weights, subject.spec.size)
+            if keep:
+                write_outliers(run, outliers)
+    figures, predictions, pictures = judge(subject, answers, root, decision, outliers, extent)
+    grouped = groups_of(answers.table, config.data.group_column) is not None
+    figures |= {"kept": decision == read_decision(run), "external": None}
+    figures |= {"data": describe_data(run, config, table, subject.class_names, grouped), "run": describe_run(run, config)}
+    start_model_card(run, subject.class_names)
     write_table(run.predictions, predictions)
     write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})
     write_report(run, figures, pictures)
     return figures
 
 
-def choose(targets: NDArray[np.int64], probabilities: NDArray[np.float32], rules: tuple[str, str, float], seed: int) -> Decision:
+def evaluate_external(
+    subject: Subject, split: pd.DataFrame, data: Path, cache: Path, extent: Extent, folder: Path
+) -> dict[str, Any]:
+    """Do `evaluate` on all labelled images of another data set, with what the run has chosen; nothing else of it changes."""
+    run, config = subject.run, subject.config
+    log.info("%s has none of the test images of %s: an external test of all its images", data, run.root)
+    table, store, problems = read_external(run, split, data, subject.class_names, subject.spec, cache)
+    for path, problem in zip(problems["path"][:10], problems["problem"][:10], strict=True):
+        log.warning("not tested: %s: %s", path, problem)
+    test = table[table["split"] == "test"].reset_index(drop=True)
+    for column in extent.by:
+        check_column(test, column)
+    decision, outliers = read_own(run, subject.spec.size, len(subject.views))
+    answers = Answering(tap(subject.network), store, table, subject.views)
+    root = data.parent if data.is_file() else data
+    figures, predictions, pictures = judge(subject, answers, root, decision, outliers, extent)
+    figures |= {"kept": True, "external": {"data": source_of(data), "images": len(test), "unreadable": len(problems)}}
+    figures["external"]["report"] = printable(str(folder / run.report.name))
+    grouped = groups_of(test, config.data.group_column) is not None
+    facts = describe_data(run, config, test, subject.class_names, grouped)
+    figures |= {"data": facts | {"name": Path(source_of(data)).name, "findings": [], "audited": False}}
+    figures |= {"run": describe_run(run, config)}
+    start_model_card(run, subject.class_names)
+    write_table(folder / run.predictions.name, predictions)
+    write_json(folder / run.metrics.name, {"format_version": FORMAT_VERSION, **figures})
+    write_text(folder / run.report.name, render_report(run, figures, pictures))
+    return figures
+
+
+def judge(
+    subject: Subject, answers: Answering, root: Path, decision: Decision, outliers: Outliers | None, extent: Extent
+) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Pictures]]:
+    """Let the network answer the test images of a table, whose files lie in a folder.
+
+    Returns:
+        The figures, the table with the predictions, and the pictures of the images that the figures list.
+    """
+    names, parts = subject.class_names, answers.table
+    test = parts[parts["split"] == "test"].reset_index(drop=True)
+    probabilities, scores = answers.outputs("test", outliers.scores if outliers else no_scores)
+    log.info("figures of %s, with %d draws for their intervals", count_of(len(test)), extent.draws)
+    figures = compute_all(test, probabilities, names, decision, subject.config, extent.by, extent.draws)
+    figures |= {"outliers": describe_outliers(outliers, scores)}
+    figures |= {"test_size": subject.spec.size, "views": len(subject.views)}
+    told = (scores, outliers.limit) if outliers else (None, 0.0)
+    predictions = with_predictions(test, probabilities, names, decision, *told)
+    figures |= list_images(predictions, names, decision)
+    rows = pd.Series(np.flatnonzero(parts["split"] == "test"), test["path"])
+    listed = list(dict.fromkeys(row["path"] for key in ("mistakes", "least_sure") for row in figures[key]))
+    if extent.maps:
+        log.info("maps of %s: this takes a thousand passes of the network for each", count_of(min(extent.maps, len(test))))
+    where = rows[listed].to_numpy(np.int64)
+    files = {path: root / path for path in listed}
+    pictures = picture_images(subject.network, decision, answers.store, where, files, subject.spec, extent.maps)
+    every = rows.to_numpy(np.int64)
+    figures["maps"] = check_maps(subject.network, subject.config, decision, answers.store, every, extent.maps)
+    return figures, predictions, pictures
+
+
+def check_places(run: RunDir, external: Path | None, output: Path | None) -> Path:
+    """Return the folder that the report goes to, once it is sure that files can be written there.
+
+    Raises:
+        ConfigError: they cannot, or a folder is named for the report of the run's own test.
+    """
+    if external is None:
+        if output is not None:
+            raise ConfigError(f"--output {output} is for an external test (--data); the run's own report lies in {run.report}.")
+        refuse_unwritable(run.root, "The report and what predict obeys are kept there: copy the run to where you can write.")
+        return run.report.parent
+    folder = output or external_folder(run, external)
+    refuse_unwritable(folder, "Name another folder with --output.")
+    return folder
+
+
+def choose(targets: NDArray[np.int64], probabilities: NDArray[np.float32], rules: Rules, seed: int) -> Decision:
     if len(targets):
         return choose_decision(targets, as_shares(probabilities), *rules, seed)
-    if rules != Choices().after(None):
+    if rules._replace(positive=1) != Rules():
         raise ConfigError(
             "--threshold, --abstain and --coverage are chosen on validation images, and the split of this run has none. Leave "
             "them out."
         )
-    return Decision()
+    return Decision(positive=rules.positive)
 
 
 def compute_all(
@@ -169,6 +347,8 @@ def compute_all(
 ) -> dict[str, Any]:
     """Compute everything that follows from the predictions alone.
 
+    Where class 0 is the positive one, all is computed with the classes the other way round, and then turned back.
+
     Args:
         test: N rows with `target`, the columns to divide by, and that of the groups, if there are any.
         probabilities: as the network gives them: of two classes (N,), that of class 1; of more (N, K).
@@ -178,6 +358,10 @@ def compute_all(
         by: columns.
         draws: of the bootstrap.
     """
+    if decision.positive == 0:
+        other = test.assign(target=1 - test["target"])
+        found = compute_all(other, 1 - probabilities, class_names[::-1], replace(decision, positive=1), config, by, draws)
+        return turned(found) | {"decision": described(decision)}
     targets, raw = test["target"].to_numpy(np.int64), as_shares(probabilities)
     shares = decision.calibrated(raw)
     counted = shares[:, 1] if probabilities.ndim == 1 else shares
@@ -185,7 +369,8 @@ def compute_all(
     options["groups"] = groups_of(test, config.data.group_column)
     figures = compute_metrics(targets, counted, decision.threshold, class_names, **options)
     return figures | {
-        "decision": json.loads(json.dumps(dataclasses.asdict(decision))),
+        **({"positive": class_names[1]} if len(class_names) == 2 else {}),
+        "decision": described(decision),
         "answers": describe_answers(targets, shares, decision),
         "class_sets": describe_sets(targets, shares, decision),
         "subgroups": {
@@ -193,6 +378,11 @@ def compute_all(
         },
         "curves": compute_curves(targets, raw, shares, decision),
     }
+
+
+def described(decision: Decision) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(asdict(decision)))
+    return found
 
 
 def describe_outliers(outliers: Outliers | None, scores: NDArray[np.float64]) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ NAMES = {
 def describe(figures: dict[str, Any]) -> str:
     """Put the figures of `compute_metrics` or of `evaluate` into lines."""
     of_two = "per_class" not in figures
-    of_what = f"class {figures['class_names'][1]}" if of_two else "mean over the classes"
+    of_what = f"class {figures.get('positive', figures['class_names'][-1])}" if of_two else "mean over the classes"
     rows = {"test images": str(figures["test_images"])}
     if "views" in figures:
         rows["tested at"] = describe_test(figures["test_size"], figures["views"])
