@@ -191,7 +191,8 @@ def choose_abstention(
 
     Args:
         rule: "none"; "LOW,HIGH", probabilities of the positive class of two; "LIMIT", the least probability of the answer, of
-            any number of classes; "error:SHARE", as many answers as leave at most that share of them wrong on the validation images.
+            any number of classes; "error:SHARE", as many answers as leave at most that share of them wrong on the
+            validation images.
         targets: (N,), of the validation images.
         shares: their calibrated probabilities (N, K).
         decision: with its threshold.

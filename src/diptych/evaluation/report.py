@@ -42,6 +42,7 @@ from diptych.evaluation.subgroups import check_column, compute_subgroups
 from diptych.evaluation.views import View, plan_test
 from diptych.presets import read_toml
 from diptych.runs import open_run
+from diptych.screen import command_line
 from diptych.storage import FORMAT_VERSION, PathLike, RunDir, as_paths, refuse_unwritable, tidy, write_json, write_table, write_text
 from diptych.training.checkpoint import load_run_network
 from diptych.training.state import read_state
@@ -49,10 +50,6 @@ from diptych.training.state import read_state
 log = logging.getLogger(__name__)
 
 MAPS = 4
-ONLY_OWN = (
-    "{data} is an external test set: it is tested with what the run has chosen on its own validation images. Choose first: "
-    "diptych evaluate {run} --threshold … --keep, without --data."
-)
 
 
 @dataclass(frozen=True)
@@ -202,7 +199,10 @@ def evaluate(
     cached = keep or config.data.cache
     if external and root is not None:
         if choices not in (None, Choices()):
-            raise ConfigError(ONLY_OWN.format(data=root, run=run.root))
+            raise ConfigError(
+                f"{root} is an external test set: it is tested with what the run has chosen on its own validation images. Choose "
+                f"first, without --data: {command_line('evaluate', run.root, '--keep')}, with --threshold and the like."
+            )
         return evaluate_external(subject, table, root, cached, extent, folder)
     return evaluate_own(subject, table, root or config.data.data, cached, extent, choices or Choices())
 
