@@ -80,6 +80,24 @@ def test_evaluate__a_look_changes_nothing_that_predict_obeys(
     assert read_decision(run) == decision
 
 
+def test_evaluate__says_what_it_does_all_the_time(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    run.decision.unlink()
+    run.outliers.unlink()
+    assert main(["evaluate", str(run.root), "--maps", "1"]) == 0
+    said = capsys.readouterr().out
+    steps = [
+        f"loading the network of {run.root}",
+        *(f"answering {PARTS[part]} {name} images" for part, name in (("validation", "validation"), ("train", "training"))),
+        f"answering {PARTS['test']} test images",
+        "figures of 10 images",
+        "maps of 1 image",
+        "test accuracy",
+    ]
+    places = [said.find(step) for step in steps]
+    assert min(places) >= 0, said
+    assert places == sorted(places)
+
+
 def test_evaluate__the_first_test_is_kept_but_not_one_of_other_views(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     run.decision.unlink()
     run.outliers.unlink()

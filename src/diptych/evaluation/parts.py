@@ -16,7 +16,6 @@ from diptych.data.loader import Images
 from diptych.data.prepare import prepare
 from diptych.errors import DataError
 from diptych.evaluation.intervals import number_groups
-from diptych.evaluation.listing import count_of
 from diptych.evaluation.outliers import pick_references
 from diptych.evaluation.predictions import Reduce, predict_outputs
 from diptych.evaluation.views import View
@@ -72,7 +71,8 @@ class Answering:
         """Do `predict_outputs`; of training images only the features count, so that one view is enough."""
         views = self.views[:1] if part == "train" else self.views
         rows = np.flatnonzero(self.table["split"] == part)
-        log.info("the network answers %s of %s", count_of(len(rows)), "the training" if part == "train" else f"the {part}")
+        name = "training" if part == "train" else part
+        log.info("answering %d %s image%s", len(rows), name, "" if len(rows) == 1 else "s")
         return predict_outputs(self.tapped, self.store, rows, views, reduce, part)
 
 

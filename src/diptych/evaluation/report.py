@@ -300,7 +300,7 @@ def judge(
     rows = pd.Series(np.flatnonzero(parts["split"] == "test"), test["path"])
     listed = list(dict.fromkeys(row["path"] for key in ("mistakes", "least_sure") for row in figures[key]))
     if extent.maps:
-        log.info("maps of %s: this takes a thousand passes of the network for each", count_of(min(extent.maps, len(test))))
+        log.info("maps of %s, a thousand passes of the network for each", count_of(min(extent.maps, len(test))))
     where = rows[listed].to_numpy(np.int64)
     files = {path: root / path for path in listed}
     pictures = picture_images(subject.network, decision, answers.store, where, files, subject.spec, extent.maps)
