@@ -43,7 +43,17 @@ from diptych.evaluation.views import View, plan_test
 from diptych.presets import read_toml
 from diptych.runs import open_run
 from diptych.screen import command_line
-from diptych.storage import FORMAT_VERSION, PathLike, RunDir, as_paths, refuse_unwritable, tidy, write_json, write_table, write_text
+from diptych.storage import (
+    FORMAT_VERSION,
+    PathLike,
+    RunDir,
+    as_paths,
+    refuse_unwritable,
+    tidy,
+    write_json,
+    write_table,
+    write_text,
+)
 from diptych.training.checkpoint import load_run_network
 from diptych.training.state import read_state
 
