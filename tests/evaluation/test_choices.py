@@ -48,10 +48,10 @@ test_images.__test__ = False  # type: ignore[attr-defined]
 
 @pytest.mark.slow
 def test_evaluate__choices_are_kept_and_obeyed_by_the_next_test(mine: RunDir) -> None:
-    first = evaluate(mine, choices=Choices("youden", "error:0.1", 0.8), maps=0)
+    first = evaluate(mine, choices=Choices("youden", "error:0.9", 0.8), maps=0)
     chosen = read_decision(mine)
     assert chosen is not None
-    assert (chosen.rule, chosen.abstain_rule, chosen.coverage, chosen.validation_images) == ("youden", "error:0.1", 0.8, 16)
+    assert (chosen.rule, chosen.abstain_rule, chosen.coverage, chosen.validation_images) == ("youden", "error:0.9", 0.8, 16)
     assert first["threshold"] == chosen.threshold == first["decision"]["threshold"]
     before = mine.decision.read_bytes(), mine.outliers.read_bytes()
     second = evaluate(mine, maps=0)
@@ -61,7 +61,7 @@ def test_evaluate__choices_are_kept_and_obeyed_by_the_next_test(mine: RunDir) ->
     # What is not named stays as it was.
     assert (third["threshold"], third["decision"]["abstain_rule"], third["class_sets"]["asked_coverage"]) == (
         0.3,
-        "error:0.1",
+        "error:0.9",
         0.8,
     )
     assert read_decision(mine) != chosen
@@ -88,7 +88,7 @@ def test_evaluate__chooses_on_the_validation_images_alone(mine: RunDir, trained:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "choices", [Choices(), Choices("youden", "error:0.1", 0.8), Choices("0.2", "0.9", 0.6), Choices("recall:0.9", "0.2,0.7")]
+    "choices", [Choices(), Choices("youden", "error:0.9", 0.8), Choices("0.2", "0.9", 0.6), Choices("recall:0.9", "0.2,0.7")]
 )
 def test_predict__answers_as_evaluate_did(mine: RunDir, trained: running.Trained, choices: Choices) -> None:
     figures = evaluate(mine, choices=choices, maps=0)
