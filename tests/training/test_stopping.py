@@ -97,7 +97,8 @@ def test_second_ctrl_c__ends_it_at_once(signalled: list[Ended]) -> None:
     ended = signalled[2]
     assert ended.code == 130, ended.said
     assert "Go on with: diptych resume" in ended.said
-    assert read_file(ended.run.last)[0]["state"]["epoch"] >= 2
+    # Its epoch is in the history before it is in a snapshot.
+    assert read_file(ended.run.last)[0]["state"]["epoch"] >= 1
 
 
 def test_sigterm__saves_and_leaves_with_143(signalled: list[Ended]) -> None:
@@ -140,7 +141,7 @@ def test_same_command_without_name__goes_on_with_the_unfinished_run_from_what_is
     assert main(["train", "--data", str(reference.data), "--epochs", str(EPOCHS), *SETTINGS, *runs]) == 0
     said = capsys.readouterr().out
     assert re.search(r"Warning: .*last\.safetensors is damaged", said)
-    assert re.search(rf"Going on with {halfway.root} from .*previous\.safetensors", said)
+    assert re.search(rf"Going on with {halfway.root} at epoch .*, from .*previous\.safetensors", said)
     assert [folder.name for folder in halfway.root.parent.iterdir()] == ["stopped"]
     assert reference.end.differences(read_end(halfway)) == []
 
