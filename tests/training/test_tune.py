@@ -127,7 +127,6 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
 
 @pytest.mark.slow
 @running.posix_only
-@pytest.mark.usefixtures("quickest_backend")
 class TestSearch:
     def test_ctrl_c__says_how_to_go_on(self, searched: Searched) -> None:
         code, output = searched.stopped
@@ -190,7 +189,6 @@ class TestSearch:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quickest_backend")
 def test_failed_trial__is_recorded_with_its_message(tmp_path: Path) -> None:
     config = tiny(make_data(tmp_path / "data", 20))
     (tmp_path / "damaged.safetensors").write_bytes(b"nothing")
