@@ -86,6 +86,12 @@ SINGLE: dict[str, tuple[str, str, Callable[[], bytes], str, str]] = {
     "tiny": ("warning", "a/x.bmp", lambda: encode(scene(500).resize((40, 31)), "BMP"), "tiny", "40 x 31"),
     "huge": ("note", "a/x.png", lambda: encode(scene(500).convert("L").resize((8000, 6300))), "huge", "8000 x 6300"),
     "long": ("warning", "a/x.bmp", lambda: encode(scene(500, 165).crop((0, 0, 165, 40)), "BMP"), "long", "165 x 40"),
+    "pages": (
+        "warning", "a/x.tif", lambda: encode(scene(500), "TIFF", save_all=True, append_images=[scene(501)]), "pages", "2 pages"
+    ),
+    "frames": (
+        "warning", "a/x.gif", lambda: encode(scene(500), "GIF", save_all=True, append_images=[scene(501)] * 2), "frames", "frames"
+    ),
     "blank": ("warning", "a/x.bmp", lambda: encode(Image.new("RGB", (40, 40), (90, 120, 99)), "BMP"), "blank", ""),
     "dark": ("warning", "a/x.bmp", lambda: encode(scene(500).point(lambda v: v // 8), "BMP"), "dark", ""),
     "bright": ("warning", "a/x.bmp", lambda: encode(scene(500).point(lambda v: 225 + v // 9), "BMP"), "bright", ""),

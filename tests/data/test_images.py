@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from making import encode, encode_png, make_image, run_python
@@ -493,6 +494,28 @@ def test_image_facts__jpeg_with_further_pictures_is_a_jpeg() -> None:
     content = encode(frames[0], "MPO", save_all=True, append_images=frames[1:])
     facts = facts_of(content)
     assert (facts.format, facts.quantization > 0) == ("JPEG", True)
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF", "AVIF", "HEIF"])
+def test_image_facts__frames(form: str) -> None:
+    frames = [Image.fromarray(make_image(0, number)) for number in range(3)]
+    assert facts_of(encode(frames[0], form)).frames == 1
+    assert facts_of(encode(frames[0], form, save_all=True, append_images=frames[1:])).frames == 3
+
+
+def test_image_facts__frames_of_a_gif_that_breaks_off() -> None:
+    frames = [Image.fromarray(make_image(0, number)) for number in range(3)]
+    content = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert facts_of(content[: len(content) * 3 // 4]).frames >= 1
+
+
+def test_image_facts__small_copies_are_no_pages() -> None:
+    """Pyramids of microscopes keep the picture once more, smaller, in further pages."""
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        file.write(make_image(0), metadata=None)
+        file.write(make_image(0)[::2, ::2], subfiletype=1, metadata=None)
+    assert facts_of(buffer.getvalue()).frames == 1
 
 
 @given(st.binary(max_size=60))

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from making import encode
 
 from diptych.cli import main
 from diptych.data.images import ImageSpec
@@ -88,6 +89,14 @@ def test_predict__of_three_classes_and_an_unreadable_file(of_three, tmp_path):
     predicted = ["predicted_target", "predicted_class", "probability"]
     assert list(written.columns) == ["path", *predicted, *columns, "answered", "class_set", "problem"]
     assert written["predicted_class"][1] == ""
+
+
+def test_predict__says_where_files_of_16_bits_are_nearly_black(of_three, tmp_path, caplog):
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(np.tile(np.arange(32, dtype=np.uint16) * 120, (32, 1))))
+    predict(of_three.run, [path])
+    assert "1 of 1 16-bit images use less than an eighth of the range" in caplog.text
+    assert "The run was trained with grey_range = declared." in caplog.text
 
 
 def test_predict_probabilities__of_no_images(of_three):

@@ -93,7 +93,7 @@ class Cache:
                 entry.images,
                 size,
                 spec.size,
-                spec.resize,
+                spec.resize if spec.grey_range is None else "{}, greys {:g} to {:g}".format(spec.resize, *spec.grey_range),
                 f"{entry.last_used:%Y-%m-%d %H:%M}",
             )
         log.info("cache: %s", self.cache)

@@ -14,6 +14,7 @@ from diptych.errors import DataError
 FULL = 65535
 # An image of 16 bits that does not reach this part of their range is nearly black, and surely holds fewer bits than that.
 SLIVER = 1 / 8
+ROWS = 256
 
 
 class Spread(NamedTuple):
@@ -84,7 +85,7 @@ def find_white(values: NDArray[np.generic], declared: int, form: str) -> int:
         if highest > declared:
             return FULL
         bits = declared.bit_length()
-        numbers = values.astype(np.uint32)
+        numbers = np.flatnonzero(np.bincount(values.ravel()))
         top = numbers >> (16 - bits)
         shifted = top << (16 - bits)
         spread = np.all((numbers == shifted) | (numbers == (shifted | (top >> (2 * bits - 16)))))
@@ -96,10 +97,12 @@ def find_white(values: NDArray[np.generic], declared: int, form: str) -> int:
 
 def scale(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
     """Scale numbers so that `low` becomes 0 and `high` 255; what lies beyond becomes 0 or 255 too."""
-    if values.dtype.itemsize == 2 and values.dtype.kind == "u":
-        return scale(np.arange(FULL + 1, dtype=np.float64), low, high)[values.astype(np.intp)]
-    scaled = (values.astype(np.float64) - low) * (255 / (high - low))
-    return np.floor(scaled.clip(0, 255) + 0.5).astype(np.uint8)
+    scaled = np.empty(values.shape, np.uint8)
+    # Some rows at a time: as numbers of 64 bits, all of them take eight times the memory of the image.
+    for start in range(0, len(values), ROWS):
+        numbers = (values[start : start + ROWS].astype(np.float64) - low) * (255 / (high - low))
+        scaled[start : start + ROWS] = np.floor(numbers.clip(0, 255) + 0.5)
+    return scaled
 
 
 def read_deep_colours(content: bytes, eight_bits: NDArray[np.uint8]) -> NDArray[np.uint16]:
