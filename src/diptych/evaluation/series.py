@@ -189,7 +189,9 @@ def run_member(series: Series, member: Member) -> None:
     wait_until_free(run)
     if not is_finished(run, config):
         call(begin_or_go_on(run, settings, config), screen)
-    call(["evaluate", run.root, "--maps", "0", "--backend", config.compute.backend], screen)
+    moved = read_toml(run.config, Config()).data.data != config.data.data
+    place: list[str | Path] = ["--data", config.data.data] if moved else []
+    call(["evaluate", run.root, "--maps", "0", "--backend", config.compute.backend, *place], screen)
     epochs = read_epochs(run)
     row = [member.name, len(epochs), float(epochs["seconds"].sum()), count_parameters(run)]
     done = series.done()
