@@ -18,7 +18,7 @@ from diptych.errors import DataError
 BOMB = encode_png((60000, 60000), 8, 0, None)
 TRUNCATED = encode(make_image(0, 1, 64))[:-2000]
 UNREADABLE = {
-    "text named .png": (b"This is no image.\n", "not an image of a format that is read"),
+    "text named .png": (b"This is no image.\n", "text, not an image"),
     "truncated": (TRUNCATED, "damaged or truncated"),
     "truncated JPEG": (encode(make_image(0, 1, 64), "JPEG")[:-200], "damaged or truncated"),
     "bomb": (BOMB, "too many pixels"),
