@@ -110,7 +110,8 @@ class DataConfig(Checked):
     """Where the images are and how they become pixels."""
 
     data: Path = Path()
-    """Folder of the images, in one of the layouts of the README, or a CSV or Parquet table of them; else the current folder."""
+    """Folder of the images, in one of the layouts of the README, or a table of them (CSV, TSV, Parquet); else the current
+    folder."""
     image_size: int = 224
     """Height and width of the network's input, in pixels; at least 32."""
     resize: Resize = "stretch"
@@ -136,6 +137,14 @@ class DataConfig(Checked):
     """Share of the images kept for the test, unless the split is given."""
     group_column: str = "group"
     """Column of the tables whose equal values (a patient, a module, a scene) stay in one part of the split."""
+    path_column: str = ""
+    """Column of the tables with the path of each image, where its heading is not one of those known."""
+    label_column: str = ""
+    """Column of the tables with the class of each image, where its heading is not one of those known."""
+    images: Path | None = None
+    """Folder that the paths in the tables are relative to; without it, the folder of the tables."""
+    class_names: str = ""
+    """Names for classes that the data gives as numbers, in the order of the numbers: functional,defective for 0 and 1."""
     near_twins: bool = True
     """Look for near twins (resized, re-encoded, cropped, mirrored or turned copies), and keep them in one part."""
     allow_leaks: bool = False
@@ -146,6 +155,9 @@ class DataConfig(Checked):
     """Make a single unreadable image an error."""
 
     def check(self) -> None:
+        names = [name.strip().lower() for name in self.class_names.split(",")]
+        several = len(names) > 1 and "" not in names and len(set(names)) == len(names)
+        require(self, "class_names", not self.class_names or several, "two or more different names, with commas between them")
         require(self, "image_size", 32 <= self.image_size <= 4096, "32 to 4096 pixels")
         parse_grey_range(self.grey_range)
         require(self, "validation_share", 0 < self.validation_share < 1, "a share between 0 and 1")

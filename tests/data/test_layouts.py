@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import fingerprint, make_data
 
+from diptych.config import DataConfig
 from diptych.data.folders import find_images
 from diptych.data.layouts import read_manifest
 from diptych.data.manifest import Fault, Manifest
@@ -193,7 +194,7 @@ def test_class_folders__link_out_of_the_data_folder(tmp_path: Path, form: str) -
     assert len(manifest.table) == 3
     assert faults == [("bad-name" if form == "file" else "link", link)]
     faults_followed: list[Fault] = []
-    followed = read_manifest(root, faults_followed, follow_links=True)
+    followed = read_manifest(DataConfig(root, follow_links=True), faults_followed)
     assert len(followed.table) == 4
     assert faults_followed == []
 
@@ -233,7 +234,7 @@ def test_follow_links__in_a_circle_outside_ends_and_reads_each_image_of_a_class_
         (root / name).symlink_to(store / name, target_is_directory=True)
     (store / "dogs" / "home").symlink_to(root, target_is_directory=True)
     assert "DATA/cats: a link to a folder outside of DATA/" in message_for(root)
-    manifest = read_manifest(root, follow_links=True)
+    manifest = read_manifest(DataConfig(root, follow_links=True))
     names = {(path.rpartition("/")[2], label) for path, label in classes_of(manifest).items()}
     assert names == {("1.png", "cats"), ("2.png", "cats"), ("3.png", "dogs")}
     assert len(manifest.table) == 3
@@ -243,14 +244,14 @@ def test_follow_links__two_links_to_one_object_are_copies_not_a_fault(tmp_path: 
     annex, root = touch(tmp_path / "annex", "object.png"), touch(tmp_path / "data", "a/x.png", "b/x.png")
     for name in ("a/1.png", "a/2.png"):
         (root / name).symlink_to(annex / "object.png")
-    assert len(read_manifest(root, follow_links=True).table) == 4
+    assert len(read_manifest(DataConfig(root, follow_links=True)).table) == 4
 
 
 def test_follow_links__of_a_table(tmp_path: Path) -> None:
     root = touch(tmp_path / "data", "a.png")
     (root / "b.png").symlink_to(touch(tmp_path / "outside", "b.png") / "b.png")
     write(root / "all.csv", "path,label", "a.png,x", "b.png,y")
-    assert len(read_manifest(root, follow_links=True).table) == 2
+    assert len(read_manifest(DataConfig(root, follow_links=True)).table) == 2
 
 
 # What is not read
@@ -464,7 +465,7 @@ def test_class_folder__same_names_below_several_are_refused_until_it_is_said(
     assert f"hold folders of the same names ({shared}), so they may be parts, sites or views" in message
     assert "--class-folder lower" in message
     assert "--class-folder upper" in message
-    lower, upper = read_manifest(root, class_folder="lower"), read_manifest(root, class_folder="upper")
+    lower, upper = (read_manifest(DataConfig(root, class_folder=choice)) for choice in ("lower", "upper"))
     assert classes_of(lower) == {path: path.split("/")[-2] for path in lower.table["path"]}
     assert set(lower.table["upper_folder"]) == set(upper.class_names)
     assert set(upper.class_names) == {folder.removeprefix("train/").removeprefix("test/").split("/")[0] for folder in folders}
@@ -543,8 +544,12 @@ def test_table__labels_are_names(tmp_path: Path, labels: Sequence[str], names: t
     [
         (("path,x",), "all.csv: no column for the class of each image; it has path, x. Name it target, label"),
         (("x,label",), "all.csv: no column for the path of each image; it has x, label. Name it path, image_path"),
-        (("path,filename,label", "a.png,a.png,x"), "all.csv: the columns path and filename could each be the path of each image"),
-        (("path,label,target", "a.png,x,y"), "all.csv: the columns label and target could each be the class of each image"),
+        (("path,filename,label", "a.png,x.png,x"), "all.csv: the columns path and filename could each be the path of each image"),
+        (
+            ("path,label,target", "a.png,x,y"),
+            "all.csv: the columns target and label could each be the class of each image, "
+            "and differ (row 2: 'y' and 'x'). Say which: --label-column target",
+        ),
         (("path,label,split,Split", "a.png,x,,"), "all.csv: the column split is there twice ('split' and 'Split')"),
         (("path,label,sha256", "a.png,x,y"), "all.csv: the column sha256 is one that Diptych writes itself"),
         (("path,label",), "all.csv: no rows"),
@@ -554,8 +559,8 @@ def test_table__labels_are_names(tmp_path: Path, labels: Sequence[str], names: t
         (("path,label", "a.png,x", "./a.png,y"), "all.csv, row 3: './a.png' is listed twice"),
         (("path,label", "a.png,x", "../data/b.png,y"), "all.csv, row 3: '../data/b.png' leaves the folder DATA/"),
         (("path,label", "a.png,x", "/etc/hostname,y"), "'/etc/hostname' leaves the folder DATA/"),
-        (("path,label", "a.png,x", "b.png,x"), "DATA: 1 class: 'x'; expected 2 to 1,000. It was read as table all.csv."),
-        (("path,label", "a.png,x", "b.png,X"), "DATA: the classes 'X' and 'x' differ only in case or blanks"),
+        (("path,label", "a.png,x", "b.png,x"), "DATA/all.csv: 1 class: 'x'; expected 2 to 1,000. It was read as table all.csv."),
+        (("path,label", "a.png,x", "b.png,X"), "DATA/all.csv: the classes 'X' and 'x' differ only in case or blanks"),
         (("path,label,split", "a.png,x,train", "b.png,y,some"), "row 3: 'some' is not a split; write train, validation or test"),
     ],
 )
@@ -593,8 +598,8 @@ def test_table__link_out_of_the_data_folder(tmp_path: Path) -> None:
 def test_tables__are_joined_in_natural_order(tmp_path: Path) -> None:
     root = touch(tmp_path / "data", "a.png", "b.png", "c.png")
     write(root / "part10.csv", "path,label", "a.png,x")
-    write(root / "part9.csv", "filename;class;site", "b.png;y;north")
-    pd.DataFrame({"image": ["c.png"], "category": ["x"]}).to_parquet(root / "part11.parquet")
+    write(root / "part9.csv", "Path;label;site", "b.png;y;north")
+    pd.DataFrame({"path": ["c.png"], "label": ["x"]}).to_parquet(root / "part11.parquet")
     manifest = read_manifest(root)
     assert classes_of(manifest) == {"b.png": "y", "a.png": "x", "c.png": "x"}
     assert list(manifest.table["path"]) == ["b.png", "a.png", "c.png"]
@@ -606,6 +611,12 @@ def test_tables__image_listed_in_two_of_them(tmp_path: Path) -> None:
     root = touch(tmp_path / "data", "a.png", "b.png")
     write(root / "one.csv", "path,label", "a.png,x", "b.png,y")
     write(root / "two.csv", "path,label", "b.png,y")
+    assert "DATA/one.csv and two.csv both list 1 of the same images. Name the one to read (--data DATA/one.csv)" in message_for(
+        root
+    )
+    touch(root, "c.png", "d.png", "e.png")
+    write(root / "one.csv", "path,label", "a.png,x", "b.png,y", "e.png,y")
+    write(root / "two.csv", "path,label", "b.png,y", "c.png,y", "d.png,x")
     assert "DATA/two.csv, row 2: 'b.png' is listed twice" in message_for(root)
 
 
@@ -652,14 +663,15 @@ def test_mixed__tables_without_the_columns_are_not_read(tmp_path: Path) -> None:
     manifest = read_manifest(root)
     assert manifest.class_names == ("cats", "dogs")
     assert manifest.layout == (
-        "class folders cats, dogs; not read: table notes.csv (no columns for path and class), "
-        "table old.csv (no columns for path and class)"
+        "class folders cats, dogs; not read: table notes.csv (no columns for path and class, but name, weight), "
+        "table old.csv (no columns for path and class, but größe); if it lists the images, say which columns hold their paths "
+        "and classes: --path-column, --label-column"
     )
 
 
 def test_read_manifest__file_that_is_no_table(tmp_path: Path) -> None:
     touch(tmp_path, "photo.png")
-    with pytest.raises(DataError, match=r"photo.png: not a table by its name; expected .csv or .parquet"):
+    with pytest.raises(DataError, match=r"photo.png: not a table by its name; expected .csv, .tsv, .txt or .parquet"):
         read_manifest(tmp_path / "photo.png")
 
 

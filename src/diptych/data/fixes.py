@@ -1,16 +1,17 @@
 """Corrections that a person made after an audit, in a table of their own: the user's files stay as they are."""
 
 import dataclasses
-import difflib
 import posixpath
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 import pandas as pd
 
-from diptych.data.manifest import Manifest
-from diptych.data.tables import read_table
+from diptych.data.manifest import Manifest, inside
+from diptych.data.suggestions import did_you_mean, nearest, nearest_path
+from diptych.data.tables import MISSING, UNKNOWN, read_table
 from diptych.errors import DataError
 
 FIXES = ("drop", "relabel", "group")
@@ -83,13 +84,18 @@ def read_fixes(manifest: Manifest, file: Path) -> list[Fix]:
             raise DataError(f"{file}: no column {column}; it has {columns}. Expected path, fix, value, and reason if you like.")
     paths = set(manifest.table["path"])
     rows = zip(table.index, table["path"], table["fix"], table["value"], strict=True)
-    return [check_fix(Fix(f"{file}, row {row}", *texts), paths, manifest.class_names) for row, *texts in rows]
+    fixes = [Fix(f"{file}, row {row}", *texts) for row, *texts in rows]
+    found = [find_path(manifest.root, fix, paths) for fix in fixes]
+    refuse_unknown([fix for fix, path in zip(fixes, found, strict=True) if not path], paths)
+    return [check_fix(fix._replace(path=path), manifest.class_names) for fix, path in zip(fixes, found, strict=True)]
 
 
-def check_fix(fix: Fix, paths: Collection[str], class_names: tuple[str, ...]) -> Fix:
-    """Return a row with its path, fix and value as the Manifest writes them."""
-    kind, value = fix.fix.strip().lower(), fix.value if fix.value in class_names else fix.value.strip()
-    path = find_path(fix, paths)
+def check_fix(fix: Fix, class_names: tuple[str, ...]) -> Fix:
+    """Return a row with its fix and value as the Manifest writes them."""
+    path, kind = fix.path, fix.fix.strip().lower()
+    value = next((value for value in spellings(fix.value) if value in class_names), spellings(fix.value)[-1])
+    if kind != "relabel" and value.lower() in (UNKNOWN if kind == "group" else MISSING):
+        value = ""
     if kind not in FIXES:
         raise DataError(f"{fix.where}: {fix.fix!r} is not a fix; write drop, relabel or group.")
     if kind == "drop" and value:
@@ -102,27 +108,36 @@ def check_fix(fix: Fix, paths: Collection[str], class_names: tuple[str, ...]) ->
     return Fix(fix.where, path, kind, value)
 
 
-def find_path(fix: Fix, paths: Collection[str]) -> str:
-    """Return the image that a row means, as the Manifest writes it."""
-    normal = posixpath.normpath(fix.path.strip().replace("\\", "/"))
-    for path in (fix.path, normal):
-        if path in paths:
-            return path
+def spellings(value: str) -> tuple[str, ...]:
+    """Return a value as it stands, without blanks around it, and 3.0 as 3: a column with empty cells turns 3 into 3.0."""
+    return value, value.strip(), re.sub(r"^([0-9]+)\.0*$", r"\1", value.strip())
+
+
+def find_path(root: Path, fix: Fix, paths: Collection[str]) -> str:
+    """Return the image that a row means, as the Manifest writes it; "" where it means none."""
     if not fix.path.strip():
         raise DataError(f"{fix.where}: the path is empty; write the image's path relative to the data folder.")
-    if normal.startswith("/") or PureWindowsPath(normal).drive:
+    normal = normal_path(fix.path)
+    relative = inside(root, [fix.path.strip()])[0]
+    found = next((path for path in (fix.path, normal, relative) if path in paths), "")
+    if not found and not relative and (normal.startswith("/") or PureWindowsPath(normal).drive):
         raise DataError(
-            f"{fix.where}: {fix.path!r} is absolute; write the path relative to the data folder, with forward slashes."
+            f"{fix.where}: {fix.path!r} is absolute; write the path relative to the data folder {root}, with forward slashes."
         )
-    namesakes = sorted(path for path in paths if posixpath.basename(path) == posixpath.basename(normal))
-    hint = nearest(normal, namesakes, cutoff=0) if namesakes else nearest(normal, paths)
-    mend = hint or f"Expected a path such as {min(paths)!r}."
-    raise DataError(f"{fix.where}: {fix.path!r} is not an image that the data lists. {mend}")
+    return found
 
 
-def nearest(name: str, known: Collection[str], cutoff: float = 0.6) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
-    return f"Did you mean {close[0]!r}?" if close else ""
+def normal_path(path: str) -> str:
+    return posixpath.normpath(path.strip().replace("\\", "/"))
+
+
+def refuse_unknown(fixes: Sequence[Fix], paths: Collection[str]) -> None:
+    """Refuse rows that mean no image, and say once of all what they probably mean."""
+    if fixes:
+        first, missing = fixes[0], [normal_path(fix.path) for fix in fixes]
+        hint = did_you_mean(missing, paths) or nearest_path(missing[0], paths) or f"Expected a path such as {min(paths)!r}."
+        more = f" ({len(fixes) - 1} more like it)" if len(fixes) > 1 else ""
+        raise DataError(f"{first.where}: {first.path!r} is not an image that the data lists{more}. {hint}")
 
 
 def check_contradictions(fixes: list[Fix]) -> None:

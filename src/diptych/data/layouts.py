@@ -1,10 +1,14 @@
 """The layouts in which images and their classes may lie; each becomes the same Manifest."""
 
+import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from diptych.config import ClassFolder
+from diptych.config import DataConfig
 from diptych.data.folders import (
     ClassFolders,
     Found,
@@ -16,10 +20,32 @@ from diptych.data.folders import (
     read_class_folders,
     read_parts,
 )
-from diptych.data.listings import find_paired, lists_images, read_paired, read_tables
-from diptych.data.manifest import Fault, Manifest, is_image, natural_key, order_classes, printable
+from diptych.data.listings import (
+    HOW_TO_NAME,
+    LABEL_COLUMNS,
+    PATH_COLUMNS,
+    describe_table,
+    find_paired,
+    leave_out_templates,
+    lists_images,
+    read_paired,
+    read_tables,
+    refuse_one_hot,
+)
+from diptych.data.manifest import Fault, Manifest, Remark, compose, is_image, natural_key, order_classes, printable
 from diptych.data.masks import remark_masks
-from diptych.data.tables import TABLE_SUFFIXES, read_header, read_table
+from diptych.data.tables import (
+    SAVE_AS_CSV,
+    TABLE_SUFFIXES,
+    TEXT_SUFFIX,
+    UNKNOWN,
+    WORKBOOK_SUFFIXES,
+    is_missing,
+    is_table,
+    read_header,
+    read_table,
+    whole_numbers,
+)
 from diptych.errors import DataError
 from diptych.screen import quoted
 
@@ -31,75 +57,164 @@ EXPECTED = (
 FIXES = "fixes.csv"
 
 
-def read_manifest(
-    root: Path, faults: list[Fault] | None = None, *, class_folder: ClassFolder = "auto", follow_links: bool = False
-) -> Manifest:
+def read_manifest(data: str | os.PathLike[str] | DataConfig, faults: list[Fault] | None = None) -> Manifest:
     """Recognise how a data set is laid out, read it and check it. No image is opened.
 
     Args:
-        root: a folder in one of these layouts, or a CSV or Parquet table. Looked for in this order: class folders with a
-            table each (0/, 1/, 0.csv, 1.csv beside or inside them); tables with a column for the path of each image and
-            one for its class; train/, val/, test/ (also Training/, valid/, test_set/, ...; perhaps in one folder more) with
-            class folders in each; class folders.
+        data: a folder in one of these layouts, or a table (CSV, TSV, TXT or Parquet). Looked for in this order: class folders
+            with a table each (0/, 1/, 0.csv, 1.csv beside or inside them); tables with a column for the path of each image
+            and one for its class; train/, val/, test/ (also Training/, valid/, test_set/, ...; perhaps in one folder more) with
+            class folders in each; class folders. Or the settings that name it, and how it is to be read.
         faults: takes the wrong rows, which are then left out, and the files that no table lists.
-        class_folder: which folder names the class of an image, where no table does.
-        follow_links: whether links may lead out of the data folder.
 
     Returns:
-        The Manifest. Its classes are in natural order (2 before 10), which follows from their names alone.
+        The Manifest. Its classes are in natural order (2 before 10), which follows from their names alone. Its root is the
+        folder that the paths are relative to.
 
     Raises:
         DataError: nothing is recognised; a folder, table or column is missing; there are fewer than 2 or more than 1,000
             classes; or, without `faults`, a row is wrong: the message names the file and the row (the first row after the
             header is row 2, as a spreadsheet shows it).
     """
-    if root.is_file():
-        if root.suffix.lower() not in TABLE_SUFFIXES:
-            raise DataError(f"{root}: not a table by its name; expected .csv or .parquet, or a folder.")
-        root, found = root.parent, read_tables(root.parent, [root], faults, follow_links=follow_links)
-    elif root.is_dir():
-        found = read_folder(root, faults, class_folder, follow_links)
+    settings = data if isinstance(data, DataConfig) else DataConfig(data=Path(data))
+    given, root = settings.data.expanduser(), image_folder(settings)
+    if settings.images is not None and not root.is_dir():
+        raise DataError(f"{root}: no such folder; --images names the folder that the paths in the tables are relative to.")
+    if given.is_file():
+        if given.name.lower().endswith(WORKBOOK_SUFFIXES):
+            raise DataError(f"{given}: a workbook is not read; {SAVE_AS_CSV}.")
+        if not given.name.lower().endswith((*TABLE_SUFFIXES, TEXT_SUFFIX)):
+            raise DataError(f"{given}: not a table by its name; expected .csv, .tsv, .txt or .parquet, or a folder.")
+        found = read_tables(root, [given], faults, settings)
+    elif given.is_dir():
+        found = read_folder(given, faults, settings)
     else:
-        raise DataError(f"{root}: no such folder or table; name the data with --data. Expected {EXPECTED}.")
-    class_names = order_classes(found.labels, root, found.layout)
+        raise DataError(f"{given}: no such folder or table; name the data with --data. Expected {EXPECTED}.")
+    order = order_classes(found.labels, given, found.layout)
     if found.rows.empty:
-        raise DataError(f"{root}: no image is left of those listed. {faults[0].message if faults else ''}")
-    targets = {name: target for target, name in enumerate(class_names)}
+        raise DataError(f"{given}: no image is left of those listed. {faults[0].message if faults else ''}")
+    targets = {name: target for target, name in enumerate(order)}
     table = found.rows.assign(target=found.rows["target"].str.strip().map(targets).astype(np.int64))
+    table, remarks = blank_groups(table, settings.group_column)
     listed = tuple(f"{source}, row {row}" for source, row in table.index if source)
     unread = f"; not read: {', '.join(found.unread)}" if found.unread else ""
-    remarks = (*found.remarks, *remark_masks(table, class_names))
+    class_names = rename_classes(order, settings.class_names, given)
+    remarks = (*found.remarks, *remark_masks(table, class_names), *remarks)
     return Manifest(root, table.reset_index(drop=True), class_names, listed, found.layout + printable(unread), remarks=remarks)
 
 
-def read_folder(root: Path, faults: list[Fault] | None, class_folder: ClassFolder, follow_links: bool) -> Found:
+def image_folder(settings: DataConfig, moved: Path | None = None) -> Path:
+    """Return the folder that the paths of the images are relative to.
+
+    Args:
+        settings: of the run, or those that were asked for.
+        moved: the data folder or table, where it lies elsewhere now; None where it does not.
+    """
+    before, images = settings.data.expanduser(), settings.images.expanduser() if settings.images is not None else None
+    now = (moved or before).expanduser()
+    home = now.parent if now.is_file() else now
+    if images is None or moved is None:
+        return home if images is None else images
+    # A folder of images that lay in the data folder has moved with it; otherwise the images' own folder is named.
+    for above in (before, before.parent):
+        if images.is_relative_to(above) and (home / images.relative_to(above)).is_dir():
+            return home / images.relative_to(above)
+    return home
+
+
+def blank_groups(table: pd.DataFrame, column: str) -> tuple[pd.DataFrame, tuple[Remark, ...]]:
+    """Empty the groups that are only words for none ("nan", "unknown"), and say how many; write 3.0 as 3 in whole columns."""
+    if column not in table:
+        return table, ()
+    groups = whole_numbers(table[column].str.strip(), UNKNOWN)
+    none = is_missing(groups, UNKNOWN)
+    words = sorted(set(groups[none]) - {""})
+    what = ", ".join(map(repr, words)) + (" or nothing" if (groups == "").any() else "")
+    title = f"{int(none.sum()):,} of {len(table):,} images have no {column}: {what} is written there"
+    advice = "Each of them stands alone in the split. If they do belong together, write the name of the group."
+    remark = Remark("no-group", title, advice, tuple(table["path"][none & (groups != "")]))
+    return table.assign(**{column: groups.mask(none, "")}), (remark,) if words else ()
+
+
+def rename_classes(order: tuple[str, ...], names: str, root: Path) -> tuple[str, ...]:
+    """Give classes that are numbers the names that were asked for, "functional,defective" say.
+
+    Raises:
+        DataError: the classes are no numbers, or as many as the names are not.
+    """
+    wanted = tuple(compose(name.strip()) for name in names.split(",")) if names else order
+    numbers = all(re.fullmatch("[0-9]+", name) for name in order)
+    if names and not (numbers and len(wanted) == len(order)):
+        kind = f"{len(order):,} classes{'' if numbers else ' that are no numbers'}: {name_some(order)}"
+        raise DataError(
+            f"{root}: --class-names gives {len(wanted)} names, for classes that are numbers (0, 1, ...), but the data has {kind}."
+        )
+    return wanted
+
+
+def read_folder(root: Path, faults: list[Fault] | None, settings: DataConfig) -> Found:
     """Recognise the layout of a folder, and read it."""
     folders, files = list_folder(root, "")
-    names = [file for file in files if file.lower().endswith(TABLE_SUFFIXES) and file != FIXES]
-    tables = [root / name for name in sorted(names, key=natural_key)]
-    paired = find_paired(root, folders)
+    tables = [root / name for name in sorted(files, key=natural_key) if name != FIXES and is_table(root / name)]
+    # Whoever names columns or the folder of the images means tables.
+    asked = bool(settings.path_column or settings.label_column or settings.images)
+    paired = () if asked else find_paired(root, folders)
+    listing, templates = leave_out_templates([source for source in tables if lists_images(source, settings)])
+    further = [source for source in tables if lists_images(source, settings, further=True) and source not in templates]
+    parts = find_parts(root, settings.follow_links) if not (paired or listing) else {}
+    images = image_folder(settings)
     if paired:
-        return read_paired(root, paired, faults, folders, follow_links)
-    listing = [source for source in tables if lists_images(source)]
-    if listing:
-        found = read_tables(root, listing, faults, folders, follow_links)
-    elif parts := find_parts(root, follow_links):
-        found = read_parts(root, parts, class_folder, faults, follow_links)
+        found = read_paired(root, paired, faults, folders, settings)
+        listing = [source for source in tables if source.stem in paired]
+    elif listing:
+        found = read_tables(images, listing, faults, settings, folders)
+    elif asked or (parts and tables and not any(list_folder(root, folder)[0] for folder in parts)):
+        # Parts without class folders in them: what the images show stands in a table.
+        if not further:
+            raise unlisted(root, tables, files, settings)
+        listing, found = further, read_tables(images, further, faults, settings, folders)
+    elif parts:
+        found = read_parts(root, parts, settings.class_folder, faults, settings.follow_links)
     else:
-        classes = find_classes(root, "", faults, follow_links)
-        if len(classes.names) < 2:
+        classes = find_classes(root, "", faults, settings.follow_links)
+        if len(classes.names) >= 2:
+            found = read_class_folders(root, classes, settings.class_folder, faults, settings.follow_links)
+        elif further:
+            listing, found = further, read_tables(images, further, faults, settings, folders)
+        else:
             raise unrecognised(root, classes, folders, tables, files)
-        found = read_class_folders(root, classes, class_folder, faults, follow_links)
-    unread = (f"table {source.name} (no columns for path and class)" for source in tables if source not in listing)
+    unread = [describe_table(source, source in templates) for source in tables if source not in listing]
+    if set(tables) - {*listing, *templates}:
+        unread[-1] += f"; {HOW_TO_NAME}"
+    unread += [f"{name} (a workbook; {SAVE_AS_CSV})" for name in files if name.lower().endswith(WORKBOOK_SUFFIXES)]
     return found._replace(unread=(*found.unread, *unread))
+
+
+def unlisted(root: Path, tables: Sequence[Path], files: Sequence[str], settings: DataConfig) -> DataError:
+    wanted = [
+        named or f"{', '.join(known[:-1])} or {known[-1]}"
+        for named, known in ((settings.path_column, PATH_COLUMNS), (settings.label_column, LABEL_COLUMNS))
+    ]
+    found = describe_files(tables, files) or ["no table, and --path-column, --label-column and --images are about tables"]
+    return DataError(
+        f"{root}: no table with a column for the path of each image ({wanted[0]}) and one for its class ({wanted[1]}); found: "
+        f"{'; '.join(found)}. Name the table with --data, and say which columns these are: --path-column HEADING, "
+        "--label-column HEADING; and --images FOLDER, if the paths are relative to another folder than that of the table."
+    )
+
+
+def describe_files(tables: Sequence[Path], files: Sequence[str]) -> list[str]:
+    """Name the tables that are there with their headings, and the workbooks, which are not read."""
+    found = [f"table {source.name} (columns {name_some(read_header(source))})" for source in tables[:8]]
+    return found + [f"{name} (a workbook; {SAVE_AS_CSV})" for name in files if name.lower().endswith(WORKBOOK_SUFFIXES)]
 
 
 def unrecognised(root: Path, classes: ClassFolders, folders: list[str], tables: list[Path], files: list[str]) -> DataError:
     holding = classes.names
     for source in tables:
-        read_table(source)  # It may say why it was not recognised: that it is no UTF-8 text, say.
+        refuse_one_hot(source, read_table(source))  # Either may say why it was not recognised: that it is no UTF-8 text, say.
     found = [f"folder {folder}/ ({'with' if folder in holding else 'without'} images)" for folder in folders[:8]]
-    found += [f"table {source.name} (columns {name_some(read_header(source))})" for source in tables[:8]]
+    found += describe_files(tables, files)
     found += [f"images in no folder: {sum(map(is_image, files)):,}"]
     hint = f" {describe_unread(classes.unread)}." if classes.unread else ""
     if len(holding) == 1:
@@ -107,4 +222,5 @@ def unrecognised(root: Path, classes: ClassFolders, folders: list[str], tables: 
             f" If the class folders lie in {holding[0]}/, name it: --data {quoted(root / holding[0])}. If {holding[0]} is a "
             "class, a second one is needed: what a class is cannot be learned from its images alone."
         )
+    hint += f" Of a table, {HOW_TO_NAME}, and --images." if tables else ""
     return DataError(f"{root}: no layout is recognised; found: {', '.join(found)}. Expected {EXPECTED}.{hint}")

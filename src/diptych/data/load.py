@@ -62,7 +62,7 @@ def read_data(settings: DataConfig, faults: list[Fault] | None = None) -> Manife
     Raises:
         DataError: no layout is recognised, or a row of the listing or of the corrections is wrong.
     """
-    listed = read_manifest(settings.data, faults, class_folder=settings.class_folder, follow_links=settings.follow_links)
+    listed = read_manifest(settings, faults)
     if settings.fixes is None:
         return listed
     manifest = apply_fixes(listed, settings.fixes, settings.group_column)

@@ -68,7 +68,6 @@ class Manifest:
         listed: where each image stands in the user's tables, "data/0.csv, row 2", by its row in the table as first read;
             empty without tables.
         layout: what was recognised in the data folder, in words.
-        notes: what else the user should know of how it was read; a sentence each.
         remarks: warnings of how it was read.
     """
 
@@ -77,7 +76,6 @@ class Manifest:
     class_names: tuple[str, ...] = TWO_CLASSES
     listed: tuple[str, ...] = ()
     layout: str = ""
-    notes: tuple[str, ...] = ()
     remarks: tuple[Remark, ...] = ()
 
     def __post_init__(self) -> None:
@@ -109,6 +107,7 @@ def leave_out(
     faults: list[Fault] | None,
     column: str = "image_name",
     subject: str = "",
+    hint: str = "",
 ) -> pd.DataFrame:
     """Take wrong rows out and describe each in `faults`; without that list, the first of them is an error.
 
@@ -120,6 +119,7 @@ def leave_out(
         faults: grows.
         column: holds the value that is wrong.
         subject: what the value is, where that is not clear.
+        hint: what is to be said once of all these rows.
 
     Raises:
         DataError: it names the first wrong row, and how many others are like it.
@@ -134,11 +134,13 @@ def leave_out(
 
     if faults is None:
         others = [str(row) for _, row in places[1:6]] if places[0][0] else [repr(value) for value in values[1:6]]
-        shown = f"{'rows ' if places[0][0] else ''}{', '.join(others)}{', …' if len(places) > 6 else ''}"
+        kind_of_place = ("row " if len(others) == 1 else "rows ") if places[0][0] else ""
+        shown = f"{kind_of_place}{', '.join(others)}{', …' if len(places) > 6 else ''}"
         more = f" ({len(places) - 1} more like it: {shown})" if others else ""
-        raise DataError(describe(places[0], values.iloc[0]) + more)
+        raise DataError(describe(places[0], values.iloc[0]) + more + hint)
     paths = rows.loc[wrong, "path"].map(printable)
-    faults += [Fault(kind, path, describe(place, value)) for place, path, value in zip(places, paths, values, strict=True)]
+    found = [Fault(kind, path, describe(place, value)) for place, path, value in zip(places, paths, values, strict=True)]
+    faults += [found[0]._replace(message=found[0].message + hint), *found[1:]]
     return rows[~wrong]
 
 
@@ -147,14 +149,41 @@ def printable(path: str) -> str:
     return path.encode("utf-8", "backslashreplace").decode()
 
 
-def check_names(rows: pd.DataFrame, folder: Path, faults: list[Fault] | None) -> pd.DataFrame:
-    """Leave out the rows whose `image_name` leads out of a folder."""
-    leaves = pd.Series([LEAVES.search(name) is not None for name in rows["image_name"]], rows.index, dtype=bool)
-    return leave_out(rows, leaves, "bad-name", f"leaves the folder {folder}/; write a name inside of it", faults)
+def check_names(rows: pd.DataFrame, folder: Path, faults: list[Fault] | None, hint: str = "") -> pd.DataFrame:
+    """Leave out the rows whose `image_name` leads out of a folder; `hint` is what is to be said of them."""
+    pairs = zip(rows["image_name"], inside(folder, rows["image_name"]), strict=True)
+    leaves = [LEAVES.search(name) is not None and not relative for name, relative in pairs]
+    mend = f"leaves the folder {folder}/; write a name inside of it"
+    return leave_out(rows, pd.Series(leaves, rows.index, dtype=bool), "bad-name", mend, faults, hint=hint)
+
+
+def inside(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return for each absolute path the one relative to a folder that it lies in, links followed; "" for all other names."""
+    homes = [str(home).rstrip(os.sep) + os.sep for home in (Path(os.path.normpath(folder.absolute())), folder.resolve())]
+    real: dict[str, str] = {}
+
+    def relative(name: str) -> str:
+        if not Path(name).is_absolute() or "\0" in name:
+            return ""
+        above, file = os.path.split(os.path.normpath(name))
+        if above not in real:
+            real[above] = os.path.realpath(above)
+        for place in (f"{above.rstrip(os.sep)}{os.sep}{file}", f"{real[above].rstrip(os.sep)}{os.sep}{file}"):
+            for home in homes:
+                if place.startswith(home):
+                    return place.removeprefix(home).replace(os.sep, "/")
+        return ""
+
+    return [relative(name) for name in names]
 
 
 def check_files(
-    rows: pd.DataFrame, places: "pd.Series[str]", folder: Path, faults: list[Fault] | None, follow_links: bool = False
+    rows: pd.DataFrame,
+    places: "pd.Series[str]",
+    folder: Path,
+    faults: list[Fault] | None,
+    follow_links: bool = False,
+    hint: str = "",
 ) -> pd.DataFrame:
     """Leave out the rows whose files are not there, lie outside of a folder, or are listed before.
 
@@ -165,6 +194,7 @@ def check_files(
         places: where their files really lie, as `locate` says.
         folder: which they must not leave.
         faults: grows.
+        hint: what is to be said of those that are missing.
     """
     in_table = bool(len(rows)) and rows.index[0][0] != ""
     column = "image_name" if in_table else "path"
@@ -178,7 +208,7 @@ def check_files(
     leaves = (places != "") & ~places.str.startswith(home)
     rows = rows if follow_links else leave_out(rows, leaves, "bad-name", outside, faults, column)
     places = places.reindex(rows.index)
-    rows = leave_out(rows, (places == "") | places.str.endswith(os.sep), "missing", missing, faults, column)
+    rows = leave_out(rows, (places == "") | places.str.endswith(os.sep), "missing", missing, faults, column, hint=hint)
     places = places.reindex(rows.index)
     return leave_out(rows, places.duplicated() & places.str.startswith(home), "listed-twice", twice, faults, column)
 

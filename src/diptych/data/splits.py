@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from diptych.data.findings import Finding
 from diptych.data.manifest import SPLITS, Manifest, parts_of
-from diptych.data.tables import read_table
+from diptych.data.tables import is_missing, read_table
 from diptych.data.twins import connect
 from diptych.errors import CheckpointError, DataError
 
@@ -261,7 +261,7 @@ def read_given(manifest: Manifest, file: Path | None) -> pd.Series:
     key = "path" if "path" in table else "image_name"
     if key not in table or "split" not in table:
         raise DataError(f"{file}: expected the columns path (or image_name) and split; it has {', '.join(table.columns)}.")
-    written = table["split"].str.strip()
+    written = table["split"].str.strip().mask(is_missing(table["split"]), "")
     parts = parts_of(written.unique())
     wanted = written.map(lambda value: parts.get(value, value))
     for row in table.index[~wanted.isin([*SPLITS, ""])]:

@@ -1,5 +1,6 @@
 """An external test set: another labelled data set than the one that a run was split from, of another camera or year, say."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from diptych.config import Config, DataConfig
 from diptych.data.images import ImageSpec
-from diptych.data.layouts import read_manifest
+from diptych.data.layouts import image_folder, read_manifest
 from diptych.data.loader import Images
 from diptych.data.manifest import Manifest, printable
 from diptych.data.prepare import prepare
+from diptych.data.tables import is_table
 from diptych.errors import DataError
+from diptych.presets import read_toml
 from diptych.storage import RunDir, sha256
 
 SHOWN = 3
@@ -33,7 +37,7 @@ def is_external(run: RunDir, table: pd.DataFrame, data: Path) -> bool:
     """
     if not data.exists():
         raise DataError(f"{data}: no such folder or table; name with --data where the images of {run.root} are now.")
-    root = data.parent if data.is_file() else data
+    root = image_folder(read_toml(run.config, Config()).data, data)
     test = table[table["split"] == "test"]
     return len(test) > 0 and not any(
         has_content(root / path, known) for path, known in zip(test["path"], test["sha256"], strict=True)
@@ -92,7 +96,7 @@ def read_external(
             the run was trained or validated on.
     """
     try:
-        manifest = read_manifest(data)
+        manifest = read_like(run, data)
     except DataError as error:
         raise DataError(
             f"{data} has none of the test images of {run.root}, so it is read as an external test set, but it is none. {error}"
@@ -110,6 +114,19 @@ def read_external(
         )
     refuse_leaks(run, split, data, table[readable])
     return table, store, problems
+
+
+def read_like(run: RunDir, data: Path) -> Manifest:
+    """Read a data set by the columns and names of classes that a run was trained by, where it has tables or numbers."""
+    own = read_toml(run.config, Config()).data
+    settings = DataConfig(data, group_column=own.group_column, follow_links=own.follow_links)
+    if data.is_file() or any(file.is_file() and is_table(file) for file in data.iterdir()):
+        images = image_folder(own, data) if own.images is not None else None
+        settings = dataclasses.replace(settings, path_column=own.path_column, label_column=own.label_column, images=images)
+    manifest = read_manifest(settings)
+    if own.class_names and all(name.isdecimal() for name in manifest.class_names):
+        manifest = read_manifest(dataclasses.replace(settings, class_names=own.class_names))
+    return manifest
 
 
 def match_classes(run: RunDir, manifest: Manifest, class_names: Sequence[str]) -> "pd.Series[int]":

@@ -12,6 +12,7 @@ from PIL import Image
 from diptych.config import Config
 from diptych.data.fixes import COLUMNS as FIX_COLUMNS
 from diptych.data.images import spec_of
+from diptych.data.layouts import image_folder
 from diptych.data.page import fits_csv
 from diptych.data.prepare import prepare
 from diptych.data.preview import GAP, INK, LINE, PAPER, TILE, draw_tile, write_line
@@ -149,8 +150,7 @@ def draw_sheet(path: Path, table: pd.DataFrame, run: RunDir, data: Path | None) 
 
 def read_pixels(paths: Sequence[str], run: RunDir, data: Path | None) -> NDArray[np.uint8]:
     settings = read_toml(run.config, Config()).data
-    place = data or settings.data
-    root = place.parent if place.is_file() else place
+    root = image_folder(settings, data)
     files = [root / path for path in paths]
     store, outcome = prepare(files, spec_of(settings), settings.cache)
     for file, problem in zip(files, outcome["problem"], strict=True):

@@ -98,12 +98,7 @@ def plan(series: Series, share: float, seed: int, equal_updates: bool) -> tuple[
 
 def write_fixes(file: Path, config: Config, left_out: set[str]) -> None:
     """Write corrections that drop some images and do to the others what the user's own corrections do."""
-    data = config.data
-    own = (
-        read_fixes(read_manifest(data.data, class_folder=data.class_folder, follow_links=data.follow_links), data.fixes)
-        if data.fixes
-        else []
-    )
+    own = read_fixes(read_manifest(config.data), config.data.fixes) if config.data.fixes else []
     rows = [fix[1:] for fix in own if fix.path not in left_out]
     rows += [(path, "drop", "") for path in sorted(left_out)]
     write_table(file, pd.DataFrame(rows, columns=list(FIX_COLUMNS)))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from diptych.config import Config
 from diptych.data.images import ImageSpec
+from diptych.data.layouts import image_folder
 from diptych.data.manifest import SPLITS, printable
 from diptych.data.splits import read_split
 from diptych.errors import ConfigError
@@ -214,7 +215,7 @@ def evaluate(
                 f"first, without --data: {command_line('evaluate', run.root, '--keep')}, with --threshold and the like."
             )
         return evaluate_external(subject, table, root, cached, extent, folder)
-    return evaluate_own(subject, table, root or config.data.data, cached, extent, choices or Choices())
+    return evaluate_own(subject, table, image_folder(config.data, root), cached, extent, choices or Choices())
 
 
 def evaluate_own(
@@ -234,7 +235,6 @@ def evaluate_own(
         outliers = None
     found = set(table["split"]) if "validation" in set(table["split"]) and not (decision and outliers) else {"test"}
     parts = pick_rows(table, [part for part in SPLITS if part in found], config.training.seed)
-    root = root.parent if root.is_file() else root
     store = read_images(root, parts, subject.spec, cache)
     answers = Answering(tap(subject.network), store, parts, subject.views)
     keep = choices.keep or (subject.plain and (stored is None or stored.weights != weights))
@@ -274,7 +274,7 @@ def evaluate_external(
         check_column(test, column)
     decision, outliers = read_own(run, subject.spec.size, len(subject.views))
     answers = Answering(tap(subject.network), store, table, subject.views)
-    root = data.parent if data.is_file() else data
+    root = image_folder(config.data, data)
     figures, predictions, pictures = judge(subject, answers, root, decision, outliers, extent)
     figures |= {"kept": True, "external": {"data": source_of(data), "images": len(test), "unreadable": len(problems)}}
     figures["external"]["report"] = printable(str(folder / run.report.name))

@@ -32,15 +32,17 @@ SHOWN = 5
 
 def whole_paths(settings: DataConfig) -> DataConfig:
     """Name files and folders by their whole paths: a run is found, evaluated and repeated from any folder."""
-    optional = {key: value.resolve() for key in ("fixes", "split") if (value := getattr(settings, key)) is not None}
+    given = ((key, getattr(settings, key)) for key in ("fixes", "split", "images"))
+    optional = {key: value.expanduser().resolve() for key, value in given if value is not None}
     # A path that begins with ~ means the same from any folder, and for another user too.
     cache = settings.cache if settings.cache.parts[:1] == ("~",) else settings.cache.resolve()
-    return dataclasses.replace(settings, data=settings.data.resolve(), cache=cache, **optional)
+    return dataclasses.replace(settings, data=settings.data.expanduser().resolve(), cache=cache, **optional)
 
 
 def whole_name(weights: str, runs: Path) -> str:
     """Name weights that are a file or a run by their whole path."""
-    found = [place for place in (Path(weights), runs / weights) if weights not in ("imagenet", "none", "auto") and place.exists()]
+    places = (Path(weights).expanduser(), runs / weights)
+    found = [place for place in places if weights not in ("imagenet", "none", "auto") and place.exists()]
     return str(found[0].resolve()) if found else weights
 
 

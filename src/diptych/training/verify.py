@@ -90,7 +90,17 @@ def try_both(config: Config, runs: Path, folder: Path) -> tuple[RunDir, RunDir, 
 def shortened(config: Config, images: Path) -> Config:
     """Return the settings of a very short training on some images that are copied to a folder."""
     data = dataclasses.replace(
-        config.data, data=images.resolve(), fixes=None, split=None, near_twins=False, allow_leaks=True, max_unreadable=0.5
+        config.data,
+        data=images.resolve(),
+        path_column="",
+        label_column="",
+        images=None,
+        class_names="",
+        fixes=None,
+        split=None,
+        near_twins=False,
+        allow_leaks=True,
+        max_unreadable=0.5,
     )
     settings = dataclasses.replace(
         config.training,
@@ -104,7 +114,7 @@ def shortened(config: Config, images: Path) -> Config:
 
 def choose_images(config: Config, folder: Path) -> Path:
     """Copy a few images of the largest classes, with a table of their labels and parts; return the folder."""
-    manifest = read_manifest(config.data.data, class_folder=config.data.class_folder, follow_links=config.data.follow_links)
+    manifest = read_manifest(config.data)
     counts = manifest.table["target"].value_counts()
     classes = counts.index[:CLASSES]
     wanted = min(BATCH_SIZE, config.training.batch_size)

@@ -1,0 +1,137 @@
+"""What a path that leads to no image was probably meant to be."""
+
+import difflib
+import posixpath
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from urllib.parse import unquote
+
+# Names that are compared one by one, for the path that none of the differences below explains.
+COMPARED = 5000
+EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
+
+
+def without_blanks(path: str) -> str:
+    """Take away the blanks around the name of each folder and file."""
+    return "/".join(part.strip() for part in path.split("/"))
+
+
+def composed(path: str) -> str:
+    """Write letters with marks as one character each (Unicode NFC)."""
+    return unicodedata.normalize("NFC", path)
+
+
+def without_extension(path: str) -> str:
+    """Take away what is written like an extension."""
+    return EXTENSION.sub("", path)
+
+
+def without_zeros(path: str) -> str:
+    """Take away the zeros that numbers begin with."""
+    return re.sub(r"(?<![0-9])0+(?=[0-9])", "", path)
+
+
+def loosened(path: str) -> str:
+    """Write a path without all the differences that can be told apart here, but its folder."""
+    return without_zeros(without_extension(without_blanks(unquote(composed(path)).lower())))
+
+
+# How two paths may differ, the slightest first; the words tell in which way the path would be found.
+DIFFERENCES: Mapping[str, Callable[[str], str]] = {
+    "Without the blanks at the ends": without_blanks,
+    "Written in the same Unicode form (the names look alike, but their letters with marks are one character in NFC and two in "
+    "NFD)": composed,
+    "In another case": str.lower,
+    "With another extension": without_extension,
+    "With %20 and the like written out": unquote,
+    "With the leading zeros that spreadsheets take away": without_zeros,
+    "Changed in more than one of extension, case, blanks and leading zeros": loosened,
+}
+
+
+def did_you_mean(missing: Sequence[str], known: Collection[str], option: str = "") -> str:
+    """Say what paths that lead to no image were probably meant to be, once for all of them.
+
+    Args:
+        missing: the paths, relative to the data folder, with forward slashes; one at least.
+        known: the paths of the images that are there.
+        option: the flag that names the folder of all paths, "--images data" say, for paths that lack a folder; "" for none.
+
+    Returns:
+        A question with the first likely path, how it differs, and how many would be found in the same way: "Did you mean
+        'img000.png'? With the extension .png, 12 of 12 would be found."; "" where nothing is likely.
+    """
+    best: dict[str, str] = {}
+    words = ""
+    for difference, key in DIFFERENCES.items():
+        found = find_by(key, missing, known)
+        if len(found) > len(best):
+            best, words = found, difference
+    if len(best) < len(missing):
+        found = find_elsewhere(missing, known)
+        if len(found) > len(best):
+            best, words = found, name_folder(found, option)
+    if not best:
+        return ""
+    if words == "With another extension":
+        extensions = {posixpath.splitext(path)[1] for path in best.values()}
+        words = f"With the extension {extensions.pop()}" if len(extensions) == 1 else words
+    return f"Did you mean {next(iter(best.values()))!r}? {words}, {len(best):,} of {len(missing):,} would be found."
+
+
+def find_by(key: Callable[[str], str], missing: Sequence[str], known: Collection[str]) -> dict[str, str]:
+    """Return the only known path of the same key, for each missing one that has it."""
+    places = defaultdict(list)
+    for path in known:
+        places[key(path)].append(path)
+    return {path: places[key(path)][0] for path in missing if len(places.get(key(path), ())) == 1}
+
+
+def find_elsewhere(missing: Sequence[str], known: Collection[str]) -> dict[str, str]:
+    """Return the only known path that is the same but for the folders it begins with, for each missing one that has it."""
+    deeper = defaultdict(list)
+    for path in known:
+        for end in ends_of(path):
+            deeper[end].append(path)
+    found = {}
+    for path in missing:
+        likely = next((end for end in ends_of(path) if end in known), "")
+        if not likely:
+            likely = next((deeper[end][0] for end in (path, *ends_of(path)) if len(deeper.get(end, ())) == 1), "")
+        if likely:
+            found[path] = likely
+    return found
+
+
+def ends_of(path: str) -> list[str]:
+    """Return a path without its first folder, without its first two, and so on."""
+    parts = path.split("/")
+    return ["/".join(parts[start:]) for start in range(1, len(parts))]
+
+
+def name_folder(found: Mapping[str, str], option: str) -> str:
+    """Say in words which folder is missing or too many in all paths, or in the most of them."""
+    path, likely = next(iter(found.items()))
+    if likely.endswith(f"/{path}"):
+        folder = likely.removesuffix(path)
+        return f"In the folder {folder}" + (f" ({option}/{folder.rstrip('/')} says so for all)" if option else "")
+    if path.endswith(f"/{likely}"):
+        return f"Without the folder {path.removesuffix(likely)}"
+    return "In another folder"
+
+
+def nearest_path(path: str, known: Collection[str]) -> str:
+    """Ask for the known path that is written most like one: among those of the same name, or else in any case alike."""
+    name = posixpath.basename(path)
+    namesakes = sorted(other for other in known if posixpath.basename(other) == name)
+    if not namesakes and len(known) > COMPARED:
+        return ""
+    return nearest(path, namesakes, cutoff=0) if namesakes else nearest(path, known)
+
+
+def nearest(name: str, known: Collection[str], cutoff: float = 0.6) -> str:
+    """Ask for the known name that is written most like one; "" where none is alike."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f"Did you mean {close[0]!r}?" if close else ""
