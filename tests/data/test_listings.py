@@ -142,9 +142,9 @@ def test_groups__words_for_nothing_are_no_group_and_counted(tmp_path: Path, head
     root = make(tmp_path / "data", names, {"all.csv": rows})
     manifest = read_manifest(root)
     assert list(manifest.table["group"]) == ["3", "", "", "", "", "3", "12"]
-    assert manifest.notes == (
-        "4 of 7 images have no group ('-', 'nan', 'unknown' or nothing): each of them stands alone in the split.",
-    )
+    (remark,) = manifest.remarks
+    assert remark.title == "4 of 7 images have no group: '-', 'nan', 'unknown' or nothing is written there"
+    assert remark.paths == ("1.png", "2.png", "4.png")
 
 
 def test_groups__other_columns_keep_their_words(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_groups__other_columns_keep_their_words(tmp_path: Path) -> None:
     root = make(tmp_path / "data", numbered(2), {"all.csv": rows})
     manifest = read_manifest(DataConfig(data=root, group_column="patient"))
     assert list(manifest.table["site"]) == ["NA", "unknown"]
-    assert manifest.notes == ()
+    assert manifest.remarks == ()
 
 
 def test_split_file__words_for_nothing_are_drawn_as_empty_cells(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from diptych.config import Config, DataConfig
+from diptych.data.layouts import image_folder
 from diptych.data.load import LoadedData
 from diptych.environment import installed_versions
 from diptych.errors import CheckpointError, ConfigError, DataError
@@ -242,6 +243,8 @@ def with_data(config: Config, data: Path) -> Config:
         for key in ("fixes", "split")
         if (table := getattr(config.data, key)) is not None and table.is_relative_to(old)
     }
+    if config.data.images is not None:
+        moved["images"] = image_folder(config.data, now)
     return dataclasses.replace(config, data=dataclasses.replace(config.data, data=now, **moved))
 
 
