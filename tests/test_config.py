@@ -79,7 +79,7 @@ def test_to_toml__odd_characters_in_a_path(tmp_path: Path, name: str) -> None:
 
 
 def test_to_toml__writes_every_key_once() -> None:
-    config = Config(data=DataConfig(fixes=Path("fixes.csv"), split=Path("split.csv")))
+    config = Config(data=DataConfig(fixes=Path("fixes.csv"), split=Path("split.csv"), images=Path("images")))
     keys = [line.split(" = ")[0] for line in to_toml(config).splitlines() if " = " in line]
     assert keys == [field.name for section in SECTIONS.values() for field in dataclasses.fields(section)]
 
