@@ -275,7 +275,7 @@ def test_parse__every_key_is_a_flag(section: str, key: str) -> None:
         arguments = [flag, new]
     else:
         usual = {int: 123, float: 0.00001, str: "auto", type(Path()): Path("elsewhere")}[type(old)]
-        new = {"test_share": 0.2, "grey_range": "4095"}.get(key, usual)
+        new = {"test_share": 0.2, "grey_range": "4095", "class_names": "functional,defective"}.get(key, usual)
         arguments = [flag, str(new)]
     assert getattr(getattr(settings_of(*arguments), section), key) == new != old
 
