@@ -107,7 +107,8 @@ def test_class_folders__runs_of_diptych_are_no_class(tmp_path: Path) -> None:
     manifest, faults = found_in(root)
     assert manifest.class_names == ("a", "b")
     assert faults == []
-    assert "check" not in manifest.layout
+    own = ", ".join(f"folder {name} (written by Diptych)" for name in ("find-lr", "why"))
+    assert manifest.layout == f"class folders a, b; not read: folder runs (no image in it), {own}"
 
 
 def test_class_folders__order_is_natural(tmp_path: Path) -> None:

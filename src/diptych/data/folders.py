@@ -289,7 +289,15 @@ def find_classes(root: Path, parent: str, faults: list[Fault] | None, follow_lin
     names = tuple(folder for folder, paths in images.items() if paths)
     aside = [f"folder {prefix}{printable(folder)} (no image in it)" for folder in folders if folder not in names]
     aside += [f"images in no class folder: {len(loose):,}"] if loose else []
+    aside += [f"folder {prefix}{printable(folder)} (written by Diptych)" for folder in find_outputs(root / parent)]
     return ClassFolders(rows, names, tuple(aside), unread)
+
+
+def find_outputs(folder: Path) -> list[str]:
+    """Name the folders with images in a folder that are passed over since Diptych wrote them."""
+    with os.scandir(folder) as entries:
+        own = sorted(entry.name for entry in entries if is_folder(entry) and is_output(folder / entry.name))
+    return [name for name in own if any(is_image(file.name) for file in (folder / name).iterdir())]
 
 
 def report_unsearched(root: Path, entries: Sequence[Entry], faults: list[Fault] | None) -> None:
