@@ -218,3 +218,24 @@ def test_apply_fixes__does_what_the_rows_say_in_any_order(tmp_path_factory: pyte
     groups = table["group"] if "group" in table else [""] * len(table)
     names = [CLASSES[target] for target in table["target"]]
     assert dict(zip(table["path"], zip(names, groups, strict=True), strict=True)) == expected
+
+
+def test_apply_fixes__values_that_a_program_wrote(tmp_path: Path) -> None:
+    """Pandas writes nan for an empty value, and 1 as 1.0 beside it."""
+    manifest = dataclasses.replace(make_manifest(group=["3", "", "", "", "", ""]), class_names=("0", "1", "2"))
+    table = fixed(tmp_path, "cat/0.png,drop,nan,\ncat/1.png,relabel,1.0,\ndog/0.png,relabel,0.0,\n", manifest).table
+    assert list(table["target"]) == [1, 0, 1, 2, 2]
+    with pytest.raises(DataError, match=r"the group of 'cat/0.png' is empty"):
+        fixed(tmp_path, "cat/0.png,group,unknown,\n")
+
+
+def test_apply_fixes__what_is_likely_is_counted(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"\(1 more like it\)\. Did you mean 'cat/0.png'\? With the extension .png, 2 of 2 would be"
+    ):
+        fixed(tmp_path, "cat/0.jpg,drop,,\ndog/1.jpg,drop,,\n")
+
+
+def test_apply_fixes__an_absolute_path_in_the_data_folder(tmp_path: Path) -> None:
+    manifest = make_manifest(tmp_path / "data")
+    assert len(fixed(tmp_path, f"{tmp_path}/data/cat/0.png,drop,,\n", manifest).table) == 5

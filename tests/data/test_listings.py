@@ -9,12 +9,15 @@ import pandas as pd
 import pytest
 from making import fingerprint
 
-from diptych.config import DataConfig
+from diptych.config import Config, DataConfig
 from diptych.data.layouts import image_folder, read_manifest
 from diptych.data.manifest import Fault, Manifest
 from diptych.data.splits import read_given
 from diptych.data.tables import MISSING
 from diptych.errors import ConfigError, DataError
+from diptych.evaluation.external import read_like
+from diptych.presets import to_toml
+from diptych.storage import RunDir
 
 
 def make(root: Path, images: Sequence[str], tables: Mapping[str, Sequence[str]]) -> Path:
@@ -449,3 +452,18 @@ def test_home__is_expanded_in_every_path(tmp_path: Path, monkeypatch: pytest.Mon
 def test_missing_words__are_small_letters_without_blanks() -> None:
     assert all(word == word.strip().lower() for word in MISSING)
     assert pd.Series(["nan", ""]).isin(MISSING).all()
+
+
+def test_external__is_read_by_the_columns_and_names_of_the_run(tmp_path: Path) -> None:
+    own = DataConfig(tmp_path / "own", path_column="Where", label_column="kind", class_names="functional,defective")
+    run = RunDir(tmp_path / "run")
+    run.root.mkdir()
+    run.config.write_text(to_toml(Config(data=own)), encoding="utf-8")
+    rows = label(numbered(2), ["0.0", "1.0"], "Where,kind")
+    other = make(tmp_path / "other", numbered(2), {"all.csv": rows})
+    for data in (other, other / "all.csv"):
+        manifest = read_like(run, data)
+        assert manifest.class_names == ("functional", "defective")
+        assert list(manifest.table["path"]) == ["0.png", "1.png"]
+    folders = make(tmp_path / "folders", ["functional/a.png", "defective/a.png"], {})
+    assert set(read_like(run, folders).class_names) == {"functional", "defective"}

@@ -124,3 +124,57 @@ def test_read_table__folder_named_like_a_table(tmp_path: Path) -> None:
     for read in (read_table, read_header):
         with pytest.raises(DataError, match=r"t\.csv: cannot be read as a table"):
             read(tmp_path / "t.csv")
+
+
+# Ways to write one table
+
+
+ROWS = [["a.png", "x"], ["b, c.png", "y"]]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("said", ["", "sep={}", '"sep={}"', "SEP={}\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_read_table__separators_and_encodings(tmp_path: Path, separator: str, said: str, encoding: str) -> None:
+    lines = [separator.join(["path", "größe"]), *(separator.join(f'"{cell}"' for cell in row) for row in ROWS)]
+    text = "\n".join([said.format(separator), *lines] if said else lines) + "\n"
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    assert read_header(tmp_path / "t.csv") == ("path", "größe")
+    table = read_table(tmp_path / "t.csv")
+    assert (list(table.columns), table.to_numpy().tolist(), list(table.index)) == (["path", "größe"], ROWS, [2, 3])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("path,größe\n".encode("latin-1"), "not UTF-8 text, but probably Windows-1252 or Latin-1 .* Save it in UTF-8"),
+        ("path,x\na,b\n".encode("utf-16-le"), "UTF-16 without a byte order mark; save it as CSV in UTF-8"),
+        (b"PK\x03\x04...", "a workbook or ZIP file, whatever its name says"),
+        (b"\xff\xfep", "not UTF-16 text, as it begins"),
+    ],
+)
+def test_read_table__what_is_no_text_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(DataError, match=expected):
+        read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "both"),
+    [
+        ("path,label,label", ""),
+        ("path,label,Label", r" \('label' and 'Label'\)"),
+        ("path,label, label ", r" \('label' and ' label '\)"),
+        ("path,label,label.1", r" \('label' and 'label.1'\)"),
+    ],
+)
+def test_read_table__heading_that_is_there_twice(tmp_path: Path, header: str, both: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{header}\na,x,0\n")
+    with pytest.raises(DataError, match=rf"the column label is there twice{both}; rename or delete one of them"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_read_table__columns_without_headings(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(",Unnamed: 0,path,label.1,,\n0,0,a,x,,\n1,1,b,y,,\n")
+    table = read_table(tmp_path / "t.csv")
+    assert list(table.columns) == ["Unnamed: 0.1", "Unnamed: 0", "path", "label.1"]
