@@ -26,7 +26,7 @@ def make_predictions(images: int, seed: int) -> tuple[pd.DataFrame, np.ndarray, 
     return table.assign(sha256="", split="test"), expit(1.3 * logits).astype(np.float32), random.random(images)
 
 
-def measure(images: int, draws: int) -> tuple[float, dict[str, Any]]:
+def measure(images: int) -> tuple[float, dict[str, Any]]:
     from diptych.config import Config
     from diptych.evaluation.decision import choose_decision
     from diptych.evaluation.facts import describe_data, describe_run, list_images
@@ -42,7 +42,7 @@ def measure(images: int, draws: int) -> tuple[float, dict[str, Any]]:
         run, config, names = RunDir(Path(folder)), Config(), ("0", "1")
         started = time.perf_counter()
         decision = choose_decision(validation["target"].to_numpy(), as_shares(shown), "youden", "error:0.1")
-        figures = compute_all(table, probabilities, names, decision, config, ["kind"], draws)
+        figures = compute_all(table, probabilities, names, decision, config, ["kind"])
         predictions = with_predictions(table, probabilities, names, decision, scores, 0.95)
         figures |= {"outliers": None, "test_size": 224, "views": 1, "maps": None, **list_images(predictions, names, decision)}
         figures |= {"data": describe_data(run, config, table, names, False), "run": describe_run(run, config)}
@@ -82,7 +82,7 @@ def main() -> None:
     from diptych.backend import load_backend
 
     load_backend()
-    value, figures = measure(arguments.images, arguments.draws)
+    value, figures = measure(arguments.images)
     other = reference(arguments.images, arguments.draws)
     result = {"benchmark": "evaluate", "value": value, "reference": other, "ratio": value / other, "unit": "s"}
     print(json.dumps(result | vars(arguments) | {"roc_auc": figures["roc_auc"], "interval": figures["intervals"]["roc_auc"]}))

@@ -63,9 +63,16 @@ def make_report(
     table, probabilities = table[keep].reset_index(drop=True), probabilities[keep]
     rule = {"rule": "youden", "abstain_rule": "error:0.1"} if classes == 2 else {}
     chosen = decision or choose_decision(table["target"].to_numpy(), as_shares(probabilities), **rule)
-    figures = compute_all(table, probabilities, names, chosen, config, by, 20)
+    figures = compute_all(table, probabilities, names, chosen, config, by)
     scores = np.linspace(0, 1, len(table))
-    flagged = {"references": 50, "neighbour": 1, "limit": 0.9, "flagged": 3, "share": 0.1, "share_interval": [0.05, 0.2]}
+    flagged = {"references": 50, "neighbour": 1, "validation_units": 80, "limit": 0.9}
+    flagged |= {
+        "expected_share": 0.05,
+        "expected_interval": [0.01, 0.1],
+        "flagged": 3,
+        "share": 0.1,
+        "share_interval": [0.05, 0.2],
+    }
     figures |= {"outliers": flagged if outliers else None, "test_size": 64, "views": 1, "maps": maps}
     predictions = with_predictions(table, probabilities, names, chosen, *((scores, 0.9) if outliers else (None, 0.0)))
     figures |= list_images(predictions, names, chosen)

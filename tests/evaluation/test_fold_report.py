@@ -17,7 +17,7 @@ def test_of_fold(seed: int, names: list[str]) -> dict[str, Any]:
     targets = np.arange(40 + seed) % len(names)
     shares = random.dirichlet(np.ones(len(names)), len(targets)) + 0.5 * np.eye(len(names))[targets]
     shares = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
-    figures = compute_metrics(targets, shares[:, 1] if len(names) == 2 else shares, 0.5, names, draws=10)
+    figures = compute_metrics(targets, shares[:, 1] if len(names) == 2 else shares, 0.5, names)
     return json.loads(json.dumps({**figures, "test_size": 64, "views": 1}))
 
 
@@ -65,3 +65,15 @@ def test_page__of_a_cross_validation(tmp_path: Path, width: int) -> None:
         assert "is <b>dog</b>" in visit.page.locator(".matrix").inner_text()
         visit.page.locator("a:text-is('fold-2')").click()
         assert visit.page.title() == "the second"
+
+
+def test_folds__no_better_than_the_most_frequent_class_are_named() -> None:
+    targets = np.repeat([0, 1], [90, 10])
+    worse, better = (compute_metrics(targets, np.where(ones, 0.9, 0.1)) for ones in (targets > 2, targets > 0))
+    how = {"test_size": 32, "views": 1}
+    figures = combine({"fold-1": worse | how, "fold-2": better | how})
+    assert figures["no_better"] == ["fold-1"]
+    said = "accuracy no better than always answering the most frequent class: fold-1"
+    assert said in describe_folds(figures).replace(":\n  ", ": ")
+    assert said in render_folds("cross", figures)
+    assert "precision" not in figures["mean"]

@@ -172,7 +172,25 @@ def test_command__does_not_believe_in_many_wrong_labels(cross: RunDir, capsys: p
         table.loc[last, columns] = np.roll(table.loc[last, columns].to_numpy(), 1, axis=1)
         write_table(path, table)
     assert main(["label-errors", "cross", "--runs", str(cross.root.parent)]) == 0
-    assert "of all labels; well-known data sets have about 3 % wrong" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "of all labels; well-known data sets have about 3 % wrong" in said
+    assert "No fixes.csv is suggested" in said
+    assert "--fixes" not in said
+    assert not (cross.root / "label-errors" / "fixes.csv").exists()
+
+
+def test_command__of_a_cross_validation_at_chance_is_refused(cross: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    for fold in (1, 2):
+        path = RunDir(cross.root / f"fold-{fold}").predictions
+        table = pd.read_csv(path)
+        # The answers of other images.
+        answers = [name for name in table.columns if name.startswith(("predicted_", "probability"))]
+        table[answers] = table[answers].sample(frac=1, random_state=0).to_numpy()
+        write_table(path, table.astype({"predicted_target": int}))
+    assert main(["label-errors", "cross", "--runs", str(cross.root.parent)]) == 2
+    said = "".join(capsys.readouterr())
+    assert "not shown to be better than chance (33.3%)" in said
+    assert not (cross.root / "label-errors").exists()
 
 
 @pytest.mark.slow

@@ -79,9 +79,22 @@ def test_all_wrong_and_sure__gives_finite_figures():
     assert 10 < figures["test_loss"] < math.inf
 
 
-def test_nothing_predicted__gives_a_precision_of_0():
+def test_nothing_predicted__has_no_precision():
     figures = compute_metrics(np.array([0, 1]), np.array([0.1, 0.2], np.float32), 0.5)
-    assert (figures["precision"], figures["recall"], figures["f1"]) == (0, 0, 0)
+    assert (figures["precision"], figures["recall"], figures["f1"]) == (None, 0, 0)
+    assert (figures["intervals"]["precision"], figures["no_interval"]["precision"]) == (None, "not_defined")
+
+
+@pytest.mark.parametrize(
+    ("zeros", "found", "left", "better", "one"),
+    [(89, 0, 89, False, True), (89, 3, 88, False, False), (89, 11, 88, True, False), (50, 30, 40, True, False)],
+)
+def test_baseline__is_the_most_frequent_class(zeros, found, left, better, one):
+    """Of 100 images, `zeros` are of class 0; `found` of class 1 and `left` of class 0 are answered rightly."""
+    targets = np.repeat([0, 1], [zeros, 100 - zeros])
+    ones = np.concatenate([np.arange(zeros) >= left, np.arange(100 - zeros) < found])
+    baseline = compute_metrics(targets, np.where(ones, 0.8, 0.2), class_names=("no", "yes"))["baseline"]
+    assert baseline == {"class": "no", "accuracy": zeros / 100, "better": better, "one_answer": one}
 
 
 def draw(seed: int, images: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -147,9 +160,9 @@ def test_absent_classes__shift_no_figure(seed, classes, images, data):
     targets, probabilities = draw(seed, images, classes)
     place = data.draw(st.integers(0, classes))
     kept = [number for number in range(classes + 1) if number != place]
-    figures = compute_metrics(targets, probabilities, 0.5, names_of(classes), draws=0)
+    figures = compute_metrics(targets, probabilities, 0.5, names_of(classes))
     wider = np.insert(probabilities, place, 0, axis=1)
-    more = compute_metrics(np.array(kept)[targets], wider, 0.5, names_of(classes + 1), draws=0)
+    more = compute_metrics(np.array(kept)[targets], wider, 0.5, names_of(classes + 1))
     for name, value in figures.items():
         if isinstance(value, int | float | None):
             assert more[name] == pytest.approx(value)
@@ -158,7 +171,10 @@ def test_absent_classes__shift_no_figure(seed, classes, images, data):
     assert matrix.sum() == images
     for number, row in zip(kept, figures["per_class"], strict=True):
         found = {**more["per_class"][number], "class_name": row["class_name"]}
-        assert found.pop("intervals") == row.pop("intervals")
+        assert found.pop("no_interval") == row.pop("no_interval")
+        ends, own = ({name: value or [] for name, value in rows.pop("intervals").items()} for rows in (found, row))
+        assert ends.keys() == own.keys()
+        assert all(ends[name] == pytest.approx(own[name]) for name in ends)
         assert found == pytest.approx(row)
     assert more["per_class"][place]["test_images"] == 0
     assert more["per_class"][place]["roc_auc"] is None

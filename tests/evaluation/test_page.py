@@ -98,7 +98,9 @@ def test_page__figures_are_those_of_metrics_json(chromium: Browser, tmp_path: Pa
         low, high = figures["test_accuracy_interval"]
         accuracy = [f"{100 * figures['test_accuracy']:.1f} %", f"{100 * low:.1f} % to {100 * high:.1f} %"]
         assert shown["test accuracy"] == accuracy
-        for name, key in {"ROC AUC": "roc_auc", "MCC": "mcc", "test loss": "test_loss", "calibration error": "ece"}.items():
+        chance = f"no interval; up to {figures['ece_by_chance']:.4f} by chance, were it perfectly calibrated"
+        assert shown["calibration error"] == [f"{figures['ece']:.4f}", chance]
+        for name, key in {"ROC AUC": "roc_auc", "MCC": "mcc", "test loss": "test_loss"}.items():
             low, high = figures["intervals"][key]
             assert shown[name] == [f"{figures[key]:.4f}", f"{low:.4f} to {high:.4f}"]
         sites = visit.page.locator("h2:text-is('Subgroups') + div tbody tr").all()

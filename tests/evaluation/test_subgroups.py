@@ -40,13 +40,13 @@ def test_subgroups__have_the_figures_of_their_images_alone(classes: int) -> None
     table, probabilities = draw(120, 3, classes=classes)
     names = ["a", "b", "c"][:classes]
     groups = np.arange(120) // 2
-    rows = compute_subgroups(table, "kind", probabilities, 0.4, names, draws=50, seed=5, groups=groups)
+    rows = compute_subgroups(table, "kind", probabilities, 0.4, names, seed=5, groups=groups)
     assert [row["value"] for row in rows] == ["k0", "k1", "k2"]
     for row in rows:
         inside = (table["kind"] == row["value"]).to_numpy()
         targets = table["target"].to_numpy()[inside]
-        expected = compute_metrics(targets, probabilities[inside], 0.4, names, groups=groups[inside], draws=50, seed=5)
-        left_out = {"class_names", "bootstrap_draws", "threshold"}
+        expected = compute_metrics(targets, probabilities[inside], 0.4, names, groups=groups[inside], seed=5)
+        left_out = {"class_names", "baseline", "threshold"}
         own = {name: value for name, value in row.items() if name not in ("value", "p_value", "worse")}
         assert own == {name: value for name, value in expected.items() if name not in left_out}
     assert sum(row["test_images"] for row in rows) == 120
@@ -57,7 +57,7 @@ def test_subgroups__p_values_are_those_of_fisher_and_holm_by_hand() -> None:
     wrong = np.concatenate([np.arange(10) < 7, np.arange(12) < 3, np.arange(20) < 2])
     table = pd.DataFrame({"target": np.arange(42) % 2, "kind": kinds})
     probabilities = np.where((table["target"] == 1) ^ wrong, 0.9, 0.1)
-    rows = compute_subgroups(table, "kind", probabilities, 0.5, NAMES, draws=0)
+    rows = compute_subgroups(table, "kind", probabilities, 0.5, NAMES)
     single = [fisher(7, 10, 5, 32), fisher(3, 12, 9, 30), fisher(2, 20, 10, 22)]
     # Holm: the smallest of three times 3, the next times 2, the last as it is; never less than one before.
     first, second, third = sorted(single)
@@ -76,14 +76,14 @@ def test_worse_by_chance__is_the_count_of_all_ways(case: tuple[int, int, int, in
 def test_subgroups__one_that_is_worse_is_marked_and_no_other() -> None:
     for seed in range(5):
         table, probabilities = draw(600, 6, {"k4": 0.6}, seed=seed)
-        rows = compute_subgroups(table, "kind", probabilities, 0.5, NAMES, draws=0)
+        rows = compute_subgroups(table, "kind", probabilities, 0.5, NAMES)
         assert [row["value"] for row in rows if row["worse"]] == ["k4"]
         assert all((row["p_value"] < 0.05) == row["worse"] for row in rows)
 
 
 def test_subgroups__one_that_is_better_is_not_marked() -> None:
     table, probabilities = draw(600, 3, {"k0": 0.0, "k1": 0.3, "k2": 0.3})
-    rows = compute_subgroups(table, "kind", probabilities, 0.5, NAMES, draws=0)
+    rows = compute_subgroups(table, "kind", probabilities, 0.5, NAMES)
     assert rows[0]["p_value"] == 1
     assert not rows[0]["worse"]
 
@@ -92,7 +92,7 @@ def test_subgroups__of_equal_accuracy_one_is_marked_in_at_most_5_of_100() -> Non
     simulations, marked = 300, 0
     for seed in range(simulations):
         table, probabilities = draw(200, 4, seed=seed)
-        marked += any(row["worse"] for row in compute_subgroups(table, "kind", probabilities, 0.5, NAMES, draws=0))
+        marked += any(row["worse"] for row in compute_subgroups(table, "kind", probabilities, 0.5, NAMES))
     # Exact tests of small counts stay below 5 %; of 300 draws, 23 or fewer are within three standard errors of 5 %.
     assert 0 < marked <= 0.05 * simulations + 3 * math.sqrt(0.05 * 0.95 * simulations)
 
@@ -105,7 +105,7 @@ def test_subgroups__of_one_image_one_class_and_no_value_are_defined(classes: int
     table.loc[50:, "kind"] = ""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        rows = compute_subgroups(table, "kind", probabilities, 0.5, ["a", "b", "c"][:classes], draws=20)
+        rows = compute_subgroups(table, "kind", probabilities, 0.5, ["a", "b", "c"][:classes])
     assert [row["value"] for row in rows] == sorted(table["kind"].unique())
     found = {row["value"]: row for row in rows}
     assert found[""]["test_images"] == 10
@@ -121,7 +121,7 @@ def test_subgroups__of_one_image_one_class_and_no_value_are_defined(classes: int
 
 def test_subgroups__a_single_one_has_nothing_to_be_worse_than() -> None:
     table, probabilities = draw(30, 1, {"k0": 1.0})
-    (row,) = compute_subgroups(table, "kind", probabilities, 0.5, NAMES, draws=0)
+    (row,) = compute_subgroups(table, "kind", probabilities, 0.5, NAMES)
     assert (row["p_value"], row["worse"], row["test_accuracy"]) == (None, False, 0)
 
 
@@ -138,5 +138,5 @@ def test_subgroups__of_a_column_that_names_images() -> None:
     table, probabilities = draw(MOST_VALUES + 1, 2)
     with pytest.raises(ConfigError, match="--by path: 51 different values; expected at most 50"):
         compute_subgroups(table, "path", probabilities, 0.5, NAMES)
-    rows = compute_subgroups(table[1:], "path", probabilities[1:], 0.5, NAMES, draws=0)
+    rows = compute_subgroups(table[1:], "path", probabilities[1:], 0.5, NAMES)
     assert len(rows) == MOST_VALUES

@@ -16,10 +16,6 @@ from diptych.screen import command_line
 
 log = logging.getLogger("diptych")
 
-# Ten public test sets have 3.3 % of wrong labels on average, the worst of them 10 % (Northcutt, Athalye and Mueller, NeurIPS
-# 2021, https://arxiv.org/abs/2103.14749).
-MANY = 0.1
-
 Choices = Mapping[Recipe, Config] | None
 
 
@@ -141,13 +137,14 @@ class LabelErrors:
         log.info("%d of %d labels are doubtful, %d of them likely wrong", len(found.table), found.images, likely)
         if len(shown):
             log.info("%s", shown.to_string(index=False, float_format="{:.3f}".format))
-        if likely > MANY * found.images:
+        if likely and found.files[-1].name != "fixes.csv":
             log.info(
                 "That is %.0f %% of all labels; well-known data sets have about 3 %% wrong. Most of these are rather "
-                "the network's own mistakes on hard images: go by the order, and look.",
+                "the network's own mistakes on hard images: go by the order, look, and write down those that are wrong yourself. "
+                "No fixes.csv is suggested.",
                 100 * likely / found.images,
             )
-        if likely:
+        elif likely:
             log.info("Look at each before you take its line over: %s", command_line("train", "--fixes", found.files[-1]))
         log.info("written: %s", ", ".join(map(str, found.files)))
         return 0

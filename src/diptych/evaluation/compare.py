@@ -9,7 +9,10 @@ import numpy as np
 
 from diptych.errors import ConfigError
 from diptych.evaluation.intervals import LEVEL
+from diptych.evaluation.metrics import find_baseline
 from diptych.evaluation.paired import DRAWS, Difference, Pair, compare_pairs
+from diptych.evaluation.spread import Sample, of_counts
+from diptych.evaluation.summary import NOT_DEFINED, describe_baseline
 from diptych.evaluation.tested import Tested, match, read_tested
 from diptych.storage import FORMAT_VERSION, RunDir, write_json
 
@@ -102,6 +105,11 @@ def describe(comparison: Comparison) -> str:
         lines += [f"left out, since they are not shared by all: {count} test images of {name}"] if count else []
     if len({side.how for side in comparison.sides}) > 1:
         lines += [f"tested in its own way: {name}, {side.how}" for name, side in zip(names, comparison.sides, strict=True)]
+    lines += [
+        f"{name}: accuracy {text}"
+        for name, side in zip(names, comparison.sides, strict=True)
+        for text in describe_baseline({"baseline": baseline_of(side), "class_names": side.class_names})
+    ]
     few_groups = comparison.groups is not None and comparison.groups < FEW_GROUPS
     if few_groups or comparison.images < FEW_IMAGES:
         few = f"{comparison.groups} groups" if few_groups else f"{comparison.images} images"
@@ -121,6 +129,14 @@ def describe(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
+def baseline_of(side: Tested) -> dict[str, Any]:
+    """Return the accuracy of a run against that of always answering the most frequent class, as `find_baseline` does."""
+    answers = side.answers
+    accuracy = float((answers.predicted == answers.targets).mean())
+    interval = of_counts(answers, {"accuracy": accuracy}, Sample(answers.targets, side.groups))["accuracy"].interval
+    return find_baseline(answers.matrix, side.class_names, accuracy, interval)
+
+
 def short_names(comparison: Comparison) -> list[str]:
     """Return the names of the runs, with their folders where two have the same."""
     names = [side.name for side in comparison.sides]
@@ -133,9 +149,11 @@ def describe_differences(differences: Sequence[Difference], first: str, second: 
     lines = [f"{'':18} {first:>{width}} {second:>{width}}  difference   95 % interval             p"]
     for found in differences:
         known = not np.isnan(found.difference)
-        change = f"{found.difference:+10.4f}" if known else " undefined"
+        change = f"{found.difference:+10.4f}" if known else NOT_DEFINED
         span = "none              " if found.interval is None else f"{found.interval[0]:+.4f} to {found.interval[1]:+.4f}"
-        values = f"{found.first:{width}.4f} {found.second:{width}.4f}"
+        values = " ".join(
+            f"{value:{width}.4f}" if not np.isnan(value) else f"{'-':>{width}}" for value in (found.first, found.second)
+        )
         lines.append(f"{NAMES[found.figure]:18} {values}  {change}   {span}   {found.corrected:7.3g}   {found.verdict}")
     return lines
 

@@ -8,7 +8,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from diptych.evaluation.calibration import reliability
 from diptych.evaluation.decision import Decision, certainty
-from diptych.evaluation.intervals import wilson
+from diptych.evaluation.spread import share_interval
 from diptych.evaluation.thresholds import risk_coverage
 
 Shares = NDArray[np.float64]
@@ -82,32 +82,39 @@ def thin(*columns: NDArray[np.float64]) -> list[list[float]]:
     return [[float(f"{value:.6g}") for value in column[places]] for column in columns]
 
 
-def describe_answers(targets: NDArray[np.int64], shares: Shares, decision: Decision) -> dict[str, Any]:
-    """Say what comes of "don't know": how many images are answered, and how many of these rightly."""
+def describe_answers(
+    targets: NDArray[np.int64], shares: Shares, decision: Decision, groups: NDArray[np.int64] | None = None
+) -> dict[str, Any]:
+    """Say what comes of "don't know": how many images are answered, and how many of these rightly.
+
+    With groups (N,), intervals are by group.
+    """
     answered = decision.answered(shares)
-    right = int((decision.predicted(shares) == targets)[answered].sum())
+    right = (decision.predicted(shares) == targets)[answered]
     count = int(answered.sum())
     return {
         "rule": decision.abstain_rule,
         "abstain": list(decision.abstain),
         "answered": count,
         "coverage": count / len(targets),
-        "coverage_interval": wilson(count, len(targets)),
-        "accuracy": right / count if count else None,
-        "accuracy_interval": wilson(right, count),
+        "coverage_interval": share_interval(answered, groups).interval,
+        "accuracy": float(right.mean()) if count else None,
+        "accuracy_interval": share_interval(right, None if groups is None else groups[answered]).interval,
     }
 
 
-def describe_sets(targets: NDArray[np.int64], shares: Shares, decision: Decision) -> dict[str, Any]:
-    """Say how often the sets of classes hold the true one, and how large they are."""
+def describe_sets(
+    targets: NDArray[np.int64], shares: Shares, decision: Decision, groups: NDArray[np.int64] | None = None
+) -> dict[str, Any]:
+    """Say how often the sets of classes hold the true one, and how large they are; with groups (N,), the interval is by group."""
     sets = decision.sets(shares)
-    held = int(sets[np.arange(len(targets)), targets].sum())
+    held = sets[np.arange(len(targets)), targets]
     sizes, counts = np.unique(sets.sum(axis=1), return_counts=True)
     return {
         "asked_coverage": decision.coverage,
         "limit": decision.set_limit,
-        "coverage": held / len(targets),
-        "coverage_interval": wilson(held, len(targets)),
+        "coverage": float(held.mean()),
+        "coverage_interval": share_interval(held, groups).interval,
         "mean_size": float(sets.sum(axis=1).mean()),
         "sizes": {str(size): int(count) for size, count in zip(sizes, counts, strict=True)},
     }

@@ -91,7 +91,8 @@ def combine(tests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         `folds`: their names; `test_size` and `views` as in `evaluate`; `class_names`; `test_images` of all folds;
-        `confusion_matrix`, the sum; `each`: of each fold its `test_images` and figures; `mean`, `standard_deviation` (over the
+        `confusion_matrix`, the sum; `each`: of each fold its `test_images` and figures; `no_better`: the
+        folds whose accuracy is no better than always answering the most frequent class; `mean`, `standard_deviation` (over the
         folds, with n - 1), `lowest` and `highest` of each figure that is defined on all of them.
     """
     each = list(tests.values())
@@ -103,6 +104,7 @@ def combine(tests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "class_names": each[0]["class_names"],
         "test_images": sum(found["test_images"] for found in each),
         "confusion_matrix": np.sum([found["confusion_matrix"] for found in each], axis=0).tolist(),
+        "no_better": [name for name, found in tests.items() if not found.get("baseline", {"better": True})["better"]],
         "each": [{key: found.get(key) for key in ("test_images", *NAMES)} for found in each],
         "mean": {name: float(column.mean()) for name, column in values.items()},
         "standard_deviation": {name: float(column.std(ddof=1)) for name, column in values.items()},
@@ -122,8 +124,16 @@ def describe_folds(figures: Mapping[str, Any]) -> str:
         form = "{:.2%}" if name in PERCENT else "{:.4f}"
         shown = [form.format(figures[key][name]) for key in ("mean", "lowest", "highest", "standard_deviation")]
         rows.append("{:18} {:>10} {:>10} {:>10} {:>12}".format(NAMES[name], *shown))
+    if figures["no_better"]:
+        rows.append(describe_no_better(figures).replace(": ", ":\n  "))
     tested = f"{figures['test_images']} images, each tested in one of {len(figures['folds'])} folds"
     return "\n".join([tested, f"tested at {describe_test(figures['test_size'], figures['views'])}", *rows])
+
+
+def describe_no_better(figures: Mapping[str, Any]) -> str:
+    """Name the folds whose accuracy is no better than always answering the most frequent class; nothing where there are none."""
+    folds = ", ".join(figures["no_better"])
+    return f"accuracy no better than always answering the most frequent class: {folds}" if folds else ""
 
 
 def render_folds(name: str, figures: Mapping[str, Any]) -> str:
@@ -132,6 +142,7 @@ def render_folds(name: str, figures: Mapping[str, Any]) -> str:
     return load_template("diptych.evaluation", "folds.html").render(
         name=name,
         figures=figures,
+        no_better=describe_no_better(figures),
         matrix=matrix if len(matrix) <= MATRIX_CLASSES else [],
         names=NAMES,
         write=lambda key, value: percent(value) if key in PERCENT else number(value),

@@ -1,16 +1,12 @@
-"""Intervals: Wilson's for a share, and those of a stratified bootstrap for everything else."""
+"""Intervals: Wilson's for a share of images, and the stratified bootstrap that differences of runs are judged by."""
 
-import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
-from scipy.stats import binomtest, norm
-from scipy.stats import t as student
+from scipy.stats import norm
 
 from diptych.evaluation.scores import Figures, Weights
 from diptych.rng import generator
@@ -19,14 +15,8 @@ from diptych.rng import generator
 Interval = list[float]
 
 LEVEL = 0.95
-# Wilson's interval of n right of n begins where the share is that of n right and so many wrong.
-MORE = float(norm.ppf((1 + LEVEL) / 2)) ** 2
-# Scales without bounds: there and back, and the bounds.
-SCALES: dict[str, tuple[Any, Any, float, float]] = {
-    "mcc": (np.arctanh, np.tanh, -1.0, 1.0),
-    "loss": (np.log, np.exp, 0.0, math.inf),
-}
-ROUNDING = 1e-12
+# How many standard deviations a normal distribution has on each side of its middle 95 %.
+REACH = float(norm.ppf((1 + LEVEL) / 2))
 DRAWS = 1000
 # Weights that are in memory at a time, for each thread; of more, the processor's cache holds too little.
 CHUNK = 500_000
@@ -34,31 +24,27 @@ CHUNK = 500_000
 
 def wilson(right: float, of: float) -> Interval | None:
     """Return Wilson's 95 % interval of the share `right` of `of` (Wilson, JASA 1927); None where `of` is 0."""
-    if of == 0:
-        return None
-    found = binomtest(round(right), round(of)).proportion_ci(LEVEL, "wilson")
-    return [float(found.low), float(found.high)]
+    return None if of == 0 else score_interval(right / of, of)
 
 
-def mean_interval(shares: Sequence[tuple[int, int]]) -> Interval | None:
-    """Return the 95 % interval of the mean of a few shares, from Wilson's of each.
-
-    The distances to the ends add up as squares (MOVER: Zou and Donner, Statistics in Medicine 2008). A bootstrap takes a share
-    of 1 for certain: of 8 images with a true share of 0.9 that is so in two of five tests. Of the mean of ten shares the
-    bootstrap is the better one.
+def score_interval(figure: float, images: float, lowest: float = 0.0, highest: float = 1.0, reach: float = REACH) -> Interval:
+    """Return the interval of a figure that is as sure as a share of so many images: Wilson's on the scale from bound to bound.
 
     Args:
-        shares: of each, so many of so many images; those of 0 images do not count.
-
-    Returns:
-        The interval, 0 to 1; None where there are no images.
+        figure: from `lowest` to `highest`.
+        images: how many independent images of a share would be as sure; above 0, and not necessarily a whole number.
+        lowest: the figure can be no lower.
+        highest: nor higher.
+        reach: standard deviations on each side.
     """
-    found = [(right / of, *ends) for right, of in shares if (ends := wilson(right, of))]
-    if not found:
-        return None
-    each, low, high = np.array(found).T
-    middle = each.mean()
-    return [float(middle - np.linalg.norm(each - low) / len(found)), float(middle + np.linalg.norm(high - each) / len(found))]
+    share = (figure - lowest) / (highest - lowest)
+    squared = reach**2 / images
+    middle = (share + squared / 2) / (1 + squared)
+    half = np.sqrt(max(0.0, share * (1 - share)) * squared + squared**2 / 4) / (1 + squared)
+    # At a bound, the end lies on it but for rounding.
+    low, high = (min(1.0, max(0.0, end)) for end in (middle - half, middle + half))
+    low, high = min(low, share), max(high, share)
+    return [float(lowest + end * (highest - lowest)) for end in (low, high)]
 
 
 def number_groups(names: NDArray[np.str_]) -> NDArray[np.int64] | None:
@@ -147,58 +133,3 @@ def percentile_interval(figure: float, drawn: NDArray[np.float64]) -> Interval |
     if np.isnan(figure) or 2 * len(defined) < len(drawn):
         return None
     return [float(end) for end in np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]
-
-
-def figure_interval(
-    name: str,
-    figure: float,
-    drawn: NDArray[np.float64],
-    units: int,
-    least: float = 0.0,
-    beyond: Sequence[float] = (),
-) -> Interval | None:
-    """Return a figure's 95 % interval from what it is in the draws of a bootstrap.
-
-    It is normal on a scale without bounds: the logit for figures from 0 to 1 (for the average precision: Boyd, Eng and Page,
-    ECML 2013), Fisher's for MCC, the logarithm for the loss. In simulations with 200 images, 80 % of them right, it holds the
-    true figure in 94 to 96 of 100 cases, and percentiles of the draws in 93 to 94; where hardly a mistake is made, both hold it
-    less often (docs/experiments.md). The calibration error, which is
-    too high on average, is moved by how much it is higher in the draws (Efron and Tibshirani 1993, section 10.3).
-
-    Args:
-        name: of the figure; what follows a slash does not count.
-        figure: its value; NaN where it is not defined.
-        drawn: (draws,), with NaN where it is not defined.
-        units: how many images, or groups, the smaller class has: the fewer, the wider.
-        least: of the calibration error: up to here, a perfectly calibrated classifier could show it, and the interval begins
-            at 0.
-        beyond: what the figure would be with a few images more (`Answers.with_more`). At a bound of the scale, such as a ROC
-            AUC of 1, where all draws are the same, the interval reaches as far as these.
-
-    Returns:
-        The interval; None where the figure is not defined, or in fewer than half of the draws, or with fewer than 2 units.
-    """
-    if percentile_interval(figure, drawn) is None or units < 2:
-        return None
-    defined, reach = drawn[~np.isnan(drawn)], widen(units)
-    kind = name.split("/", maxsplit=1)[0]
-    if kind == "ece":
-        middle, spread = 2 * figure - defined.mean(), reach * defined.std()
-        low = 0.0 if figure <= least else max(0.0, min(figure, middle - spread))
-        return [float(low), float(min(1.0, max(figure, middle + spread)))]
-    bend, unbend, lowest, highest = SCALES.get(kind, (logit, expit, 0.0, 1.0))
-    # An MCC of 1 may come out as a little less.
-    if not lowest + ROUNDING < figure < highest - ROUNDING:
-        ends = [figure, *beyond]
-        return [max(lowest, min(ends)), min(highest, max(ends))]
-    # Draws at a bound are taken for so far from it; no further than halfway from the figure.
-    edge = min(1 / (4 * units * units), (figure - lowest) / 2, (highest - figure) / 2)
-    bent = bend(np.clip(defined, lowest + edge, highest - edge))
-    middle, spread = bend(figure), reach * bent.std()
-    return [float(unbend(middle - spread)), float(unbend(middle + spread))]
-
-
-def widen(units: int) -> float:
-    """Return how many standard deviations of a bootstrap the interval reaches, for so many units (Hesterberg 2015, 3.2)."""
-    units = max(2, units)
-    return float(student.ppf((1 + LEVEL) / 2, units - 1)) * math.sqrt(units / (units - 1))

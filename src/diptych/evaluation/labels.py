@@ -17,6 +17,7 @@ from diptych.data.page import fits_csv
 from diptych.data.prepare import prepare
 from diptych.data.preview import GAP, INK, LINE, PAPER, TILE, draw_tile, write_line
 from diptych.errors import CheckpointError, ConfigError, DataError
+from diptych.evaluation.spread import Sample, of_counts
 from diptych.evaluation.tested import Tested, read_tested
 from diptych.presets import read_toml
 from diptych.storage import RunDir, write_atomically, write_table
@@ -29,6 +30,9 @@ except ImportError as error:
         "diptych label-errors needs cleanlab: pip install 'diptych[labels]', or pip install 'cleanlab>=2.7'."
     ) from error
 
+# Ten public test sets have 3.3 % of wrong labels on average, the worst of them 10 % (Northcutt, Athalye and Mueller, NeurIPS
+# 2021, https://arxiv.org/abs/2103.14749).
+MOST_WRONG = 0.1
 SHEET_COLUMNS = 6
 SHEET_IMAGES = 60
 
@@ -42,7 +46,8 @@ class LabelErrors:
         table: a row an image that the network would label otherwise, the most doubtful first: `path`, `given_class`,
             `suggested_class`, `score` (the probability that the network gives to the label, 0 to 1), `likely_wrong` (whether
             confident learning says so too), `probability_NAME` of each class.
-        files: what was written: the table; the sheet, unless it is empty; the corrections, unless there are none.
+        files: what was written: the table; the sheet, unless it is empty; the corrections, unless there are none, or they
+            are more than a tenth of all labels.
     """
 
     images: int
@@ -64,6 +69,7 @@ def find_label_errors(run: RunDir, output: Path, data: Path | None = None) -> La
 
     Raises:
         CheckpointError: it is no cross-validation, or was not tested yet.
+        ConfigError: it is not shown to tell the classes apart better than chance.
         DataError: an image is gone, or cannot be read.
     """
     if not run.folds.is_file():
@@ -72,16 +78,32 @@ def find_label_errors(run: RunDir, output: Path, data: Path | None = None) -> La
             "train --folds 5, and test it with diptych evaluate."
         )
     tested = read_tested(run)
+    refuse_chance(tested, run)
     table = describe_doubtful(tested, *find_doubtful(tested.targets, tested.shares))
     files = [output / "label_errors.csv"]
     write_table(files[0], table)
     if len(table):
         files.append(output / "label_errors.png")
         draw_sheet(files[-1], table[:SHEET_IMAGES], run, data)
-    if table["likely_wrong"].any():
+    # More are rather the network's own mistakes; their labels are not to be changed by one command.
+    if 0 < table["likely_wrong"].sum() <= MOST_WRONG * len(tested.table):
         files.append(output / "fixes.csv")
         write_table(files[-1], to_fixes(table[table["likely_wrong"]]))
     return LabelErrors(len(tested.table), table, tuple(files))
+
+
+def refuse_chance(tested: Tested, run: RunDir) -> None:
+    """Raise a ConfigError where the balanced accuracy of a cross-validation is not shown to be better than chance."""
+    answers, classes = tested.answers, len(np.unique(tested.targets))
+    figure = float(answers.figures(np.ones((1, len(tested.table))))["balanced_accuracy"][0])
+    found = of_counts(answers, {"balanced_accuracy": figure}, Sample(tested.targets, tested.groups))["balanced_accuracy"]
+    low, high = found.interval or (0.0, 1.0)
+    if classes > 1 and low <= 1 / classes:
+        raise ConfigError(
+            f"{run.root} has a balanced accuracy of {figure:.1%} ({low:.1%} to {high:.1%}), which is not shown to be better "
+            f"than chance ({1 / classes:.1%}): a network that cannot tell the classes apart cannot doubt their labels. Train "
+            "longer, or with more images."
+        )
 
 
 def find_doubtful(targets: NDArray[np.int64], shares: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -61,7 +61,7 @@ def count_answers(table: pd.DataFrame) -> list[str]:
         rest = counts[SHOWN_CLASSES:]
         lines.append(f"{len(rest)} more classes: {count_of(int(rest.sum()))}")
     unsure = int((~read["answered"].astype(bool)).sum())
-    strange = int(read["outlier"].astype(bool).sum()) if "outlier" in read else 0
+    strange = int(read["outlier"].fillna(False).astype(bool).sum()) if "outlier" in read else 0
     lines += [f'of these "don\'t know": {count_of(unsure)}'] * (unsure > 0)
     return [*lines, *[f"of these outliers, which look like no training image: {count_of(strange)}"] * (strange > 0)]
 

@@ -8,16 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.errors import CheckpointError
-from diptych.evaluation.intervals import DRAWS, MORE, Interval, bootstrap, figure_interval, mean_interval, wilson
-from diptych.evaluation.scores import Answers, Figures, chance_error
+from diptych.evaluation.intervals import Interval
+from diptych.evaluation.scores import Answers, chance_error
+from diptych.evaluation.spread import Found, Sample, find_intervals
 from diptych.storage import TWO_CLASSES, RunDir, reason_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# So many classes have the full number of draws; of more, a draw takes long, and there are fewer.
-QUICK_CLASSES = 10
-FEWEST_DRAWS = 100
 RENAMED = {"accuracy": "test_accuracy", "loss": "test_loss"}
 
 
@@ -28,14 +26,12 @@ def compute_metrics(
     class_names: Sequence[str] = TWO_CLASSES,
     *,
     groups: NDArray[np.int64] | None = None,
-    draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compute the test figures of two classes, of which class 1 is the positive one, or of K > 2.
 
     docs/metrics.md says what each figure is. A figure that is not defined is None: recall where the class is not there,
-    precision where it neither is there nor is predicted, the areas where only one class is there. Precision is 0 where the
-    class is there but never predicted.
+    precision where it is never predicted, the areas where only one class is there.
 
     Args:
         targets: (N,), 0 to K - 1; at least one. Classes that are in none of them shift no figure.
@@ -43,14 +39,15 @@ def compute_metrics(
         threshold: of two classes: from this probability on the prediction is 1.
         class_names: the K names.
         groups: (N,), the group of each image; None where there are no groups, and each image is drawn by itself.
-        draws: of the bootstrap; 0 to leave its intervals out. Of more than 10 classes they are fewer.
-        seed: of the draws.
+        seed: of the draws behind `ece_by_chance`.
 
     Returns:
         `class_names`, `test_images`, `test_loss` (mean cross-entropy in nats), `test_accuracy`, `balanced_accuracy`,
         `precision`, `recall`, `specificity`, `f1`, `mcc`, `roc_auc`, `average_precision`, `brier`, `ece`; `intervals`: of
-        each of these that is a figure, [low, high], or None where it is not defined; `test_accuracy_interval`, the one of
-        the accuracy; `bootstrap_draws`; `confusion_matrix` (rows: targets; columns: predictions); and of two classes
+        each of these that is a figure, [low, high], or None; `no_interval`: of those without one the reason, a key of
+        `spread.REASONS`; `test_accuracy_interval`, the one of the accuracy; `ece_by_chance`, what the calibration error of a
+        perfectly calibrated network stays below in 95 of 100 tests; `baseline`, the accuracy against that of always
+        answering the most frequent class; `confusion_matrix` (rows: targets; columns: predictions); and of two classes
         `threshold`. Of K > 2 classes, `per_class` has the figures of each class against the rest with their intervals, and
         precision, recall, specificity, F1 and the two areas are the mean over the classes that are there.
     """
@@ -58,108 +55,62 @@ def compute_metrics(
     predicted = predict_targets(probabilities, threshold)
     answers = Answers(targets, shares, predicted)
     figures = {name: float(values[0]) for name, values in answers.figures(np.ones((1, len(targets)))).items()}
-    matrix = np.zeros((count, count), np.int64)
-    np.add.at(matrix, (targets, predicted), 1)
-    draws = draws if count <= QUICK_CLASSES else min(draws, max(FEWEST_DRAWS, QUICK_CLASSES * draws // count))
-    drawn = bootstrap(answers.figures, targets, groups, draws, seed) if draws else {}
-    units = count_units(targets, groups, count)
-    least = {f"ece/{k}": chance_error(shares[:, k], seed) for k in range(count) if count > 2}
-    least["ece"] = chance_error(shares[:, 1] if count == 2 else shares[np.arange(len(targets)), predicted], seed)
-    beyond = few_more(answers, units) if drawn and any(abs(value) in (0, 1) for value in figures.values()) else {}
-    counted = {} if groups is not None else shares_of(matrix, count)
-    intervals = find_intervals(figures, drawn, counted, units, least, beyond)
+    found = find_intervals(answers, figures, Sample(targets, groups))
+    matrix = answers.matrix.astype(np.int64)
     plain = {name: value for name, value in figures.items() if "/" not in name}
+    top = shares[:, 1] if count == 2 else shares[np.arange(len(targets)), predicted]
     return {
         "class_names": list(class_names),
         "test_images": len(targets),
         **{RENAMED.get(name, name): defined(value) for name, value in plain.items()},
-        "test_accuracy_interval": intervals["accuracy"],
-        "intervals": {RENAMED.get(name, name): intervals[name] for name in plain},
-        "bootstrap_draws": draws,
-        **({"threshold": threshold} if count == 2 else {"per_class": rows_of(figures, intervals, matrix, class_names)}),
+        "test_accuracy_interval": found["accuracy"].interval,
+        **told_intervals({RENAMED.get(name, name): found[name] for name in plain}),
+        "ece_by_chance": chance_error(top, seed),
+        "baseline": find_baseline(matrix, class_names, figures["accuracy"], found["accuracy"].interval),
+        **({"threshold": threshold} if count == 2 else {"per_class": rows_of(figures, found, matrix, class_names)}),
         "confusion_matrix": matrix.tolist(),
     }
 
 
-def count_units(targets: NDArray[np.int64], groups: NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:
-    """Count the images of each class, or the groups that hold any of it, (K,)."""
-    pairs = np.unique(np.stack([targets, np.arange(len(targets)) if groups is None else groups]), axis=1)
-    return np.bincount(pairs[0], minlength=count)
+def find_baseline(
+    matrix: NDArray[np.number[Any]], class_names: Sequence[str], accuracy: float, interval: Interval | None
+) -> dict[str, Any]:
+    """Compare the accuracy with that of always answering the most frequent class.
 
-
-def few_more(answers: Answers, units: NDArray[np.int64]) -> dict[str, list[float]]:
-    """Return what each figure would be, had a few images more of one class been answered wrong, or right.
-
-    They are as many, or as many groups, as bring a share of 1 to the lower end of Wilson's interval. Of many classes, each of
-    which would have to be looked at, all have them at once.
+    Returns:
+        That `class`; the `accuracy` of answering it always; whether the network is `better`: its interval begins above that,
+        or, where it has none, the accuracy lies above it; and whether all answers are `one_answer`.
     """
-    count = len(units)
-    each = MORE * np.bincount(answers.targets, minlength=count) / np.maximum(units, 1)
-    more = np.diag(each) if count <= QUICK_CLASSES else each[None]
-    found = [answers.with_more(more, right) for right in (False, True)]
-    return {name: [float(value) for part in found for value in part[name] if not np.isnan(value)] for name in found[0]}
+    counts = matrix.sum(axis=1)
+    share = float(counts.max() / counts.sum())
+    return {
+        "class": class_names[int(counts.argmax())],
+        "accuracy": share,
+        "better": bool((accuracy if interval is None else interval[0]) > share),
+        "one_answer": int((matrix.sum(axis=0) > 0).sum()) == 1,
+    }
 
 
-def find_intervals(
-    figures: dict[str, float],
-    drawn: Figures,
-    shares: dict[str, tuple[int, int]],
-    units: NDArray[np.int64],
-    least: dict[str, float],
-    beyond: dict[str, list[float]],
-) -> dict[str, Interval | None]:
-    """Return the interval of each figure: Wilson's where it is a share of images, or made of those, else that of the draws."""
-    found: dict[str, Interval | None] = {}
-    sides = [shares[name] for name in ("recall", "specificity") if name in shares]
-    for name, value in figures.items():
-        if name in shares:
-            found[name] = wilson(*shares[name])
-        elif name == "balanced_accuracy" and sides:
-            found[name] = mean_interval(sides)
-        elif name in drawn:
-            found[name] = figure_interval(
-                name, value, drawn[name], units_of(name, units), least.get(name, 0.0), beyond.get(name, ())
-            )
-        else:
-            found[name] = None
-    return found
-
-
-def units_of(name: str, units: NDArray[np.int64]) -> int:
-    """Return how many units decide how sure a figure is: those of the smaller side, or of a class of many on average."""
-    total = int(units.sum())
-    if name in ("accuracy", "loss", "brier"):
-        return total
-    _, _, target = name.partition("/")
-    if target:
-        return min(int(units[int(target)]), total - int(units[int(target)]))
-    return int(units.min()) if len(units) == 2 else total // int((units > 0).sum())
-
-
-def shares_of(matrix: NDArray[np.int64], count: int) -> dict[str, tuple[int, int]]:
-    """Return the figures that are a share of images as that share: so many of so many."""
-    total, correct = int(matrix.sum()), int(np.trace(matrix))
-    shares = {"accuracy": (correct, total)}
-    for k in range(count) if count > 2 else (1,):
-        suffix = f"/{k}" if count > 2 else ""
-        right, there, predicted = int(matrix[k, k]), int(matrix[k].sum()), int(matrix[:, k].sum())
-        others, left = total - there, total - there - (predicted - right)
-        shares |= {f"precision{suffix}": (right, predicted), f"recall{suffix}": (right, there)}
-        shares[f"specificity{suffix}"] = (left, others)
-    return shares
+def told_intervals(found: dict[str, Found]) -> dict[str, dict[str, Any]]:
+    """Return `intervals`, None where there is none, and `no_interval`, which says why of those."""
+    reasons = {name: one.reason for name, one in found.items() if one.interval is None}
+    return {"intervals": {name: one.interval for name, one in found.items()}, "no_interval": reasons}
 
 
 def rows_of(
-    figures: dict[str, float], intervals: dict[str, Interval | None], matrix: NDArray[np.int64], class_names: Sequence[str]
+    figures: dict[str, float], found: dict[str, Found], matrix: NDArray[np.int64], class_names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return a row of figures and intervals for each class."""
     rows: list[dict[str, Any]] = []
-    for k, class_name in enumerate(class_names):
-        own = [name for name in figures if name.endswith(f"/{k}")]
+    of_class: dict[int, list[str]] = {k: [] for k in range(len(class_names))}
+    for name in figures:
+        if "/" in name:
+            of_class[int(name.rpartition("/")[2])].append(name)
+    for k, own in of_class.items():
         plain = {name: name.rpartition("/")[0] for name in own}
-        row: dict[str, Any] = {"class_name": class_name, "test_images": int(matrix[k].sum())}
+        row: dict[str, Any] = {"class_name": class_names[k], "test_images": int(matrix[k].sum())}
         row |= {plain[name]: defined(figures[name]) for name in own}
-        rows.append(row | {"intervals": {plain[name]: intervals[name] for name in own}})
+        rows.append(row | told_intervals({plain[name]: found[name] for name in own}))
     return rows
 
 

@@ -13,7 +13,14 @@ from diptych.evaluation.facts import answered_card
 from diptych.evaluation.metrics import shorten
 from diptych.evaluation.overlays import BARS, colour_bar, title_of
 from diptych.evaluation.positive import positive_last
-from diptych.evaluation.summary import NAMES, PERCENT
+from diptych.evaluation.summary import (
+    NAMES,
+    NOT_DEFINED,
+    PERCENT,
+    describe_baseline,
+    describe_outliers,
+    describe_reason,
+)
 from diptych.evaluation.views import describe_test
 from diptych.pages import encode_uri, load_template
 from diptych.storage import RunDir, read_classes, write_text
@@ -138,6 +145,8 @@ def render_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str
         card=Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(card)),
         percent=percent,
         number=number,
+        between=between,
+        told_outliers=describe_outliers(figures["outliers"]) if figures["outliers"] else "",
         shorten=shorten,
         zip=zip,
         title_of=title_of,
@@ -159,12 +168,17 @@ def judge_maps(trusted: int, maps: int) -> str:
 
 def percent(value: float | None, digits: int = 1) -> str:
     """Write a share as "83.2 %"."""
-    return "not defined" if value is None else f"{100 * value:.{digits}f}\u00a0%"
+    return NOT_DEFINED if value is None else f"{100 * value:.{digits}f}\u00a0%"
 
 
 def number(value: float | None) -> str:
     """Write a figure with four digits."""
-    return "not defined" if value is None else f"{value:.4f}"
+    return NOT_DEFINED if value is None else f"{value:.4f}"
+
+
+def between(interval: Sequence[float] | None) -> str:
+    """Write the interval of a share as "79.0 % to 86.4 %"."""
+    return "no interval" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
 
 
 def figure_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -173,8 +187,8 @@ def figure_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     for key, name in NAMES.items():
         write = percent if key in PERCENT else number
         interval = figures["intervals"].get(key)
-        between = "" if interval is None else f"{write(interval[0])} to {write(interval[1])}"
-        rows.append((name, write(figures[key]), between))
+        shown = describe_reason(figures, key) if interval is None else f"{write(interval[0])} to {write(interval[1])}"
+        rows.append((name, write(figures[key]), shown))
     return rows
 
 
@@ -186,7 +200,8 @@ def summarise(figures: Mapping[str, Any]) -> list[str]:
     if not figures.get("kept", True):
         sentences.append("Only looked at: diptych predict answers with the choices that were kept before.")
     right, between = round(100 * figures["test_accuracy"]), in_hundred(figures, "test_accuracy")
-    sentences.append(f"Of 100 images like those of the test, about {right} are answered rightly{between}.")
+    baseline = "".join(f"; {text}" for text in describe_baseline(figures)).replace("%)", "\u00a0%)")
+    sentences.append(f"Of 100 images like those of the test, about {right} are answered rightly{between}{baseline}.")
     if len(figures["class_names"]) == 2:
         name = shorten(figures["class_names"][1])
         if figures["recall"] is not None:
@@ -196,6 +211,8 @@ def summarise(figures: Mapping[str, Any]) -> list[str]:
             share = round(100 * figures["precision"])
             between = in_hundred(figures, "precision")
             sentences.append(f"Of 100 images that are said to be of class {name}, about {share} are{between}.")
+        else:
+            sentences.append(f"No image is said to be of class {name}; precision is {NOT_DEFINED}.")
     answers, outliers = figures["answers"], figures["outliers"]
     if answers["rule"] != "none":
         sure = f"; of the answers about {percent(answers['accuracy'], 0)} are right" if answers["answered"] else ""
@@ -203,10 +220,7 @@ def summarise(figures: Mapping[str, Any]) -> list[str]:
             f"{percent(answers['coverage'], 0)} of the images are answered, for the others it is “don't know”{sure}."
         )
     if outliers is not None:
-        share = percent(outliers["share"])
-        sentences.append(
-            f"{outliers['flagged']} of the test images ({share}; 5 % are expected) look like nothing that was trained on."
-        )
+        sentences.append(f"Outliers: {describe_outliers(outliers)}.")
     worse = [(column, row["value"]) for column, rows in figures["subgroups"].items() for row in rows if row["worse"]]
     if worse:
         listed = ", ".join(f"{column} {shorten(value) or '(none)'}" for column, value in worse)

@@ -102,7 +102,7 @@ def with_predictions(
     class_names: Sequence[str] = TWO_CLASSES,
     decision: Decision = DEFAULT,
     outlier_scores: NDArray[np.float64] | None = None,
-    outlier_limit: float = 0.0,
+    outlier_limit: float | None = None,
 ) -> pd.DataFrame:
     """Add the predictions to a table.
 
@@ -112,7 +112,7 @@ def with_predictions(
         class_names: the K names.
         decision: what makes answers of them.
         outlier_scores: (M,); None where there are none.
-        outlier_limit: above it, an image is an outlier.
+        outlier_limit: above it, an image is an outlier; None where there is no limit, and `outlier` is empty.
 
     Returns:
         The table with the columns `predicted_target` (an index into the names), `predicted_class` (its name), `probability`
@@ -131,7 +131,8 @@ def with_predictions(
     predicted["answered"] = decision.answered(shares)
     predicted["class_set"] = ["|".join(names[inside]) for inside in decision.sets(shares)]
     if outlier_scores is not None:
-        predicted |= {"outlier_score": outlier_scores, "outlier": outlier_scores > outlier_limit}
+        outlier = None if outlier_limit is None else outlier_scores > outlier_limit
+        predicted |= {"outlier_score": outlier_scores, "outlier": outlier}
     for name, column in predicted.items():
         if isinstance(column, np.ndarray) and column.dtype == np.float64:
             predicted[name] = column.astype(np.float32)

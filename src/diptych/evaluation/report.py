@@ -30,15 +30,15 @@ from diptych.evaluation.decision import (
 )
 from diptych.evaluation.external import external_folder, is_external, read_external, source_of
 from diptych.evaluation.facts import describe_data, describe_run, list_images, start_model_card
-from diptych.evaluation.intervals import DRAWS, wilson
 from diptych.evaluation.listing import count_of
 from diptych.evaluation.metrics import as_shares, compute_metrics
-from diptych.evaluation.outliers import Outliers, fit_outliers, read_outliers, write_outliers
+from diptych.evaluation.outliers import FLAGGED_SHARE, Outliers, fit_outliers, read_outliers, write_outliers
 from diptych.evaluation.page import Pictures, render_report, write_report
 from diptych.evaluation.parts import Answering, groups_of, keep_all, no_scores, pick_rows, read_images
 from diptych.evaluation.pictures import check_maps, picture_images
 from diptych.evaluation.positive import turned
 from diptych.evaluation.predictions import read_own, tap, with_predictions
+from diptych.evaluation.spread import share_interval
 from diptych.evaluation.subgroups import check_column, compute_subgroups
 from diptych.evaluation.views import View, plan_test
 from diptych.presets import read_toml
@@ -145,12 +145,10 @@ class Extent:
 
     Attributes:
         by: columns of the table; the figures of their subgroups are computed too.
-        draws: of the bootstrap.
         maps: on how many images the maps are checked, and how many mistakes have an occlusion map.
     """
 
     by: Sequence[str] = ()
-    draws: int = DRAWS
     maps: int = MAPS
 
 
@@ -163,7 +161,6 @@ def evaluate(
     test_size: int | None = None,
     choices: Choices | None = None,
     by: Sequence[str] = (),
-    draws: int = DRAWS,
     maps: int = MAPS,
     output: PathLike | None = None,
 ) -> dict[str, Any]:
@@ -182,7 +179,6 @@ def evaluate(
         test_size: height and width of the images for the network, in pixels; None for those of the training.
         choices: what to choose.
         by: columns of the table; the figures of their subgroups are computed too.
-        draws: of the bootstrap.
         maps: on how many images the maps are checked, and how many mistakes have an occlusion map: a thousand passes of the
             network for each; 0 for no maps at all.
         output: the folder for the report of an external test; None for one in the run.
@@ -199,7 +195,7 @@ def evaluate(
     """
     run = open_run(run)
     (root, keep, place) = (as_paths(path)[0] if path is not None else None for path in (data, cache, output))
-    config, table, extent = read_toml(run.config, Config()), read_split(run.split), Extent(by, draws, maps)
+    config, table, extent = read_toml(run.config, Config()), read_split(run.split), Extent(by, maps)
     external = root is not None and is_external(run, table, root)
     folder = check_places(run, root if external else None, place)
     spec, views = plan_test(config, tta, test_size)
@@ -246,7 +242,10 @@ def evaluate_own(
             if keep:
                 write_decision(run, decision)
         if outliers is None and found >= {"train", "validation"}:
-            outliers = fit_outliers(answers.outputs("train", keep_all)[1], features, weights, subject.spec.size)
+            checked = groups_of(parts[parts["split"] == "validation"], config.data.group_column)
+            units = None if checked is None else len(np.unique(checked))
+            training = answers.outputs("train", keep_all)[1]
+            outliers = fit_outliers(training, features, weights, subject.spec.size, units)
             if keep:
                 write_outliers(run, outliers)
     figures, predictions, pictures = judge(subject, answers, root, decision, outliers, extent)
@@ -300,11 +299,11 @@ def judge(
     names, parts = subject.class_names, answers.table
     test = parts[parts["split"] == "test"].reset_index(drop=True)
     probabilities, scores = answers.outputs("test", outliers.scores if outliers else no_scores)
-    log.info("figures of %s, with %d draws for their intervals", count_of(len(test)), extent.draws)
-    figures = compute_all(test, probabilities, names, decision, subject.config, extent.by, extent.draws)
-    figures |= {"outliers": describe_outliers(outliers, scores)}
+    log.info("figures of %s", count_of(len(test)))
+    figures = compute_all(test, probabilities, names, decision, subject.config, extent.by)
+    figures |= {"outliers": describe_outliers(outliers, scores, groups_of(test, subject.config.data.group_column))}
     figures |= {"test_size": subject.spec.size, "views": len(subject.views)}
-    told = (scores, outliers.limit) if outliers else (None, 0.0)
+    told = (scores, outliers.limit) if outliers else (None, None)
     predictions = with_predictions(test, probabilities, names, decision, *told)
     figures |= list_images(predictions, names, decision)
     rows = pd.Series(np.flatnonzero(parts["split"] == "test"), test["path"])
@@ -353,7 +352,6 @@ def compute_all(
     decision: Decision,
     config: Config,
     by: Sequence[str] = (),
-    draws: int = DRAWS,
 ) -> dict[str, Any]:
     """Compute everything that follows from the predictions alone.
 
@@ -366,23 +364,22 @@ def compute_all(
         decision: of the run.
         config: of the run.
         by: columns.
-        draws: of the bootstrap.
     """
     if decision.positive == 0:
         other = test.assign(target=1 - test["target"])
-        found = compute_all(other, 1 - probabilities, class_names[::-1], replace(decision, positive=1), config, by, draws)
+        found = compute_all(other, 1 - probabilities, class_names[::-1], replace(decision, positive=1), config, by)
         return turned(found) | {"decision": described(decision)}
     targets, raw = test["target"].to_numpy(np.int64), as_shares(probabilities)
     shares = decision.calibrated(raw)
     counted = shares[:, 1] if probabilities.ndim == 1 else shares
-    options: dict[str, Any] = {"draws": draws, "seed": config.training.seed}
-    options["groups"] = groups_of(test, config.data.group_column)
+    groups = groups_of(test, config.data.group_column)
+    options: dict[str, Any] = {"seed": config.training.seed, "groups": groups}
     figures = compute_metrics(targets, counted, decision.threshold, class_names, **options)
     return figures | {
         **({"positive": class_names[1]} if len(class_names) == 2 else {}),
         "decision": described(decision),
-        "answers": describe_answers(targets, shares, decision),
-        "class_sets": describe_sets(targets, shares, decision),
+        "answers": describe_answers(targets, shares, decision, groups),
+        "class_sets": describe_sets(targets, shares, decision, groups),
         "subgroups": {
             column: compute_subgroups(test, column, counted, decision.threshold, class_names, **options) for column in by
         },
@@ -395,18 +392,25 @@ def described(decision: Decision) -> dict[str, Any]:
     return found
 
 
-def describe_outliers(outliers: Outliers | None, scores: NDArray[np.float64]) -> dict[str, Any] | None:
+def describe_outliers(
+    outliers: Outliers | None, scores: NDArray[np.float64], groups: NDArray[np.int64] | None = None
+) -> dict[str, Any] | None:
+    """Say how many test images (N,) are outliers; with groups (N,), the interval is by group. None without any limit."""
     if outliers is None:
         return None
-    flagged = int((scores > outliers.limit).sum())
-    return {
+    facts = {
         "references": len(outliers.references),
         "neighbour": outliers.neighbour,
+        "validation_units": outliers.units,
         "limit": outliers.limit,
-        "flagged": flagged,
-        "share": flagged / len(scores),
-        "share_interval": wilson(flagged, len(scores)),
+        "expected_share": FLAGGED_SHARE,
+        "expected_interval": outliers.expected,
     }
+    if outliers.limit is None:
+        return facts | {"flagged": None, "share": None, "share_interval": None}
+    flagged = scores > outliers.limit
+    found = {"flagged": int(flagged.sum()), "share": float(flagged.mean())}
+    return facts | found | {"share_interval": share_interval(flagged, groups).interval}
 
 
 def warn_of_unfinished(run: RunDir, config: Config) -> None:

@@ -13,7 +13,7 @@ Figures = dict[str, NDArray[np.float64]]
 
 # Of equal width over [0, 1] (Guo et al., ICML 2017, https://arxiv.org/abs/1706.04599, section 2).
 BINS = 15
-CHANCES = 10_000
+CHANCES = 2_000
 # A probability of 0 for what then is the case would cost infinitely much; scikit-learn's log loss clips at the same place.
 SMALLEST = float(np.finfo(np.float64).eps)
 
@@ -76,6 +76,39 @@ class Ranked:
             "ece": self.calibration_error(placed),
         }
 
+    def roc_influence(self) -> NDArray[np.float64]:
+        """Return by how much the ROC area changes with the weight of each image, (N,), in the order of the images."""
+        found, others, block = self.blocks()
+        there, absent = found.sum(), others.sum()
+        # Of the other class: those behind each block, and half of those in it; before it likewise.
+        behind = (absent - np.cumsum(others) + others / 2) / absent
+        before = (np.cumsum(found) - found / 2) / there
+        placed = np.where(self.positive > 0, behind[block] / there, before[block] / absent)
+        return self.in_order(placed)
+
+    def precision_influence(self) -> tuple[NDArray[np.float64], float]:
+        """Return the same of the average precision, and that of an image of another class behind half of the class."""
+        found, others, block = self.blocks()
+        there, until = found.sum(), np.cumsum(found)
+        total = until + np.cumsum(others)
+        raised = np.cumsum((found * (total - until) / total**2)[::-1])[::-1]
+        lowered = np.cumsum((found * until / total**2)[::-1])[::-1]
+        placed = np.where(self.positive > 0, (until / total + raised)[block], -lowered[block]) / there
+        middle = int(np.searchsorted(until, there / 2))
+        return self.in_order(placed), float(-lowered[middle] / there)
+
+    def blocks(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """Return how many images in each block of equal scores are of the class, and are not; and the block of each place."""
+        lengths = np.diff(np.r_[self.starts, len(self.order)])
+        found = np.add.reduceat(self.positive, self.starts)
+        return found, lengths - found, np.repeat(np.arange(len(lengths)), lengths)
+
+    def in_order(self, placed: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Bring what stands in falling order of the scores into the order of the images."""
+        values = np.empty(len(placed))
+        values[self.order] = placed
+        return values
+
     def calibration_error(self, placed: Weights) -> NDArray[np.float64]:
         """Return the expected calibration error (B,): the mean distance of score and share of positives over the bins.
 
@@ -105,20 +138,101 @@ def bin_of(scores: NDArray[np.float64]) -> NDArray[np.int64]:
 def counted(true_positive: Weights, false_positive: Weights, false_negative: Weights, true_negative: Weights) -> Figures:
     """Return what follows from the four counts of one class against the rest, each (B,).
 
-    Precision is 0 where the class is there but never predicted, and MCC is 0 where all images, or all predictions, are of one
-    kind; else what would be divided by 0 is NaN.
+    MCC is 0 where all images, or all predictions, are of one kind; else what would be divided by 0 is NaN.
     """
     there, absent = true_positive + false_negative, false_positive + true_negative
     predicted, left = true_positive + false_positive, false_negative + true_negative
     product = np.sqrt(predicted) * np.sqrt(left) * np.sqrt(there) * np.sqrt(absent)
     correlation = ratio(true_positive * true_negative - false_positive * false_negative, product)
     return {
-        "precision": np.where((predicted == 0) & (there > 0), 0.0, ratio(true_positive, predicted)),
+        "precision": ratio(true_positive, predicted),
         "recall": ratio(true_positive, there),
         "specificity": ratio(true_negative, absent),
         "f1": ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative),
-        "mcc": np.where(product > 0, correlation, 0.0),
+        "mcc": np.where(product > 0, np.clip(correlation, -1.0, 1.0), 0.0),
     }
+
+
+@dataclass(frozen=True)
+class Effects:
+    """A figure of a confusion matrix, and what changes it.
+
+    Attributes:
+        figure: its value.
+        cells: by how much it changes with one image more in each cell: (K, K); (K, 1) where only one column changes it.
+        column: that column; None for all.
+    """
+
+    figure: float
+    cells: NDArray[np.float64]
+    column: int | None = None
+
+    def part(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return those cells of a confusion matrix that change the figure."""
+        return matrix if self.column is None else matrix[:, [self.column]]
+
+    def influence(self, targets: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return by how much each image changes the figure, (N,)."""
+        if self.column is None:
+            return self.cells[targets, predicted]
+        return np.where(predicted == self.column, self.cells[targets, 0], 0.0)
+
+
+def count_effects(matrix: NDArray[np.float64]) -> dict[str, Effects]:
+    """Return the figures of a confusion matrix, and what an image of each cell changes; classes stay as frequent as they are.
+
+    Args:
+        matrix: (K, K), rows of true classes, columns of predicted ones; above 0 in the rows of classes that are there.
+
+    Returns:
+        The figures of `Answers.figures` that follow from it.
+    """
+    count, total, right = len(matrix), float(matrix.sum()), np.eye(len(matrix))
+    there, predicted, hits = matrix.sum(axis=1), matrix.sum(axis=0), np.diag(matrix)
+    absent, known = total - there, there > 0
+    figures = {
+        "precision": ratio(hits, predicted),
+        "recall": ratio(hits, there),
+        "specificity": 1 - ratio(predicted - hits, absent),
+        "f1": ratio(2 * hits, there + predicted),
+    }
+    # Of the figures of class k, only images that are said to be of it change anything: column k.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns = {
+            "precision": (right - figures["precision"]) / predicted,
+            "recall": right / there,
+            "specificity": (right - 1) / absent,
+            "f1": (2 * right - figures["f1"]) / (there + predicted),
+        }
+    found = {"accuracy": Effects(float(hits.sum() / total), right / total)}
+    found["balanced_accuracy"] = Effects(
+        float(figures["recall"][known].mean()), np.where(known, columns["recall"], 0.0) / known.sum()
+    )
+    found["mcc"] = correlation_effects(matrix)
+    for name, column in columns.items():
+        if count > 2:
+            found[name] = Effects(float(figures[name][known].mean()), np.where(known, column, 0.0) / known.sum())
+        for k in range(count) if count > 2 else (1,):
+            found[f"{name}/{k}" if count > 2 else name] = Effects(float(figures[name][k]), column[:, [k]], k)
+    for k in range(count) if count > 2 else ():
+        missed, false = there[k] - hits[k], predicted[k] - hits[k]
+        pair = correlation_effects(np.array([[absent[k] - false, false], [missed, hits[k]]]))
+        # Said to be of the class instead of another one.
+        raised = pair.cells[:, 1] - pair.cells[:, 0]
+        found[f"mcc/{k}"] = Effects(pair.figure, np.where(right[:, [k]] > 0, raised[1], raised[0]), k)
+    return found
+
+
+def correlation_effects(matrix: NDArray[np.float64]) -> Effects:
+    """Return the same for the correlation coefficient of K classes; 0 where all images are of one class."""
+    total, right = float(matrix.sum()), np.eye(len(matrix))
+    there, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
+    product = np.trace(matrix) * total - (there * predicted).sum()
+    true_spread, spread = (float(np.sqrt(max(0.0, total**2 - (counts**2).sum()))) for counts in (there, predicted))
+    if true_spread * spread == 0:
+        return Effects(0.0, np.zeros_like(matrix))
+    cells = (total * right - there) / (true_spread * spread) + product / true_spread * predicted / spread**3
+    return Effects(float(product / (true_spread * spread)), cells)
 
 
 class OneClass:
@@ -126,9 +240,10 @@ class OneClass:
 
     def __init__(self, positive: NDArray[np.bool_], scores: NDArray[np.float64], predicted: NDArray[np.bool_]) -> None:
         """Take N images: whether each is of the class, its probability of it, and whether it is predicted to be."""
+        self.positive, self.squares = positive, (scores - positive) ** 2
         self.ranked = Ranked.of(positive, scores)
         counts = [positive & predicted, ~positive & predicted, positive & ~predicted, ~positive & ~predicted]
-        self.columns = np.stack([*counts, (scores - positive) ** 2], axis=1).astype(np.float64)
+        self.columns = np.stack([*counts, self.squares], axis=1).astype(np.float64)
 
     def figures(self, weights: Weights) -> Figures:
         """Return the figures, each (B,), under weights (B, N); NaN where one is not defined."""
@@ -151,25 +266,14 @@ class Answers:
         self.parts = [OneClass(targets == k, shares[:, k], predicted == k) for k in range(self.classes)]
         if self.classes == 2:
             self.parts = self.parts[1:]
-        squared = ((shares - np.eye(self.classes)[targets]) ** 2).sum(axis=1)
-        self.columns = np.stack([predicted == targets, -np.log(true), squared], axis=1).astype(np.float64)
+        self.losses = -np.log(true)
+        summed = ((shares - np.eye(self.classes)[targets]) ** 2).sum(axis=1)
+        self.columns = np.stack([predicted == targets, self.losses, summed], axis=1).astype(np.float64)
+        # As the Brier score takes them: of two classes, of class 1 alone.
+        self.squares = self.parts[0].squares if self.classes == 2 else summed
+        self.matrix = np.bincount(targets * self.classes + predicted, minlength=self.classes**2).astype(np.float64)
+        self.matrix = self.matrix.reshape(self.classes, self.classes)
         self.sure = Ranked.of(predicted == targets, shares[rows, predicted])
-
-    def with_more(self, more: NDArray[np.float64], right: bool) -> Figures:
-        """Return what the figures would be with more images, all of which are surely right or surely wrong.
-
-        Args:
-            more: (B, K), how many of each class.
-            right: or wrong, taken for the next class.
-
-        Returns:
-            Each figure, (B,).
-        """
-        targets = np.arange(self.classes)
-        said = targets if right else (targets + 1) % self.classes
-        shares = np.concatenate([self.shares, np.eye(self.classes)[said]])
-        extended = Answers(np.r_[self.targets, targets], shares, np.r_[self.predicted, said])
-        return extended.figures(np.concatenate([np.ones((len(more), len(self.targets))), more], axis=1))
 
     def figures(self, weights: Weights) -> Figures:
         """Return the figures, each (B,), under weights (B, N); NaN where one is not defined.
@@ -187,6 +291,9 @@ class Answers:
         for name in ("precision", "recall", "specificity", "f1", "roc_auc", "average_precision"):
             stacked = np.stack([part[name] for part in parts])
             there = np.stack([~np.isnan(part["recall"]) for part in parts])
+            if name == "precision":
+                # A class that is never predicted counts as 0 in the mean, as a recall of 0 does.
+                stacked = np.nan_to_num(stacked)
             figures[name] = mean_of(np.where(there, stacked, np.nan))
         figures |= {"balanced_accuracy": figures["recall"], "mcc": self.correlation(weights, correct, total)}
         figures |= {"brier": ratio(squared, total), "ece": self.sure.calibration_error(weights[:, self.sure.order])}
@@ -199,7 +306,8 @@ class Answers:
         )
         there, predicted = true_positive + false_negative, true_positive + false_positive
         spread = np.sqrt(total**2 - (there**2).sum(axis=0)) * np.sqrt(total**2 - (predicted**2).sum(axis=0))
-        return np.where(spread > 0, ratio(correct * total - (there * predicted).sum(axis=0), spread), 0.0)
+        found = ratio(correct * total - (there * predicted).sum(axis=0), spread)
+        return np.where(spread > 0, np.clip(found, -1.0, 1.0), 0.0)
 
 
 def mean_of(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -55,7 +55,7 @@ def compute_subgroups(
         inside = (values == name).to_numpy()
         own_groups = None if groups is None else groups[inside]
         figures = compute_metrics(targets[inside], probabilities[inside], threshold, class_names, groups=own_groups, **options)
-        for same in ("class_names", "bootstrap_draws", "threshold"):
+        for same in ("class_names", "threshold", "baseline"):
             figures.pop(same, None)
         rows.append({"value": name, **figures})
         p_values.append(worse_by_chance(right[inside], right[~inside]))

@@ -1,8 +1,11 @@
 """The figures of a test as lines for the screen."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from diptych.evaluation.metrics import shorten
+from diptych.evaluation.outliers import FEWEST_VALIDATION
+from diptych.evaluation.spread import REASONS
 from diptych.evaluation.views import describe_test
 
 # A table of more lines does not fit on a screen beside the other figures.
@@ -24,6 +27,10 @@ NAMES = {
 }
 
 
+NOT_DEFINED = "not defined"
+NO_INTERVAL = "no interval"
+
+
 def describe(figures: dict[str, Any]) -> str:
     """Put the figures of `compute_metrics` or of `evaluate` into lines."""
     of_two = "per_class" not in figures
@@ -33,7 +40,9 @@ def describe(figures: dict[str, Any]) -> str:
         rows["tested at"] = describe_test(figures["test_size"], figures["views"])
     for name, shown in NAMES.items():
         note = f"  ({of_what})" if name in ("precision", "recall", "specificity", "f1", "average_precision") else ""
-        rows[shown] = with_interval(figures[name], figures["intervals"].get(name), name in PERCENT) + note
+        why = describe_reason(figures, name)
+        rows[shown] = with_interval(figures[name], figures["intervals"].get(name), name in PERCENT, why) + note
+    rows["test accuracy"] += "".join(f"; {text}" for text in describe_baseline(figures))
     rows |= describe_choices(figures)
     if of_two:
         zero, one = figures["class_names"]
@@ -47,13 +56,37 @@ def describe(figures: dict[str, Any]) -> str:
     return "\n\n".join([lines, *tables])
 
 
-def with_interval(value: float | None, interval: list[float] | None, percent: bool) -> str:
-    """Write "82.99%  (78.97% to 86.38%)"."""
+def with_interval(value: float | None, interval: list[float] | None, percent: bool, why: str = "") -> str:
+    """Write "82.99%  (95 % interval 78.97% to 86.38%)", or why there is no interval."""
     if value is None:
-        return "not defined"
+        return NOT_DEFINED
     form = "{:.2%}" if percent else "{:.4f}"
-    between = "" if interval is None else f"  (95 % interval {form.format(interval[0])} to {form.format(interval[1])})"
-    return form.format(value) + between
+    if interval is None:
+        return form.format(value) + (f"  ({why})" if why else "")
+    return form.format(value) + f"  (95 % interval {form.format(interval[0])} to {form.format(interval[1])})"
+
+
+def describe_reason(figures: Mapping[str, Any], name: str) -> str:
+    """Say why a figure has no interval; of the calibration error, what chance alone could show. Nothing where it has one."""
+    reason = figures.get("no_interval", {}).get(name)
+    if reason is None or reason == "not_defined":
+        return ""
+    if reason == "biased":
+        return f"no interval; up to {figures['ece_by_chance']:.4f} by chance, were it perfectly calibrated"
+    return f"no interval: {REASONS[reason]}"
+
+
+def describe_baseline(figures: Mapping[str, Any]) -> list[str]:
+    """Say that the accuracy is no better than always answering the most frequent class, where it is so, and what may help."""
+    found = figures["baseline"]
+    if found["better"]:
+        return []
+    texts = [f"no better than always answering {shorten(found['class'])} ({found['accuracy']:.1%})"]
+    if found["one_answer"]:
+        flags = "--class-weights balanced at the training"
+        flags += ", or --threshold youden at the test," if len(figures["class_names"]) == 2 else ""
+        texts.append(f"the network gives one answer to all images: {flags} may help")
+    return texts
 
 
 def describe_choices(figures: dict[str, Any]) -> dict[str, str]:
@@ -79,10 +112,18 @@ def describe_choices(figures: dict[str, Any]) -> dict[str, str]:
             f"asked for {sets['asked_coverage']:.0%}: hold the true class in {held}, mean size {sets['mean_size']:.2f}"
         )
     if outliers is not None:
-        rows["outliers"] = (
-            f"{outliers['flagged']} of the test images ({outliers['share']:.1%}; 5% are expected) look like no training image"
-        )
+        rows["outliers"] = describe_outliers(outliers)
     return rows
+
+
+def describe_outliers(outliers: Mapping[str, Any]) -> str:
+    """Say how many test images look like no training image, and how many were to be expected; or why there is no limit."""
+    units = outliers["validation_units"]
+    if outliers["limit"] is None:
+        return f"no limit: it would rest on {units} validation images or groups; expected at least {FEWEST_VALIDATION}"
+    low, high = outliers["expected_interval"] or (0.0, 1.0)
+    expected = f"{outliers['expected_share']:.0%} are expected, {low:.1%} to {high:.1%} with {units} validation images or groups"
+    return f"{outliers['flagged']} of the test images ({outliers['share']:.1%}; {expected}) look like no training image"
 
 
 def describe_classes(per_class: list[dict[str, Any]]) -> str:
@@ -94,9 +135,10 @@ def describe_classes(per_class: list[dict[str, Any]]) -> str:
         rest = f"\n… these are the worst by F1; all {len(per_class)} classes are in metrics.json"
     names = [shorten(row["class_name"]) for row in shown]
     width = max(len("class"), *map(len, names))
-    lines = [f"{'class':{width}}  images  precision   recall       F1  ROC AUC"]
+    lines = [f"{'class':{width}}  images    precision   recall       F1  ROC AUC"]
     for name, row in zip(names, shown, strict=True):
-        figures = f"{row['precision']:9.2%}  {row['recall']:7.2%}  {row['f1']:7.2%}" if row["test_images"] else "not tested"
+        precision = f"{NOT_DEFINED:>11}" if row["precision"] is None else f"{row['precision']:11.2%}"
+        figures = f"{precision}  {row['recall']:7.2%}  {row['f1']:7.2%}" if row["test_images"] else "not tested"
         area = "" if row["roc_auc"] is None else f"  {row['roc_auc']:7.4f}"
         lines.append(f"{name:{width}}  {row['test_images']:6}  {figures}{area}")
     return "\n".join(lines) + rest
@@ -108,10 +150,10 @@ def describe_subgroups(column: str, rows: list[dict[str, Any]]) -> str:
     width = max(len(shorten(column)), *map(len, names))
     lines = [f"{shorten(column):{width}}  images  accuracy  (95 % interval)       ROC AUC"]
     for name, row in zip(names, rows, strict=True):
-        low, high = row["test_accuracy_interval"]
+        between = NO_INTERVAL
+        if row["test_accuracy_interval"] is not None:
+            between = "({:.2%} to {:.2%})".format(*row["test_accuracy_interval"])
         area = f"{row['roc_auc']:7.4f}" if row["roc_auc"] is not None else " " * 7
         mark = f"  significantly worse than the rest (p = {row['p_value']:.2g})" if row["worse"] else ""
-        lines.append(
-            f"{name:{width}}  {row['test_images']:6}  {row['test_accuracy']:8.2%}  ({low:.2%} to {high:.2%})  {area}{mark}"
-        )
+        lines.append(f"{name:{width}}  {row['test_images']:6}  {row['test_accuracy']:8.2%}  {between:20}  {area}{mark}")
     return "\n".join(lines)
