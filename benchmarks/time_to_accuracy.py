@@ -75,7 +75,7 @@ def test_all(runs: Path, data: Path, seen: Sequence[tuple[float, Path]], tta: bo
     run, rows = RunDir(runs / "timed"), []
     for seconds, place in seen:
         place.replace(run.best)
-        figures = evaluate(run, data, tta=tta, maps=0, draws=0)
+        figures = evaluate(run, data, tta=tta, maps=0)
         epoch = read_checkpoint(run.best).facts["epoch"]
         rows.append({"seconds": seconds, "epoch": epoch, "accuracy": figures["test_accuracy"], "auc": figures["roc_auc"]})
     return rows
