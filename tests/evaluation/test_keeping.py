@@ -28,7 +28,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     run = make_run(tmp_path_factory.mktemp("keeping"))
     config = read_toml(run.config, Config())
     write_text(run.config, to_toml(dataclasses.replace(config, augment=AugmentConfig(flip_horizontal=True))))
-    evaluate(run, maps=0, draws=0)
+    evaluate(run, maps=0)
     return run
 
 
@@ -117,7 +117,7 @@ def test_evaluate__chooses_anew_for_other_weights_by_the_same_rules(run: RunDir)
     decision = read_decision(run)
     assert decision is not None
     write_decision(run, dataclasses.replace(decision, weights="0" * 64, rule="youden"))
-    evaluate(run, maps=0, draws=0)
+    evaluate(run, maps=0)
     assert read_decision(run) != decision
     found = read_decision(run)
     assert found is not None
@@ -146,9 +146,9 @@ def test_positive__figures_are_those_of_the_classes_the_other_way_round() -> Non
     ones = np.clip(0.35 * targets + random.uniform(0, 0.65, 120), 0.01, 0.99).astype(np.float32)
     table = pd.DataFrame({"target": targets, "kind": [f"k{number % 3}" for number in range(120)]})
     decision = choose_decision(targets, np.stack([1 - ones, ones], axis=1).astype(float), "recall:0.95", "error:0.1", positive=0)
-    found = compute_all(table, ones, NAMES, decision, Config(), ("kind",), draws=20)
+    found = compute_all(table, ones, NAMES, decision, Config(), ("kind",))
     calibrated = decision.calibrated(np.stack([1 - ones, ones], axis=1).astype(float))
-    expected = compute_metrics(1 - targets, calibrated[:, 0], decision.threshold, NAMES[::-1], draws=20)
+    expected = compute_metrics(1 - targets, calibrated[:, 0], decision.threshold, NAMES[::-1])
     for name in ("recall", "precision", "specificity", "f1", "average_precision", "threshold", "test_accuracy", "roc_auc"):
         assert found[name] == pytest.approx(expected[name])
     assert found["recall"] >= 0.95
@@ -189,12 +189,12 @@ def test_positive__recall_is_about_the_class_on_the_command_line_and_predict_obe
 
 
 def test_positive__a_probability_of_the_other_class_is_not_taken_over(run: RunDir) -> None:
-    evaluate(run, choices=Choices(threshold="0.3", keep=True), maps=0, draws=0)
+    evaluate(run, choices=Choices(threshold="0.3", keep=True), maps=0)
     before = obeyed(run)
     with pytest.raises(ConfigError, match=r"--threshold 0\.3 .* probability of class whole; with --positive broken.*--threshold"):
-        evaluate(run, choices=Choices(positive="broken", keep=True), maps=0, draws=0)
+        evaluate(run, choices=Choices(positive="broken", keep=True), maps=0)
     assert obeyed(run) == before
-    evaluate(run, choices=Choices(positive="broken", threshold="0.7", keep=True), maps=0, draws=0)
+    evaluate(run, choices=Choices(positive="broken", threshold="0.7", keep=True), maps=0)
 
 
 def test_positive__of_an_unknown_class(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,11 +241,11 @@ def test_external__classes_are_matched_by_their_names(run: RunDir, other: Path) 
     """The classes of the data set are numbered otherwise: a third one stands before, or one is missing."""
     (other / "broken").rename(other / "aardvark")
     with pytest.raises(DataError, match=r"classes aardvark, whole.*tells broken, whole apart; it does not know aardvark"):
-        evaluate(run, other, maps=0, draws=0)
+        evaluate(run, other, maps=0)
     table = pd.DataFrame({"path": sorted(path.relative_to(other).as_posix() for path in other.rglob("*.png"))})
     table = table.assign(label=["broken" if path.startswith("aardvark") else "whole" for path in table["path"]])
     table.to_csv(other / "labels.csv", index=False)
-    figures = evaluate(run, other, maps=0, draws=0)
+    figures = evaluate(run, other, maps=0)
     assert np.sum(figures["confusion_matrix"], axis=1).tolist() == [4, 5]
 
 
@@ -253,7 +253,7 @@ def test_external__with_images_of_the_training_is_refused_by_name(run: RunDir, o
     data = read_toml(run.config, Config()).data.data
     shutil.copy(data / "broken" / "train0.png", other / "broken" / "holiday.png")
     with pytest.raises(DataError, match=r"1 of the 10 images .*broken/holiday\.png is broken/train0\.png \(train\).*take these"):
-        evaluate(run, other, maps=0, draws=0)
+        evaluate(run, other, maps=0)
     assert not list(run.report.parent.glob("external-*"))
 
 
@@ -270,11 +270,11 @@ def test_external__unreadable_images_are_named_and_the_others_tested(
 def test_external__own_data_that_moved_and_lost_images_are_an_error_not_another_set(run: RunDir, tmp_path: Path) -> None:
     moved = shutil.copytree(read_toml(run.config, Config()).data.data, tmp_path / "moved")
     expected = json.loads(run.metrics.read_text("utf-8"))["confusion_matrix"]
-    assert evaluate(run, moved, maps=0, draws=0)["confusion_matrix"] == expected
+    assert evaluate(run, moved, maps=0)["confusion_matrix"] == expected
     for number in range(PARTS["test"] - 1):
         (moved / NAMES[number % 2] / f"test{number}.png").unlink()
     with pytest.raises(DataError, match=r"test0\.png: .*bring it back"):
-        evaluate(run, moved, maps=0, draws=0)
+        evaluate(run, moved, maps=0)
 
 
 @pytest.mark.parametrize("flag", [["--threshold", "0.3"], ["--positive", "broken"], ["--keep"], ["--against", "NAME2"]])
