@@ -123,6 +123,18 @@ def reason_of(error: Exception) -> str:
     return f"is damaged: {error!r}"
 
 
+def why_unwritable(folder: Path) -> str:
+    """Say why no file can be made in a folder, which need not be there yet; "" if it seems possible. Nothing is written."""
+    # os.path.lexists: what lies below a folder of somebody else is not there for us, where Path.exists is an error.
+    nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        return f"{folder} cannot be made: {nearest} is a file, no folder."
+    # A read-only file system answers no here to the administrator too.
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return f"{folder} cannot be written: no permission in {nearest.absolute()}, or it is read-only."
+    return ""
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     write_atomically(path, lambda partial: partial.write_bytes(text.encode("utf-8")))

@@ -1,5 +1,6 @@
 """The audit: each fault, made here with real bytes, is found, with its level, its images and what to do; sound data has none."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from making import encode, make_data, make_image, write_table
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from diptych.data.audit import audit
 from diptych.data.findings import Audit, Finding, brief, describe, to_json
@@ -72,7 +73,7 @@ def test_audit__sound_data_has_no_findings(root):
     assert (result.images, result.readable, result.classes) == (44, 44, (("a", 22), ("b", 22)))
     assert result.shortcut is not None
     assert "No sign of it" in describe(result)
-    assert describe(result).endswith("0 errors, 0 warnings, 0 notes")
+    assert "0 errors, 0 warnings, 0 notes: Nothing stands against training." in describe(result)
     assert brief(result) == []
 
 
@@ -121,7 +122,7 @@ def test_audit__a_class_of_softer_images_is_no_fault_of_each_of_them(root):
 @pytest.mark.parametrize("name", ["x.jpeg", "x.JPG", "x.jfif"])
 def test_audit__every_ending_of_a_format_is_right(root, name):
     (root / "a" / name).write_bytes(encode(scene(500), "JPEG", quality=95))
-    assert run(root).findings == ()
+    assert "wrong-extension" not in found(run(root))
 
 
 @pytest.mark.parametrize(("copy", "kind", "level"), [("a", "exact-twins", "warning"), ("b", "exact-twins-labels", "error")])
@@ -229,30 +230,168 @@ def test_audit__a_small_class_is_named(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("by", ["file", "colour"])
-def test_audit__classes_that_are_told_apart_without_their_content(root, by):
-    for path in (root / "b").iterdir():
-        image = Image.open(path)
-        content = encode(image, "PNG") if by == "file" else encode(image.point(lambda value: value // 2), "BMP")
-        path.unlink()
-        path.with_suffix(".png" if by == "file" else ".bmp").write_bytes(content)
-    result = run(root)
+def write_sources(root: Path, write: Callable[[int, int], bytes], classes: int = 2, count: int = 20) -> Path:
+    """Class folders c0, c1, ... of sound scenes, each file written by `write(target, number)`."""
+    for target in range(classes):
+        (root / f"c{target}").mkdir(parents=True)
+        for number in range(count):
+            (root / f"c{target}" / f"{number:03d}").with_suffix(".png").write_bytes(write(target, number))
+    return root
+
+
+def of_camera(image: Image.Image, target: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Acme", ("Zoom 3", "Tele 7")[target]
+    return encode(image, "JPEG", exif=exif, quality=90)
+
+
+def exif_in_one(image: Image.Image, target: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0131] = "Scanner"
+    return encode(image, "JPEG", quality=90, **({"exif": exif} if target else {}))
+
+
+def bordered(image: Image.Image, target: int) -> bytes:
+    """A frame of another grey for each class; the middle makes up for it."""
+    pixels = np.asarray(image).astype(int)
+    edge = np.ones(pixels.shape[:2], bool)
+    edge[2:-2, 2:-2] = False
+    pixels[edge] = (90, 150)[target]
+    pixels[~edge] += np.rint(128 - pixels.mean()).astype(int)
+    return encode(pixels.clip(0, 255).astype(np.uint8), "BMP")
+
+
+# How the files of two classes are written, the level of what is found, and the example in words.
+SOURCES: dict[str, tuple[Callable[[Image.Image, int, int], bytes], str, tuple[str, str]]] = {
+    "size": (
+        lambda image, target, number: encode(image.resize((41 + number, 40)) if target else image, "BMP"),
+        "error",
+        ("class c0: all 40 x 40 pixels", "class c1: 20 sizes from 41 x 40 to 60 x 40 pixels"),
+    ),
+    "format": (
+        lambda image, target, _: encode(image, "JPEG" if target else "PNG"), "error", ("class c0: PNG", "class c1: JPEG"),
+    ),
+    "JPEG quality": (
+        lambda image, target, _: encode(image, "JPEG", quality=(90, 75)[target]),
+        "error",
+        ("class c0: JPEG quality about 90", "class c1: JPEG quality about 75"),
+    ),
+    "camera": (lambda image, target, _: of_camera(image, target), "error", ("class c0: Acme Zoom 3", "class c1: Acme Tele 7")),
+    "EXIF": (lambda image, target, _: exif_in_one(image, target), "error", ("class c0: no EXIF", "class c1: with EXIF data")),
+    "colour mode": (
+        lambda image, target, _: encode(image.convert("L" if target else "RGB"), "BMP"),
+        "error",
+        ("class c0: colour", "class c1: grey"),
+    ),
+    "border": (
+        lambda image, target, _: bordered(image, target), "error", ("class c0: border grey 10", "class c1: border grey 14"),
+    ),
+    "mean colour": (
+        lambda image, target, _: encode(image.point(lambda value: value // (1 + target)), "BMP"),
+        "warning",
+        ("class c0: mean colour", "class c1: mean colour"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_audit__classes_from_two_sources_with_an_example_in_words(tmp_path, kind):
+    write, level, example = SOURCES[kind]
+    data = write_sources(tmp_path / "data", lambda target, number: write(scene(1000 * target + number), target, number))
+    result = run(data, thorough=False)
     finding = found(result)["shortcut"]
     assert result.shortcut is not None
-    assert result.shortcut.roc_auc > 0.97
+    assert finding.level == result.shortcut.level == level
+    assert f"ROC AUC {result.shortcut.roc_auc:.2f}" in finding.title
+    assert ("all is well" in finding.advice) == (level == "warning")
+    assert all(line.startswith(start) for line, start in zip(finding.details, example, strict=True))
+    # The same words on the screen of check, in its JSON, and in a line of the training.
+    assert found(run(data))["shortcut"] == finding
+    assert all(line in " ".join(describe(result).split()) for line in finding.details)
+    assert any(f"{finding.title}: {'; '.join(finding.details)}" in line for line in brief(result))
+    assert to_json(result)["shortcut"]["example"] == list(finding.details)
+
+
+def test_audit__many_classes_of_two_sources(tmp_path):
+    data = write_sources(
+        tmp_path / "data", lambda target, number: encode(scene(1000 * target + number), ("PNG", "BMP")[target % 2]), classes=6
+    )
+    finding = found(run(data, thorough=False))["shortcut"]
     assert finding.level == "error"
-    names = ("file", "bytes", "colour mode") if by == "file" else ("colour",)
-    assert any(name in finding.title for name in names)
-    assert f"{result.shortcut.roc_auc:.2f}" in finding.title
-    assert "No sign of it" not in describe(result)
+    assert finding.title.startswith("classes c0, c2, c4 can be told from all others")
+    assert finding.details == ("classes c0, c2, c4: PNG", "all other classes: BMP")
 
 
-def test_audit__the_cheap_part_looks_for_twins_but_not_at_brightness_or_shortcuts(root):
+def test_audit__one_class_of_many_from_elsewhere(tmp_path):
+    data = write_sources(
+        tmp_path / "data", lambda target, number: encode(scene(1000 * target + number), ("PNG", "BMP")[target == 4]), classes=8
+    )
+    finding = found(run(data, thorough=False))["shortcut"]
+    assert finding.level == "error"
+    assert finding.title.startswith("class c4 can be told from all others")
+    assert finding.details == ("class c4: BMP", "all other classes: PNG")
+
+
+def test_audit__the_cheap_part_looks_for_twins_and_shortcuts_but_not_at_the_brightness_of_each_image(root):
     (root / "a" / "dark.bmp").write_bytes(encode(scene(500).point(lambda v: v // 8), "BMP"))
     (root / "a" / "copy.bmp").write_bytes(encode(scene(3).transpose(Image.Transpose.ROTATE_180), "BMP"))
-    assert set(found(run(root))) == {"dark", "near-twins"}
-    result = run(root, thorough=False)
-    assert (set(found(result)), result.shortcut) == ({"near-twins"}, None)
+    whole, cheap = run(root), run(root, thorough=False)
+    assert set(found(whole)) == {"dark", "near-twins"}
+    assert set(found(cheap)) == {"near-twins"}
+    assert cheap.shortcut == whole.shortcut is not None
+
+
+def test_audit__series_ask_for_a_group_column_instead_of_being_dropped(root):
+    for number in range(4):
+        for exposure in range(1, 4):
+            image = scene(number).point(lambda value, light=exposure: min(255, value + 4 * light))
+            (root / "a" / f"{number:03d}-{exposure}.bmp").write_bytes(encode(image, "BMP"))
+    # 16 of 56 images; and of fewer than 20, nothing is said of series.
+    assert "near-twins" in found(run(root))
+    for exposure in range(1, 4):
+        image = scene(9).point(lambda value, light=exposure: min(255, value + 4 * light))
+        (root / "a" / f"009-{exposure}.bmp").write_bytes(encode(image, "BMP"))
+    kinds = found(run(root))
+    assert "near-twins" not in kinds
+    assert len(kinds["series"].groups) == 5
+    assert "34%" in kinds["series"].title
+    assert "column group" in kinds["series"].advice
+    assert "surely not all" in kinds["series"].advice
+    manifest = read_manifest(root)
+    groups = manifest.table["path"].str[:5]
+    assert "series" not in found(run(root, groups=groups))
+
+
+def placeholder(text: str = "image not found") -> bytes:
+    image = Image.new("RGB", (60, 36), (204, 204, 204))
+    ImageDraw.Draw(image).text((2, 10), text[:9], "black")
+    return encode(image, "GIF")
+
+
+def test_audit__a_placeholder_stands_alone_among_photographs(root):
+    (root / "b" / "x.gif").write_bytes(placeholder())
+    finding = found(run(root))["plain"]
+    assert (finding.level, finding.groups) == ("warning", (("b/x.gif",),))
+    # In a training, which does not look at each image's pixels, its format and size say it.
+    finding = found(run(root, thorough=False))["stands-alone"]
+    assert (finding.level, finding.groups) == ("warning", (("b/x.gif",),))
+    assert finding.reasons == ("GIF where others are BMP, 60 x 36 where others are 40 x 40",)
+
+
+@pytest.mark.parametrize(("folders", "count", "level"), [("ab", 2, "error"), ("a", 5, "warning")])
+def test_audit__one_file_under_many_names(root, folders, count, level):
+    names = [f"{folder}/x{number}.gif" for folder in folders for number in range(count)]
+    for name in names:
+        (root / name).write_bytes(placeholder())
+    kinds = found(run(root))
+    assert (kinds["repeated-file"].level, kinds["repeated-file"].groups) == (level, (tuple(sorted(names)),))
+    assert not {"exact-twins", "exact-twins-labels"} & set(kinds)
+
+
+def test_audit__files_of_all_kinds_stand_out_nowhere(root):
+    for number in range(6):
+        (root / "a" / f"x{number}.png").write_bytes(encode(scene(500 + number, 50 + number)))
+    assert "stands-alone" not in found(run(root))
 
 
 def test_audit__takes_pairs_that_are_known_already(root):
@@ -313,11 +452,25 @@ def test_describe__lists_everything_and_is_red_only_when_asked():
     assert "9 images in 2 classes, 8 readable" in plain
     for text in ("1 image cannot be read", "a/1.png: truncated", "a, b, c, d, …", "x, y: class cat", "Look at recall.", "0.60"):
         assert text in plain
-    assert plain.endswith("1 error, 1 warning, 1 note")
+    assert "1 error, 1 warning, 1 note: Mend the errors before you train." in plain
     assert "\033" not in plain
     coloured = describe(MADE, colour=True)
     assert re.search(r"\033\[31m.*1 image cannot be read\033\[0m", coloured)
     assert re.sub(r"\033\[\d+m", "", coloured) == plain
+
+
+def test_describe__fits_a_narrow_screen_and_breaks_no_path():
+    path = "a folder/with  two blanks/and a name that is longer than most of those that people give to their images.png"
+    group = tuple(f"class {number}/image number {number}.png" for number in range(9))
+    finding = Finding("x", "warning", "long words " * 20, "advice " * 30, ((path,), group), ("", "why " * 30), ("detail " * 30,))
+    lines = describe(dataclasses.replace(MADE, findings=(finding,))).splitlines()
+    assert [line for line in lines if len(line) > 79] == [f"           {path}"]
+    assert all(any(name in line for line in lines) for name in group[:4])
+
+
+def test_describe__one_image_is_one_image():
+    audit = Audit("data", 1, 1, (("a", 1),), (), None)
+    assert describe(audit).startswith("1 image in 1 class, all readable")
 
 
 def test_brief__is_a_line_for_each_error_and_warning():

@@ -1,14 +1,16 @@
 """`diptych check`, `cache` and `preview`, as a user calls them: a table, files, an exit code, and nothing else touched."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from making import encode, fingerprint, make_data
+from making import encode, fingerprint, make_data, run_python
 from PIL import Image
 
 from diptych.cli import main
+from diptych.storage import why_unwritable
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def write_noise(root: Path, count: int = 12) -> Path:
 
 def test_check__sound_data_is_exit_code_0(folder, capsys):
     assert check(write_noise(folder / "data")) == 0
-    assert "24 images in 2 classes, 24 readable" in capsys.readouterr().out
+    assert "24 images in 2 classes, all readable" in capsys.readouterr().out
     report = json.loads((folder / "check" / "check.json").read_text())
     assert (report["format_version"], report["images"], report["readable"]) == (1, 24, 24)
     assert report["classes"] == [["mixed", 12], ["sorted", 12]]
@@ -114,8 +116,8 @@ def test_check__without_near_twins_none_are_named(folder):
 
 def test_check__settings_that_change_nothing_are_no_flags_of_it(folder, capsys):
     with pytest.raises(SystemExit):
-        check(write_noise(folder / "data"), "--test-share", "0.3")
-    assert "--test-share" in capsys.readouterr().err
+        check(write_noise(folder / "data"), "--max-unreadable", "0.3")
+    assert "--max-unreadable" in capsys.readouterr().err
 
 
 def test_preview__leaves_out_what_the_fixes_drop(folder):
@@ -152,6 +154,56 @@ def test_check__a_folder_that_is_no_data_is_exit_code_2(folder, capsys):
     assert check("empty") == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert not (folder / "check").exists()
+
+
+@pytest.mark.parametrize("output", ["a file/check", "a file"])
+def test_check__output_that_cannot_be_written_costs_no_findings(folder, capsys, output):
+    data = write_noise(folder / "data")
+    (data / "mixed" / "0.bmp").write_bytes(b"")
+    (folder / "a file").touch()
+    assert check("data", "--output", output) == 2
+    shown = capsys.readouterr()
+    assert "mixed/0.bmp: the file is empty" in shown.out
+    # It is said before the work too, and the error names the way out.
+    assert shown.out.index("is a file") < shown.out.index("the file is empty")
+    assert "--output" in shown.err
+    assert "Errno" not in shown.err
+    assert (folder / "a file").read_bytes() == b""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else")
+def test_why_unwritable__a_folder_of_somebody_else(folder):
+    (folder / "theirs").mkdir(mode=0o755)
+    code = (
+        "import os, sys; from pathlib import Path; from diptych.storage import why_unwritable\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534); print(why_unwritable(Path(sys.argv[1])))"
+    )
+    done = run_python("-c", code, folder / "theirs" / "check")
+    assert done.returncode == 0, done.stderr
+    assert f"{folder / 'theirs' / 'check'} cannot be written: no permission in /" in done.stdout
+    assert why_unwritable(folder / "theirs" / "check") == ""
+
+
+@pytest.mark.parametrize("command", [["preview", "data", "--output", "a file/preview.png"], ["samples", "a file/elpv"]])
+def test_commands_that_write_refuse_a_place_before_the_work(folder, capsys, command):
+    write_noise(folder / "data")
+    (folder / "a file").touch()
+    assert main(command) == 2
+    message = capsys.readouterr().err
+    assert "a file is a file, no folder" in message
+    assert "output" in message or "samples FOLDER" in message
+
+
+def test_check__ends_with_the_next_step(folder, capsys):
+    data = write_noise(folder / "my data", count=22)
+    assert check("my data") == 0
+    assert capsys.readouterr().out.endswith("Next: diptych train --data 'my data'\n")
+    (data / "mixed" / "0.bmp").write_bytes(b"")
+    assert check("my data") == 1
+    assert capsys.readouterr().out.endswith("diptych check 'my data' --fixes fixes.csv\n")
+    (folder / "fixes.csv").write_text("path,fix,value\nmixed/0.bmp,drop,\n")
+    assert check("my data", "--fixes", "fixes.csv") == 0
+    assert capsys.readouterr().out.endswith("Next: diptych train --data 'my data' --fixes fixes.csv\n")
 
 
 def test_cache__is_shown_and_cleared(folder, capsys):

@@ -68,6 +68,15 @@ def test_split__what_it_lacks_is_in_the_audit(tmp_path):
     assert re.match(r"test has [45][0-9] of 60 images \([78][0-9]%\), where 15% was asked for", kinds["split-share"])
 
 
+def test_load__says_where_the_classes_can_be_told_apart_without_the_content(data):
+    assert "shortcut" not in {finding.kind for finding in loaded(data).audit.findings}
+    for path in (data / "owls").iterdir():
+        path.write_bytes(encode(Image.open(path).resize((70, 64))))
+    found = {finding.kind: finding for finding in loaded(data).audit.findings}["shortcut"]
+    assert found.level == "error"
+    assert found.details == ("class owls: all 70 x 64 pixels", "all other classes: all 64 x 64 pixels")
+
+
 def test_split__images_that_are_added_move_nothing(data):
     before = parts_of(loaded(data))
     write_scenes(data, range(90, 180))
@@ -108,7 +117,7 @@ def test_split__copies_of_any_kind_stand_with_their_original(data):
     found = loaded(data)
     parts = parts_of(found)
     assert {path: parts[path] for path in copies} == {path: parts[original] for path, original in copies.items()}
-    assert [finding.kind for finding in found.audit.findings].count("near-twins") == 1
+    assert [finding.kind for finding in found.audit.findings].count("series") == 1
 
 
 def test_split__images_of_a_group_stand_together(data, tmp_path):

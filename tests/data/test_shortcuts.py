@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from diptych.data.images import ImageSpec
 from diptych.data.prepare import prepare
 from diptych.data.quality import measure
-from diptych.data.shortcuts import Shortcut, find_shortcut, interval_of, mean_auc, shortcut_features
+from diptych.data.shortcuts import Shortcut, draw_rows, find_shortcut, interval_of, mean_auc, shortcut_features
 
 COUNT = 20
 
@@ -77,7 +77,7 @@ def look(folder: Path, write: Callable[[Image.Image, int], bytes], suffixes: tup
     store, outcome = prepare(paths, ImageSpec(32), None, progress=False)
     assert (outcome["problem"] == "").all()
     features = shortcut_features(pd.Series(map(str, paths)), outcome, measure(store, np.arange(len(paths))))
-    return find_shortcut(features, targets, outcome["sha256"])
+    return find_shortcut(features, targets)
 
 
 @pytest.mark.parametrize("kind", PLANTED)
@@ -88,6 +88,7 @@ def test_find_shortcut__what_was_planted_in_the_files_is_named(tmp_path, kind):
     assert found.roc_auc > 0.97
     assert found.interval[0] > 0.9
     assert found.feature in names | SIZES
+    assert found.level == ("warning" if kind == "longer files" else "error")
     telling = {name for name, auc in found.features if auc > 0.97}
     assert names <= telling <= names | SIZES
 
@@ -110,7 +111,7 @@ def test_find_shortcut__files_of_one_kind_tell_nothing(tmp_path):
 def test_find_shortcut__random_features_are_near_one_half(classes):
     random = np.random.default_rng(0)
     features = {f"feature {number}": pd.DataFrame({"x": random.normal(size=4000)}) for number in range(8)}
-    found = find_shortcut(features, random.integers(0, classes, 4000), pd.Series(np.arange(4000)))
+    found = find_shortcut(features, random.integers(0, classes, 4000))
     assert found is not None
     assert found.roc_auc == pytest.approx(0.5, abs=0.04)
 
@@ -122,37 +123,67 @@ def test_find_shortcut__several_classes_and_the_same_answer_twice():
         "tell": pd.DataFrame({"x": targets % 2 + 0.01 * random.normal(size=120)}),
         "none": pd.DataFrame({"x": random.random(120)}),
     }
-    found = find_shortcut(features, targets, pd.Series(np.arange(120)))
+    found = find_shortcut(features, targets)
     assert found is not None
-    assert found == find_shortcut(features, targets, pd.Series(np.arange(120)))
+    assert found == find_shortcut(features, targets)
     assert found.feature == "tell"
     assert [name for name, _ in found.features] == ["tell", "none"]
     # Class 1 is told from the rest, 0 and 2 only from 1: (1 + 3/4 + 3/4) / 3.
-    assert found.feature_roc_auc == pytest.approx(5 / 6, abs=0.08)
+    assert found.features[0][1] == pytest.approx(5 / 6, abs=0.08)
+    assert (found.targets, found.feature_roc_auc, found.facts_roc_auc) == ((1,), pytest.approx(1.0), pytest.approx(1.0))
 
 
 @pytest.mark.parametrize(("classes", "each"), [(2, 9), (1, 50), (0, 0)])
 def test_find_shortcut__too_few_images_say_nothing(classes, each):
     targets = np.repeat(np.arange(classes), each)
-    assert find_shortcut({"x": pd.DataFrame({"x": targets * 1.0})}, targets, pd.Series(np.arange(len(targets)))) is None
+    rows = draw_rows(targets, pd.Series(np.arange(len(targets))))
+    assert find_shortcut({"x": pd.DataFrame({"x": targets[rows] * 1.0})}, targets[rows]) is None
 
 
-def test_find_shortcut__copies_count_once():
+def test_draw_rows__copies_count_once():
     targets = np.repeat([0, 1], 30)
-    features = {"x": pd.DataFrame({"x": np.arange(60) // 6 * 1.0})}
-    assert find_shortcut(features, targets, pd.Series(np.arange(60) // 6)) is None
-    drawn = np.random.default_rng(1).random(60) // (1 / 20)
-    copied = find_shortcut(
-        {"x": pd.DataFrame({"x": np.tile(drawn, 20)})}, np.tile(targets, 20), pd.Series(np.tile(np.arange(60), 20))
-    )
-    assert copied == find_shortcut({"x": pd.DataFrame({"x": drawn})}, targets, pd.Series(np.arange(60)))
+    assert len(draw_rows(targets, pd.Series(np.arange(60) // 6))) == 0
+    once = draw_rows(targets, pd.Series(np.arange(60)))
+    assert list(once) == list(range(60))
+    assert list(draw_rows(np.tile(targets, 20), pd.Series(np.tile(np.arange(60), 20)))) == list(once)
 
 
-def test_find_shortcut__a_rare_class_among_many_images_is_kept():
+def test_draw_rows__a_rare_class_among_many_images_is_kept():
     targets = np.r_[np.zeros(30_000, np.int64), np.ones(12, np.int64)]
-    found = find_shortcut({"x": pd.DataFrame({"x": targets * 1.0})}, targets, pd.Series(np.arange(len(targets))))
+    rows = draw_rows(targets, pd.Series(np.arange(len(targets))))
+    assert len(rows) <= 5_000
+    found = find_shortcut({"x": pd.DataFrame({"x": targets[rows] * 1.0})}, targets[rows])
     assert found is not None
     assert found.roc_auc > 0.95
+
+
+def test_find_shortcut__one_class_of_many_from_elsewhere_is_not_lost_in_the_mean():
+    targets = np.repeat(np.arange(10), 30)
+    random = np.random.default_rng(0)
+    features = {
+        "width": pd.DataFrame({"x": np.where(targets == 7, 512.0, 1024.0)}),
+        "camera": pd.DataFrame({"x": random.integers(0, 3, 300) * 1.0}),
+    }
+    found = find_shortcut(features, targets)
+    assert found is not None
+    assert found.interval[0] < 0.7
+    assert (found.level, found.targets, found.feature) == ("error", (7,), "width")
+    assert found.facts_roc_auc == 1.0
+    same = find_shortcut({**features, "width": pd.DataFrame({"x": random.integers(0, 2, 300) * 1.0})}, targets)
+    assert same is not None
+    assert (same.level, same.targets) == ("none", ())
+
+
+@pytest.mark.parametrize(
+    ("name", "level"), [("mean colour", "warning"), ("file size", "warning"), ("border colour", "error"), ("camera", "error")]
+)
+def test_find_shortcut__what_may_be_the_content_is_no_error(name, level):
+    targets = np.repeat([0, 1], 50)
+    random = np.random.default_rng(0)
+    features = {kind: pd.DataFrame({"x": random.random(100)}) for kind in ("mean colour", "border colour", "file size", "width")}
+    found = find_shortcut({**features, name: pd.DataFrame({"x": targets * 1.0})}, targets)
+    assert found is not None
+    assert (found.level, found.feature, found.maybe_content) == (level, name, level == "warning")
 
 
 def test_mean_auc__is_scikit_learns():
@@ -165,12 +196,12 @@ def test_mean_auc__is_scikit_learns():
 
 def test_interval_of__is_the_paper_and_covers_as_often_as_it_says():
     # Hanley and McNeil 1982, the data of their table II: area 0.893 with 51 abnormal and 58 normal images, standard error 0.032.
-    low, high = interval_of(0.893, np.array([58, 51]))
+    low, high = interval_of(0.893, 51, 109)
     assert (high - low) / 2 / 1.96 == pytest.approx(0.032, abs=0.001)
     random = np.random.default_rng(0)
     truth, covered = 0.7602, 0  # Normal scores one standard deviation apart.
     for _ in range(400):
         scores = np.r_[random.normal(0, 1, 60), random.normal(1, 1, 40)]
-        bounds = interval_of(float(roc_auc_score(np.repeat([0, 1], [60, 40]), scores)), np.array([60, 40]))
+        bounds = interval_of(float(roc_auc_score(np.repeat([0, 1], [60, 40]), scores)), 40, 100)
         covered += bounds[0] <= truth <= bounds[1]
     assert 0.92 < covered / 400 <= 0.98

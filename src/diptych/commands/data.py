@@ -8,9 +8,17 @@ from typing import Annotated
 from tyro.conf import Positional, Suppress, arg
 
 from diptych.config import AugmentConfig, DataConfig, require
-from diptych.errors import EXIT_TROUBLE
+from diptych.errors import EXIT_TROUBLE, ConfigError
+from diptych.storage import why_unwritable
 
 log = logging.getLogger("diptych")
+
+
+def require_writable(folder: Path, mend: str) -> None:
+    """Refuse a place that cannot be written before the work and not after it."""
+    reason = why_unwritable(folder)
+    if reason:
+        raise ConfigError(f"{reason} {mend}")
 
 
 @dataclass(frozen=True)
@@ -19,8 +27,6 @@ class Looked(DataConfig):
 
     data: Positional[Path] = Path()
     """The data folder or table; without one, the current folder."""
-    validation_share: Suppress[float] = DataConfig.validation_share
-    test_share: Suppress[float] = DataConfig.test_share
     allow_leaks: Suppress[bool] = DataConfig.allow_leaks
     max_unreadable: Suppress[float] = DataConfig.max_unreadable
     strict: Suppress[bool] = DataConfig.strict
@@ -31,6 +37,8 @@ class Glanced(Looked):
     """Those for a command that looks at a few images; what is said of the whole is hidden too."""
 
     split: Suppress[Path | None] = DataConfig.split
+    validation_share: Suppress[float] = DataConfig.validation_share
+    test_share: Suppress[float] = DataConfig.test_share
     group_column: Suppress[str] = DataConfig.group_column
     near_twins: Suppress[bool] = DataConfig.near_twins
 
@@ -66,6 +74,7 @@ class Preview:
         from diptych.data.preview import preview
 
         require(self, "count", 1 <= self.count <= 50, "1 to 50 images")
+        require_writable(self.output.parent, "--output FILE names another place.")
         preview(self.data, self.augment, self.seed, self.count, self.output)
         log.info("written: %s", self.output)
         return 0
@@ -110,6 +119,7 @@ class Samples:
     def run(self) -> int:
         from diptych.data.samples import LICENCE, write_elpv
 
+        require_writable(self.folder.parent, "Name another folder: diptych samples FOLDER.")
         cells = write_elpv(self.folder)
         log.info("%d images written to %s\n%s", len(cells), self.folder, LICENCE)
         return 0

@@ -1,5 +1,6 @@
 """The audit: what is wrong with a data set, said before anyone trains on it."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
@@ -7,22 +8,27 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from diptych.data.findings import LEVELS, Audit, Finding, Level
+from diptych.data.findings import LEVELS, Audit, Finding, Level, count_of
 from diptych.data.formats import ENDINGS
 from diptych.data.greys import find_doubts
 from diptych.data.manifest import Fault, Manifest, Remark
 from diptych.data.quality import faults_of_quality, measure
-from diptych.data.shortcuts import MEAN_COLOUR, Shortcut, find_shortcut, shortcut_features
+from diptych.data.shortcuts import Shortcut, draw_rows, find_shortcut, shortcut_features
 from diptych.data.store import PixelStore
+from diptych.data.traces import describe_sources, name_classes
 from diptych.data.twins import connect, find_near_twins
 
 SMALLEST_SIDE = 32
 MOST_PIXELS = 50_000_000
 LARGEST_ASPECT = 4.0
 FEW_IMAGES = 20
+# Copies of one file from which it is hardly a photograph; where they have different labels, fewer are enough.
+MANY_COPIES, MANY_COPIES_OF_CLASSES = 5, 3
+# Share of the images in groups of near twins from which they are taken for series.
+SERIES_SHARE = 0.25
+# What all other files share, and how few files may have what stands alone.
+COMMON_SHARE, ALONE_SHARE = 0.95, 0.005
 NOTED_IMBALANCE, WARNED_IMBALANCE = 3, 10
-# Lower ends of the interval of the ROC AUC.
-CHEATING, SUSPICIOUS = 0.9, 0.7
 FAULTS: dict[str, tuple[Level, str, str]] = {
     "missing": ("error", "listed but not there", "Add the files, or delete their rows."),
     "bad-target": ("error", "with a wrong label", "Correct the label, or move the image."),
@@ -39,6 +45,7 @@ QUALITY = {
     "blank": "blank: all of one colour",
     "dark": "nearly black",
     "bright": "nearly white",
+    "plain": "mostly of one colour, unlike the others (“image not found”?)",
     "blurred": "far less sharp than the others",
 }
 
@@ -64,7 +71,7 @@ def audit(
         pairs: near twins where they are known already, (P, 2) rows.
         groups: the group of each image, "" for none; its index is that of the manifest.
         given: the part that is given for each image, "" for none, with the same index.
-        thorough: also look at brightness, sharpness and shortcuts, which `diptych train` leaves out.
+        thorough: also look at the brightness and sharpness of every image, which `diptych train` leaves out.
     """
     table = manifest.table
     facts = outcome.loc[table.index].assign(path=table["path"], target=table["target"])
@@ -81,16 +88,15 @@ def audit(
     none = pd.Series("", index=table.index)
     findings += twins(manifest, readable, pairs, none if groups is None else groups, none if given is None else given)
     findings += [finding_of(remark) for remark in manifest.remarks]
-    shortcut = None
-    if thorough:
-        measured = measure(store, rows)
-        findings += quality(readable, measured)
-        features = shortcut_features(readable["path"], readable, measured)
-        shortcut = find_shortcut(features, readable["target"].to_numpy(), readable["sha256"])
-        findings += cheating(shortcut)
+    drawn = readable.iloc[draw_rows(readable["target"].to_numpy(), readable["sha256"])]
+    measured = measure(store, rows if thorough else drawn.index.to_numpy())
+    findings += quality(readable, measured) if thorough else []
+    named = {path for finding in findings for group in finding.groups for path in group}
+    findings += unlike_others(readable[~readable["path"].isin(named)])
+    shortcut = look_for_shortcut(drawn, measured.loc[drawn.index], manifest.class_names)
     counts = np.bincount(table["target"], minlength=len(manifest.class_names)).tolist()
     classes = tuple(zip(manifest.class_names, counts, strict=True))
-    ordered = sorted(findings, key=lambda finding: LEVELS.index(finding.level))
+    ordered = sorted([*cheating(shortcut, manifest.class_names), *findings], key=lambda finding: LEVELS.index(finding.level))
     return Audit(str(manifest.root), len(table), len(readable), classes, tuple(ordered), shortcut)
 
 
@@ -101,10 +107,6 @@ def single(
     groups = tuple((path,) for path in paths)
     said = tuple(reasons) or ("",) * len(groups)
     return [Finding(kind, level, f"{count_of(len(groups), noun)} {what}", advice, groups, said)] if groups else []
-
-
-def count_of(count: int, noun: str = "image") -> str:
-    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def finding_of(remark: Remark) -> Finding:
@@ -168,6 +170,25 @@ def unseen_pixels(readable: pd.DataFrame) -> list[Finding]:
     return found
 
 
+def unlike_others(readable: pd.DataFrame) -> list[Finding]:
+    """Find files that stand alone by their format or size: placeholders and drawings among photographs."""
+    distinct = readable[~readable["sha256"].duplicated()]
+    if len(distinct) < FEW_IMAGES:
+        return []
+    sizes = [f"{width} x {height}" for width, height in zip(distinct["width"], distinct["height"], strict=True)]
+    traits = pd.DataFrame({"format": distinct["format"], "size": sizes}, index=distinct.index)
+    said = pd.Series("", index=distinct.index)
+    for trait in traits:
+        counts = traits[trait].value_counts()
+        if counts.iloc[0] >= COMMON_SHARE * len(distinct):
+            rare = counts.index[counts <= max(1, ALONE_SHARE * len(distinct))]
+            alone = traits[trait].isin(rare)
+            said[alone] += traits[trait][alone].map(lambda value, usual=counts.index[0]: f", {value} where others are {usual}")
+    odd = said[said != ""]
+    advice = "Is it a placeholder (“image not found”), a thumbnail or a drawing? Then drop it."
+    return single("stands-alone", "warning", "unlike all others", advice, distinct["path"][odd.index], odd.str[2:])
+
+
 def imbalance(manifest: Manifest, readable: pd.DataFrame) -> list[Finding]:
     counts = np.bincount(readable["target"], minlength=len(manifest.class_names))
     named = sorted(zip(counts.tolist(), manifest.class_names, strict=True))
@@ -176,7 +197,7 @@ def imbalance(manifest: Manifest, readable: pd.DataFrame) -> list[Finding]:
     found = []
     if few:
         shown = ", ".join(few[:10]) + (", …" if len(few) > 10 else "")
-        title = f"{len(few)} class{'es' if len(few) > 1 else ''} with fewer than {FEW_IMAGES} images: {shown}"
+        title = f"{count_of(len(few), 'class', 'classes')} with fewer than {FEW_IMAGES} images: {shown}"
         found.append(Finding("few-images", "warning", title, "More images help more than anything else."))
     if most > NOTED_IMBALANCE * max(1, least):
         level: Level = "warning" if most > WARNED_IMBALANCE * max(1, least) else "note"
@@ -193,13 +214,17 @@ def twins(
     near = pd.Series(connect(len(readable), np.searchsorted(readable.index.to_numpy(), pairs)), index=readable.index)
     exact = groups_of(readable, readable["sha256"])
     alike = [group for group in groups_of(readable, near) if differ(readable["sha256"][group])]
-    found = []
-    for kind, members, what in (("exact", exact, "byte-for-byte copies"), ("near", alike, "near twins")):
+    found = repeated(readable, exact, names)
+    exact_few = [group for group in exact if not is_repeated(readable, group)]
+    found += series(readable, alike, groups, names)
+    for kind, members, what in (("exact", exact_few, "byte-for-byte copies"), ("near", alike, "near twins")):
         torn = [group for group in members if differ(readable["target"][group])]
         whole = [group for group in members if not differ(readable["target"][group])]
         wrong: Level = "error" if kind == "exact" else "warning"
         advice = "If they show the same thing, one of the labels is wrong: relabel or drop."
         found += together(f"{kind}-twins-labels", wrong, f"{what} with different labels", advice, readable, torn, names)
+        if kind == "near" and any(finding.kind == "series" for finding in found):
+            continue
         advice = "They stay in one part of the split; drop what is not needed."
         found += together(f"{kind}-twins", "warning", what, advice, readable, whole, names)
     parts = given[readable.index]
@@ -219,6 +244,40 @@ def twins(
     return found
 
 
+def is_repeated(readable: pd.DataFrame, group: pd.Index) -> bool:
+    """Tell whether one file has so many names that it is hardly a photograph."""
+    return len(group) >= MANY_COPIES or (len(group) >= MANY_COPIES_OF_CLASSES and differ(readable["target"][group]))
+
+
+def repeated(readable: pd.DataFrame, exact: list[pd.Index], names: tuple[str, ...]) -> list[Finding]:
+    """Find files that stand under many names: a picture that says "image not found", for example."""
+    many = [group for group in exact if is_repeated(readable, group)]
+    level: Level = "error" if any(differ(readable["target"][group]) for group in many) else "warning"
+    advice = "Is it a placeholder (“image not found”)? Then drop it under all its names, else under all but one."
+    return together("repeated-file", level, "one file under many names", advice, readable, many, names)
+
+
+def series(readable: pd.DataFrame, alike: list[pd.Index], groups: pd.Series, names: tuple[str, ...]) -> list[Finding]:
+    """Find out whether near twins are so many that the images come in series, of which twins are only what is seen of them.
+
+    Series that the column of the groups keeps together already are none.
+    """
+    loose = [group for group in alike if differ(groups[group]) or (groups[group] == "").all()]
+    images = sum(map(len, loose))
+    if images < max(FEW_IMAGES, SERIES_SHARE * len(readable)):
+        return []
+    title = (
+        f"these images come in series: {images / len(readable):.0%} are near twins of others ({count_of(len(loose), 'group')})"
+    )
+    advice = (
+        "Name the series of each image (the thing, person or place that it shows) in a column group, or another one with "
+        "--group-column. The twins found are surely not all, and a series in two parts of the split makes the test figures too "
+        "good."
+    )
+    (found,) = together("series", "warning", "", advice, readable, loose, names)
+    return [dataclasses.replace(found, title=title)]
+
+
 def differ(values: pd.Series) -> bool:
     return len(set(values)) > 1
 
@@ -235,7 +294,7 @@ def together(
     """Make a Finding of images that stand in groups, unless there are none."""
     if not groups:
         return []
-    title = f"{len(groups)} group{'s' if len(groups) > 1 else ''} of {what} ({sum(map(len, groups))} images)"
+    title = f"{count_of(len(groups), 'group')} of {what} ({count_of(sum(map(len, groups)))})"
     paths = tuple(tuple(readable["path"][group]) for group in groups)
     labels = tuple(", ".join(f"class {names[target]}" for target in sorted(set(readable["target"][group]))) for group in groups)
     return [Finding(kind, level, title, advice, paths, labels)]
@@ -249,14 +308,33 @@ def quality(readable: pd.DataFrame, measured: pd.DataFrame) -> list[Finding]:
     return found
 
 
-def cheating(shortcut: Shortcut | None) -> list[Finding]:
-    if shortcut is None or shortcut.interval[0] < SUSPICIOUS:
+def look_for_shortcut(drawn: pd.DataFrame, measured: pd.DataFrame, class_names: tuple[str, ...]) -> Shortcut | None:
+    """Test whether the classes can be told apart without the content, and describe by what where they can."""
+    features = shortcut_features(drawn["path"], drawn, measured)
+    found = find_shortcut(features, drawn["target"].to_numpy())
+    if found is None or found.level == "none":
+        return found
+    files = pd.concat([drawn, measured], axis=1)
+    return dataclasses.replace(found, example=describe_sources(files, class_names, dict(found.features), found.targets))
+
+
+def cheating(shortcut: Shortcut | None, class_names: tuple[str, ...]) -> list[Finding]:
+    if shortcut is None or shortcut.level == "none":
         return []
-    level: Level = "error" if shortcut.interval[0] >= CHEATING else "warning"
-    files = [(name, auc) for name, auc in shortcut.features if name != MEAN_COLOUR and auc >= CHEATING]
-    name, alone = files[0] if files else (shortcut.feature, shortcut.feature_roc_auc)
-    title = f"the classes can be told apart without the content: ROC AUC {shortcut.roc_auc:.2f}, {name} alone {alone:.2f}"
-    advice = "A network will learn this instead: record, crop and save the images of all classes in the same way."
-    if name == MEAN_COLOUR:
-        advice += " Where colour is what the classes are about, all is well."
-    return [Finding("shortcut", level, title, advice)]
+    what, auc = "the classes can be told apart", shortcut.roc_auc
+    if shortcut.targets:
+        apart = name_classes([class_names[target] for target in shortcut.targets])
+        what, auc = f"{apart} can be told from all others", shortcut.facts_roc_auc
+    alone = f"{shortcut.feature} alone {shortcut.feature_roc_auc:.2f}"
+    title = f"{what} without looking at what the images show: ROC AUC {auc:.2f}, {alone}"
+    if shortcut.maybe_content:
+        advice = (
+            "Where colour, brightness or detail is what the classes are about, all is well. Where it is not, a network learns it "
+            "instead of your subject: record and save the images of all classes in the same way."
+        )
+    else:
+        advice = (
+            "A network learns this instead of your subject, and its test figures say little about new images: record, crop and "
+            "save the images of all classes in the same way."
+        )
+    return [Finding("shortcut", shortcut.level, title, advice, details=shortcut.example)]

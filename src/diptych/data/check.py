@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,8 +22,8 @@ from diptych.data.prepare import prepare
 from diptych.data.splits import assign_splits, find_units, group_names, judge_split, read_given, unit_hashes
 from diptych.data.store import PixelStore
 from diptych.data.twins import find_near_twins
-from diptych.errors import DataError
-from diptych.storage import write_json
+from diptych.errors import ConfigError, DataError
+from diptych.storage import why_unwritable, write_json
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,12 @@ def check(settings: DataConfig, output: Path) -> int:
         The number of findings that are errors.
 
     Raises:
+        ConfigError: the output cannot be written; the findings were logged.
         DataError: no layout is recognised in the folder, or the corrections or the split do not fit.
     """
+    unwritable = why_unwritable(output)
+    if unwritable:
+        log.warning("Warning: %s", unwritable)
     faults: list[Fault] = []
     manifest = read_data(settings, faults)
     log.info("%s", manifest.layout)
@@ -53,10 +58,14 @@ def check(settings: DataConfig, output: Path) -> int:
     if len(readable):
         split = dataclasses.replace(manifest, table=readable), outcome, twins, groups[rows], given[rows]
         found = with_findings(found, try_split(*split, settings))
-    write_json(output / "check.json", to_json(found))
-    write_page(output / "check.html", found, manifest, thumbnails(found, manifest, store))
     log.info("%s", describe(found, colour=sys.stdout.isatty()))
+    # Nothing that can go wrong from here on may cost the user what was found.
+    if unwritable:
+        raise ConfigError(f"{unwritable} The findings above are all there is; --output FOLDER also writes them as a page.")
+    write_json(output / "check.json", to_json(found))
+    write_page(output / "check.html", found, manifest, thumbnails(found, manifest, store, outcome))
     log.info("\nwritten: %s, %s", output / "check.html", output / "check.json")
+    log.info("%s", next_step(found, settings, output))
     return sum(finding.level == "error" for finding in found.findings)
 
 
@@ -79,8 +88,19 @@ def try_split(
     return judge_split(manifest, parts, units, groups, given, *shares)
 
 
-def thumbnails(found: Audit, manifest: Manifest, store: PixelStore) -> Mapping[str, NDArray[np.uint8]]:
-    """Return the prepared pixels of the images that the page shows, by path."""
-    rows = {path: row for row, path in enumerate(manifest.table["path"])}
+def next_step(found: Audit, settings: DataConfig, output: Path) -> str:
+    """Say what to do now: correct the data, or train."""
+    data = shlex.quote(str(settings.data))
+    if found.findings and settings.fixes is None:
+        page = output / "check.html"
+        return f"Next: look at {page}, correct there what is wrong, then\n  diptych check {data} --fixes fixes.csv"
+    fixes = "" if settings.fixes is None else f" --fixes {shlex.quote(str(settings.fixes))}"
+    return f"Next: diptych train --data {data}{fixes}"
+
+
+def thumbnails(found: Audit, manifest: Manifest, store: PixelStore, outcome: pd.DataFrame) -> Mapping[str, NDArray[np.uint8]]:
+    """Return the prepared pixels of the images that the page shows, by path; those that cannot be read have none."""
+    readable = manifest.table["path"][outcome["problem"] == ""]
+    rows = dict(zip(readable, readable.index, strict=True))
     shown = shown_images(found)
     return {path: store[rows[path]] for path in sorted(shown & rows.keys())}

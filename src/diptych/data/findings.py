@@ -11,7 +11,17 @@ from diptych.data.shortcuts import Shortcut
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 COLOURS = {"error": "\033[31m", "warning": "\033[33m", "note": ""}
+VERDICTS = {
+    "error": "Mend the errors before you train.",
+    "warning": "Ready to train once you have looked at the warnings.",
+    "note": "Nothing stands against training.",
+}
 FORMAT_VERSION = 1
+# Of the screen: its width, examples of a finding, and the columns before its advice and before each example.
+COLUMNS = 79
+SHOWN = 3
+INDENT = 9
+EXAMPLE = " " * 10
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,7 @@ class Finding:
         groups: the images concerned, as paths relative to the data folder with forward slashes; twins stand together in
             one group, other faults have groups of one.
         reasons: what to say beside each group (a label, a size, a value); as many as groups.
+        details: further lines below the title.
     """
 
     kind: str
@@ -34,6 +45,7 @@ class Finding:
     advice: str
     groups: tuple[tuple[str, ...], ...] = ()
     reasons: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,35 +76,69 @@ def with_findings(audit: Audit, more: Iterable[Finding]) -> Audit:
 
 
 def describe(audit: Audit, *, colour: bool = False) -> str:
-    """Lay an audit out for the screen: a line for each Finding, an example and what to do below it.
+    """Lay an audit out for the screen: what it comes to, then a few lines for each Finding, the worst first.
 
     Args:
         audit: what was found.
         colour: errors in red and warnings in yellow, by ANSI codes.
     """
-    lines = [f"{audit.images} images in {len(audit.classes)} classes, {audit.readable} readable"]
+    classes = count_of(len(audit.classes), "class", "classes")
+    readable = "all readable" if audit.readable == audit.images else f"{audit.readable} readable"
+    totals = [count_of(sum(finding.level == level for finding in audit.findings), level) for level in LEVELS]
+    lines = [
+        f"{count_of(audit.images, 'image')} in {classes}, {readable}",
+        *fill(f"{', '.join(totals)}:", verdict_of(audit).split(), 0),
+    ]
     for finding in audit.findings:
         paint, plain = (COLOURS[finding.level], "\033[0m") if colour and COLOURS[finding.level] else ("", "")
-        lines.append(f"\n{paint}{finding.level:8} {finding.title}{plain}")
-        for group, reason in list(zip(finding.groups, finding.reasons, strict=True))[:3]:
-            shown = ", ".join(printable(path) for path in group[:4]) + (", …" if len(group) > 4 else "")
-            lines.append(f"           {shown}{f': {reason}' if reason else ''}")
-        if len(finding.groups) > 3:
-            lines.append(f"           … {len(finding.groups) - 3} more")
-        lines.append(f"         {finding.advice}")
-    if audit.shortcut is not None and not any(finding.kind == "shortcut" for finding in audit.findings):
+        title = fill(f"{finding.level:8}", printable(finding.title).split(), INDENT)
+        lines += ["", *(f"{paint}{line}{plain}" for line in title)]
+        for detail in finding.details:
+            lines += fill(EXAMPLE, printable(detail).split(), len(EXAMPLE) + 2)
+        for group, reason in list(zip(finding.groups, finding.reasons, strict=True))[:SHOWN]:
+            names = [printable(path) for path in group[:4]] + ["…"] * (len(group) > 4)
+            ends = ["," for _ in names[1:]] + [":" if reason else ""]
+            pieces = [f"{name}{end}" for name, end in zip(names, ends, strict=True)]
+            lines += fill(EXAMPLE, [*pieces, *printable(reason).split()], len(EXAMPLE) + 2)
+        if len(finding.groups) > SHOWN:
+            lines.append(f"{EXAMPLE} … {len(finding.groups) - SHOWN} more")
+        lines += fill(" " * (INDENT - 1), finding.advice.split(), INDENT)
+    if audit.shortcut is not None and audit.shortcut.level == "none":
         low, high = audit.shortcut.interval
-        figures = f"ROC AUC {audit.shortcut.roc_auc:.2f} ({low:.2f} to {high:.2f}) without the content"
-        lines.append(f"\nIs it cheating? No sign of it: {figures}.")
-    totals = [(level, sum(finding.level == level for finding in audit.findings)) for level in LEVELS]
-    lines.append("\n" + ", ".join(f"{count} {level}{'' if count == 1 else 's'}" for level, count in totals))
+        said = f"No sign of it: without looking at what the images show, ROC AUC {audit.shortcut.roc_auc:.2f} ({low:.2f} to"
+        lines += ["", *fill("Is it cheating?", f"{said} {high:.2f}; 0.5 is guessing).".split(), 0)]
     return "\n".join(lines)
+
+
+def fill(start: str, pieces: Iterable[str], indent: int) -> list[str]:
+    """Lay pieces out behind a start, in lines that fit a narrow screen; no piece is broken."""
+    lines = [start]
+    for piece in pieces:
+        if len(lines[-1]) + 1 + len(piece) <= COLUMNS or not lines[-1].strip():
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(" " * indent + piece)
+    return lines
+
+
+def verdict_of(audit: Audit) -> str:
+    """Say what the findings come to."""
+    levels = {finding.level for finding in audit.findings}
+    return next((VERDICTS[level] for level in LEVELS if level in levels), VERDICTS["note"])
+
+
+def count_of(number: int, one: str = "image", more: str = "") -> str:
+    """Write "1 image" or "2 images"."""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
 def brief(audit: Audit) -> list[str]:
     """Return the few lines that a training says of its data: a line for each error and warning."""
     found = [finding for finding in audit.findings if finding.level != "note"]
-    lines = [f"data check, {finding.level}: {finding.title}" for finding in found]
+    lines = [
+        f"data check, {finding.level}: {': '.join([finding.title, *['; '.join(finding.details)] * bool(finding.details)])}"
+        for finding in found
+    ]
     return [*lines, "Look at them: diptych check"] if lines else []
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.findings import Audit, Finding
+from diptych.data.findings import Audit, Finding, verdict_of
 from diptych.data.manifest import Manifest
 from diptych.pages import encode_uri, load_template
 from diptych.screen import command_line
@@ -19,11 +19,6 @@ SHOWN_GROUPS = 60
 SHOWN_IMAGES = 8
 THUMBNAIL_SIZE = 112
 LEVELS = {"error": "Error", "warning": "Warning", "note": "Note"}
-VERDICTS = {
-    "error": "Mend the errors before you train.",
-    "warning": "Ready to train once you have looked at the warnings.",
-    "note": "Nothing stands against training.",
-}
 
 
 @dataclass(frozen=True)
@@ -98,7 +93,7 @@ def render_page(audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArr
         classes=[name if fits_csv(name) else None for name in manifest.class_names],
         levels=LEVELS,
         counts=counts,
-        verdict=VERDICTS[next((level for level in LEVELS if counts[level]), "note")],
+        verdict=verdict_of(audit),
         shortcut_level=next((finding.level for finding in audit.findings if finding.kind == "shortcut"), "none"),
         command=command_line("train", "--data", audit.root, "--fixes", "fixes.csv"),
     )
