@@ -10,6 +10,7 @@ import pandas as pd
 from making import make_image
 
 from diptych.config import Config
+from diptych.data.findings import Audit, to_json
 from diptych.evaluation.decision import Decision, choose_decision
 from diptych.evaluation.facts import describe_data, describe_run, list_images, start_model_card
 from diptych.evaluation.metrics import as_shares
@@ -53,11 +54,14 @@ def make_report(
     keep: slice = slice(None),
     by: Sequence[str] = ("site",),
     maps: dict[str, Any] | None = None,
+    audit: Audit | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Write the report of a run whose answers are made up, and what it shows."""
     run, config, classes = RunDir(folder / "runs" / "made-up"), Config(), len(names)
     write_text(run.config, to_toml(config))
     write_classes(run, names)
+    if audit is not None:
+        write_json(run.audit, to_json(audit))
     write_json(run.environment, {"format_version": 1, "created": "2026-01-01T00:00:00+00:00", "packages": {"keras": "3.15"}})
     table, probabilities = make_table(classes, images, names, paths)
     table, probabilities = table[keep].reset_index(drop=True), probabilities[keep]

@@ -61,7 +61,7 @@ def test_page__has_every_key_of_metrics_json_and_no_other(tested: RunDir, tmp_pa
     # Where a part is empty or null, its keys are below it.
     empty = {key for key in found if any(other.startswith((f"{key}.", f"{key}[].")) for other in documented)}
     assert found - empty == documented
-    assert empty <= {"maps", "mistakes", "decision.calibration", "outliers", "run.packages"}
+    assert empty <= {"data.shortcut", "maps", "mistakes", "decision.calibration", "outliers", "run.packages"}
 
 
 @pytest.mark.slow

@@ -3,15 +3,18 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from browser import Visit, open_chromium, open_page
 from playwright.sync_api import Browser
 from reporting import HOSTILE, make_report, make_table
 
+from diptych.data.findings import Audit, Finding
+from diptych.data.shortcuts import Shortcut
 from diptych.evaluation.decision import Decision
 from diptych.evaluation.metrics import as_shares
+from diptych.evaluation.summary import describe
 from diptych.storage import RunDir
 
 
@@ -44,6 +47,59 @@ def harmless(visit: Visit, page: Path) -> None:
 
 def fits(visit: Visit) -> bool:
     return visit.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+EXAMPLE = ("class <b>cat</b>: PNG; all 1024 x 1024 pixels", "class dog: JPEG; 40 sizes")
+
+
+def make_audit(level: Literal["error", "warning"]) -> Audit:
+    shortcut = Shortcut(0.9876, (0.97, 1.0), "file format", 1.0, (("file format", 1.0),), 0.98, (0.96, 1.0), (), EXAMPLE)
+    finding = Finding("shortcut", level, "the classes can be told apart", "Record them alike.", details=EXAMPLE)
+    return Audit("data", 200, 200, (("cat", 100), ("dog", 100)), (finding,), shortcut)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("level", "title"), [("error", "Beware: these figures"), ("warning", "Look at this before")])
+def test_page__a_shortcut_stands_above_the_figures_that_it_spoils(
+    chromium: Browser, tmp_path: Path, level: Literal["error", "warning"], title: str
+) -> None:
+    page, figures = make_report(tmp_path, audit=make_audit(level))
+    with open_page(chromium, page.as_uri(), width=375) as visit:
+        harmless(visit, page)
+        assert fits(visit)
+        box, tiles = visit.page.locator("#shortcut"), visit.page.locator(".tiles")
+        assert box.bounding_box()["y"] < tiles.bounding_box()["y"] < 900
+        assert text_of(visit, "#shortcut") == (
+            f"{box.locator('h2').inner_text()} The classes can be told apart. {' '.join(EXAMPLE)} Record them alike."
+        )
+        assert box.locator("h2").inner_text().startswith(title)
+        red, green, blue = visit.page.evaluate(
+            "getComputedStyle(document.querySelector('#shortcut h2')).color.match(/\\d+/g).map(Number)"
+        )
+        assert (red > 1.5 * max(green, blue)) or level == "warning"
+        assert "0.9876 without looking at what the images show" in text_of(visit, ".tile:has-text('ROC AUC')")
+    assert figures["data"]["shortcut"] == {
+        "level": level,
+        "title": "the classes can be told apart",
+        "details": list(EXAMPLE),
+        "advice": "Record them alike.",
+        "roc_auc": 0.9876,
+    }
+    shown = describe(figures)
+    assert "ROC AUC:" in shown
+    assert "(0.9876 without looking at what the images show)" in shown
+    assert ("Beware: the classes can be told apart." in shown) == (level == "error")
+    assert (EXAMPLE[1] in shown) == (level == "error")
+
+
+@pytest.mark.slow
+def test_page__without_a_shortcut_there_is_no_box(chromium: Browser, tmp_path: Path) -> None:
+    page, figures = make_report(tmp_path)
+    assert figures["data"]["shortcut"] is None
+    assert "Beware" not in describe(figures)
+    with open_page(chromium, page.as_uri()) as visit:
+        assert visit.page.locator("#shortcut").count() == 0
+        assert "without looking" not in text_of(visit, "main")
 
 
 @pytest.mark.slow

@@ -79,7 +79,8 @@ def describe_run(run: RunDir, config: Config) -> dict[str, Any]:
 
 def describe_data(run: RunDir, config: Config, table: pd.DataFrame, class_names: Sequence[str], grouped: bool) -> dict[str, Any]:
     """Return `name` of the data folder, `parts`, `classes` (images of each in each part), `findings` of the audit (kind, level
-    and title), whether there was an `audited` run at all, and whether images are drawn by group (`grouped`)."""
+    and title), its `shortcut` (`read_shortcut`), whether there was an `audited` run at all, and whether images are drawn by
+    group (`grouped`)."""
     counts = pd.crosstab(table["target"], table["split"])
     rows = [
         {"class": name, **{part: int(counts.get(part, pd.Series(dtype=int)).get(target, 0)) for part in SPLITS}}
@@ -88,7 +89,17 @@ def describe_data(run: RunDir, config: Config, table: pd.DataFrame, class_names:
     audit = json.loads(run.audit.read_text(encoding="utf-8")) if run.audit.is_file() else {"findings": []}
     findings = [{key: finding[key] for key in ("kind", "level", "title")} for finding in audit["findings"]]
     found = {"name": config.data.data.resolve().name, "parts": list(SPLITS), "classes": rows, "findings": findings}
-    return found | {"audited": run.audit.is_file(), "grouped": grouped}
+    return found | {"shortcut": read_shortcut(audit), "audited": run.audit.is_file(), "grouped": grouped}
+
+
+def read_shortcut(audit: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what an audit says of a shortcut that spoils the figures: `level`, `title`, `details` (by what the files of the
+    classes differ, in words), `advice` and `roc_auc`; None where there is none, or where the audit did not look for it."""
+    found = next((finding for finding in audit["findings"] if finding["kind"] == "shortcut"), None)
+    if found is None or "details" not in found:
+        return None
+    kept = {key: found[key] for key in ("level", "title", "details", "advice")}
+    return {**kept, "roc_auc": audit["shortcut"]["facts_roc_auc" if audit["shortcut"]["targets"] else "roc_auc"]}
 
 
 def list_images(table: pd.DataFrame, class_names: Sequence[str], decision: Decision) -> dict[str, list[dict[str, Any]]]:

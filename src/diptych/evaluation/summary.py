@@ -1,5 +1,6 @@
 """The figures of a test as lines for the screen."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +44,9 @@ def describe(figures: dict[str, Any]) -> str:
         why = describe_reason(figures, name)
         rows[shown] = with_interval(figures[name], figures["intervals"].get(name), name in PERCENT, why) + note
     rows["test accuracy"] += "".join(f"; {text}" for text in describe_baseline(figures))
+    shortcut = figures.get("data", {}).get("shortcut")
+    if shortcut is not None:
+        rows["ROC AUC"] += f"\n{'':19} ({shortcut['roc_auc']:.4f} without looking at what the images show)"
     rows |= describe_choices(figures)
     if of_two:
         zero, one = figures["class_names"]
@@ -53,7 +57,14 @@ def describe(figures: dict[str, Any]) -> str:
     lines = "\n".join(f"{name + ':':19} {value}" for name, value in rows.items())
     tables = [] if of_two else [describe_classes(figures["per_class"])]
     tables += [describe_subgroups(column, found) for column, found in figures.get("subgroups", {}).items()]
-    return "\n\n".join([lines, *tables])
+    beware = [describe_shortcut(shortcut)] if shortcut is not None and shortcut["level"] == "error" else []
+    return "\n\n".join([*beware, lines, *tables])
+
+
+def describe_shortcut(shortcut: dict[str, Any]) -> str:
+    """Say what spoils the figures, in lines for a narrow screen."""
+    said = [f"Beware: {shortcut['title']}.", *(f"  {detail}" for detail in shortcut["details"]), shortcut["advice"]]
+    return "\n".join(textwrap.fill(text, 79, subsequent_indent="  " * text.startswith("  ")) for text in said)
 
 
 def with_interval(value: float | None, interval: list[float] | None, percent: bool, why: str = "") -> str:
