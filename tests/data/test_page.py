@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Locator
 from diptych.data.findings import Audit, Finding
 from diptych.data.fixes import apply_fixes
 from diptych.data.manifest import Manifest
-from diptych.data.page import SHOWN_GROUPS, SHOWN_IMAGES, shown_images, write_page
+from diptych.data.page import EXPLAINED, OPEN_GROUPS, SHOWN_GROUPS, SHOWN_IMAGES, shown_images, write_page
 from diptych.data.shortcuts import Shortcut
 
 CLASSES = ("cat", "dog")
@@ -72,7 +72,8 @@ def chromium() -> Iterator[Browser]:
 
 
 def card(visit: Visit, path: str) -> Locator:
-    """The first card of an image."""
+    """The first card of an image; what is folded is opened."""
+    visit.page.evaluate("document.querySelectorAll('details').forEach((folded) => { folded.open = true; })")
     return visit.page.locator(f"[data-image='{place_of(visit, path)}']").first
 
 
@@ -210,6 +211,75 @@ def test_page__a_person_writes_fixes_that_apply(chromium: Browser, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_page__of_sound_data_works_too(chromium: Browser, tmp_path: Path) -> None:
+    page = make_page(tmp_path, make_manifest(["cat/0.png", "dog/0.png"]))
+    with open_page(chromium, page.as_uri(), width=375) as visit:
+        assert visit.complaints == []
+        assert preview(visit) == "path,fix,value,reason\n"
+        assert visit.page.locator("#tally").text_content() == "No corrections yet"
+        assert visit.page.evaluate("document.documentElement.scrollWidth") == 375
+
+
+@pytest.mark.slow
+def test_page__an_unreadable_image_can_be_dropped_and_nothing_else(chromium: Browser, tmp_path: Path) -> None:
+    manifest = make_manifest(["cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png"])
+    finding = make_finding([["cat/0.png"], ["dog/0.png"]], "unreadable", "error", "truncated")
+    audit = Audit("data", 4, 2, (("cat", 2), ("dog", 2)), (finding,), None)
+    write_page(tmp_path / "check.html", audit, manifest, {})
+    with open_page(chromium, (tmp_path / "check.html").as_uri()) as visit:
+        one = card(visit, "cat/0.png")
+        assert one.locator("img").count() == 0
+        assert one.locator(".blank").inner_text() == "cannot be read"
+        assert one.locator("select, input").count() == 0
+        one.get_by_role("button", name="Drop").click()
+        assert preview(visit) == "path,fix,value,reason\ncat/0.png,drop,,unreadable\n"
+        assert one.get_by_role("button", name="Drop").get_attribute("aria-pressed") == "true"
+        assert visit.complaints == []
+
+
+@pytest.mark.slow
+def test_page__all_images_of_a_finding_are_dropped_also_those_not_shown(chromium: Browser, tmp_path: Path) -> None:
+    paths = [f"cat/{number:03d}.png" for number in range(2 * SHOWN_GROUPS)]
+    paths += [f"dog/{number:03d}.png" for number in range(2 * SHOWN_GROUPS)]
+    manifest = make_manifest(paths)
+    blurred = make_finding([[path] for path in paths[: SHOWN_GROUPS + 30]], "blurred")
+    twins = make_finding([paths[-3:], paths[:2]], "twins")
+    with open_page(chromium, make_page(tmp_path, manifest, blurred, twins).as_uri(), width=375) as visit:
+        first, second = visit.page.locator(".finding").all()
+        assert first.get_by_role("button", name="Keep the first of each").count() == 0
+        first.get_by_role("button", name=f"Drop all {SHOWN_GROUPS + 30}").click()
+        table = apply_fixes(manifest, download(visit, tmp_path), "group").table
+        assert list(table["path"]) == paths[SHOWN_GROUPS + 30 :]
+        assert first.locator(".card.dropped").count() == SHOWN_GROUPS
+        first.locator(".quick").first.get_by_role("button", name="Keep all").click()
+        assert preview(visit) == "path,fix,value,reason\n"
+        second.get_by_role("button", name="Keep the first of each").click()
+        assert [line.split(",")[:2] for line in preview(visit).splitlines()[1:]] == [
+            [path, "drop"] for path in (paths[1], *paths[-2:])
+        ]
+
+
+@pytest.mark.slow
+def test_page__is_a_few_screens_long_on_a_phone(chromium: Browser, tmp_path: Path) -> None:
+    paths = [f"cat/{number:04d}.png" for number in range(600)]
+    findings = [make_finding([[path] for path in paths], f"kind-{number}") for number in range(10)]
+    with open_page(chromium, make_page(tmp_path, make_manifest(paths), *findings).as_uri(), width=375, height=800) as visit:
+        folded = visit.page.evaluate("document.documentElement.scrollHeight")
+        assert folded < 25 * 800
+        visit.page.locator(".finding .more summary").first.click()
+        assert visit.page.evaluate("document.documentElement.scrollHeight") > folded + 1000
+        assert visit.page.evaluate("document.documentElement.scrollWidth") == 375
+
+
+def test_write_page__explains_its_words(tmp_path: Path) -> None:
+    traces = Shortcut(0.5, (0.45, 0.55), "width", 0.5, tuple((name, 0.5) for name in EXPLAINED))
+    page = make_page(tmp_path, make_manifest(["cat/0.png", "dog/0.png"]), shortcut=traces)
+    text = text_of(page).replace("&#39;", "'")
+    assert all(f"{name} {words}" in text for name, words in EXPLAINED.items())
+    assert "0.5 is guessing, 1 is never wrong" in text
+
+
+@pytest.mark.slow
 def test_page__quick_choices_are_for_all_of_a_group_also_those_not_shown(chromium: Browser, tmp_path: Path) -> None:
     paths = [f"cat/{number:02d}.png" for number in range(SHOWN_IMAGES + 9)]
     manifest = make_manifest(paths)
@@ -277,7 +347,7 @@ def test_page__an_image_whose_name_fits_in_no_table_has_no_choices(chromium: Bro
         assert visit.page.locator(".card").count() == 6
         assert visit.page.locator(".choices").count() == 3
         # Of the first group a single image is left to choose about.
-        assert visit.page.locator(".quick").count() == 1
+        assert visit.page.locator(".group .quick").count() == 1
         visit.page.get_by_role("button", name="Keep the first only").click()
         assert preview(visit) == "path,fix,value,reason\ndog/0.png,drop,,exact-twins\n"
 
@@ -302,6 +372,7 @@ def test_page__a_thousand_classes_fill_a_list_when_it_is_near(chromium: Browser,
     paths = [f"x/{number}.png" for number in range(SHOWN_GROUPS)]
     page = make_page(tmp_path, make_manifest(paths, classes), make_finding([[path] for path in paths]))
     with open_page(chromium, page.as_uri(), width=375) as visit:
+        assert visit.page.get_by_text(f"Show {SHOWN_GROUPS - OPEN_GROUPS} more").is_visible()
         last = card(visit, paths[-1])
         assert last.locator("option").count() == 1
         relabel(last, "class 999")

@@ -16,9 +16,28 @@ from diptych.storage import write_text
 
 # So many groups of a finding, and images of a group, are shown: with ten findings the page stays at some 25 MB at worst.
 SHOWN_GROUPS = 60
+# Those after the first few are folded away: on a phone, all of them would be a page of a hundred screens.
+OPEN_GROUPS = 6
 SHOWN_IMAGES = 8
 THUMBNAIL_SIZE = 112
 LEVELS = {"error": "Error", "warning": "Warning", "note": "Note"}
+EXPLAINED = {
+    "file size": "Bytes of the file.",
+    "bytes per pixel": "File size by number of pixels: how strongly it is compressed, and how much detail there is to compress.",
+    "width": "In pixels.",
+    "height": "In pixels.",
+    "aspect ratio": "Width by height.",
+    "JPEG tables": "How coarsely the JPEG was compressed; each camera and program has its own tables.",
+    "progressive JPEG": "A way to store a JPEG, common on the web and rare in cameras.",
+    "EXIF data": "Whether there are notes of the camera (time, lens, place) in the file.",
+    "EXIF orientation": "Whether those notes say that the picture is to be turned.",
+    "file format": "JPEG, PNG and so on, whatever the name says.",
+    "file name's ending": ".jpg, .JPG, .jpeg and so on.",
+    "camera": "Maker and model, from the EXIF data.",
+    "colour mode": "Colour, grey, palette or transparent.",
+    "mean colour": "Of all pixels: how red, green and blue, and so how bright, the picture is.",
+    "border colour": "Of the outermost two pixels: frames and backgrounds.",
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +108,12 @@ def render_page(audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArr
     return load_template("diptych.data", "page.html").render(
         audit=audit,
         findings=[(finding, make_groups(finding, cards, numbers)) for finding in audit.findings],
+        open_groups=OPEN_GROUPS,
+        explained=EXPLAINED,
         images=[(path, targets[path]) for path in mendable],
+        numbers=[
+            [[numbers[path] for path in group if path in numbers] for group in finding.groups] for finding in audit.findings
+        ],
         classes=[name if fits_csv(name) else None for name in manifest.class_names],
         levels=LEVELS,
         counts=counts,
@@ -109,8 +133,8 @@ def make_groups(finding: Finding, cards: Mapping[str, Card], numbers: Mapping[st
 
 
 def listed_paths(audit: Audit) -> list[str]:
-    """Return every path of the groups that are shown, once, in the page's order."""
-    groups = (group for finding in audit.findings for group in finding.groups[:SHOWN_GROUPS])
+    """Return every path of the findings once, in the page's order; also of groups that are not shown, for all can be dropped."""
+    groups = (group for finding in audit.findings for group in finding.groups)
     return list(dict.fromkeys(path for group in groups for path in group))
 
 
