@@ -6,7 +6,7 @@ than that, for of a few mistakes no interval can hold each true value equally of
 2001). The value is the lowest coverage among the cells and figures whose tests have an interval in half of the cases or more.
 
     python benchmarks/coverage.py                                   # some cells, a minute
-    python benchmarks/coverage.py --full --table docs/coverage.csv  # all of them, half an hour on two cores
+    python benchmarks/coverage.py --full --table coverage.csv  # all of them, an hour or two on two cores
 """
 
 import argparse
@@ -174,12 +174,11 @@ def row_of(cell: Cell, name: str, count: tuple[int, int, int]) -> dict[str, obje
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the whole grid")
-    parser.add_argument("--tests", type=int, help="simulated tests of each cell; 1000, of the whole grid 2000")
+    parser.add_argument("--tests", type=int, help="simulated tests of each cell; 400, of the whole grid 1000")
     parser.add_argument("--table", type=Path, help="a CSV file for all cells")
-    parser.add_argument("--groups", action="store_true", help="of the whole grid, the part with groups")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
-    cells, tests = grid(arguments.full), arguments.tests or (2000 if arguments.full else 1000)
+    cells, tests = grid(arguments.full), arguments.tests or (1000 if arguments.full else 400)
     with ProcessPoolExecutor(arguments.processes) as pool:
         found = list(pool.map(simulate, cells, [tests] * len(cells)))
     rows = [row_of(cell, name, count) for cell, counts in zip(cells, found, strict=True) for name, count in counts.items()]
