@@ -90,6 +90,7 @@ class Cache:
     """Delete them; they are prepared anew when they are needed."""
 
     def run(self) -> int:
+        from diptych.data.findings import count_of
         from diptych.data.store import clear_cache, list_caches
 
         if self.clear:
@@ -98,8 +99,8 @@ class Cache:
         for entry in list_caches(self.cache):
             size, spec = f"{entry.bytes / 1e6:.1f} MB", entry.spec
             log.info(
-                "%9d images %12s   %d px, %s, last used %s",
-                entry.images,
+                "%16s %12s   %d px, %s, last used %s",
+                count_of(entry.images),
                 size,
                 spec.size,
                 spec.resize if spec.grey_range is None else "{}, greys {:g} to {:g}".format(spec.resize, *spec.grey_range),

@@ -94,12 +94,12 @@ def describe(audit: Audit, *, colour: bool = False) -> str:
         title = fill(f"{finding.level:8}", printable(finding.title).split(), INDENT)
         lines += ["", *(f"{paint}{line}{plain}" for line in title)]
         for detail in finding.details:
-            lines += fill(EXAMPLE, printable(detail).split(), len(EXAMPLE) + 2)
+            lines += fill(EXAMPLE, printable(detail).split(), len(EXAMPLE) + 3)
         for group, reason in list(zip(finding.groups, finding.reasons, strict=True))[:SHOWN]:
             names = [printable(path) for path in group[:4]] + ["…"] * (len(group) > 4)
             ends = ["," for _ in names[1:]] + [":" if reason else ""]
             pieces = [f"{name}{end}" for name, end in zip(names, ends, strict=True)]
-            lines += fill(EXAMPLE, [*pieces, *printable(reason).split()], len(EXAMPLE) + 2)
+            lines += fill(EXAMPLE, [*pieces, *printable(reason).split()], len(EXAMPLE) + 3)
         if len(finding.groups) > SHOWN:
             lines.append(f"{EXAMPLE} … {len(finding.groups) - SHOWN} more")
         lines += fill(" " * (INDENT - 1), finding.advice.split(), INDENT)

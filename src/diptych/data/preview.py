@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from diptych.config import AugmentConfig, DataConfig
+from diptych.data.findings import count_of
 from diptych.data.folders import SHEET_MARK
 from diptych.data.images import spec_of
 from diptych.data.load import read_data
@@ -69,7 +70,9 @@ def preview(data: DataConfig, settings: AugmentConfig, seed: int, count: int, pa
     store, outcome = prepare(paths, spec_of(data), data.cache)
     readable = rows[(outcome["problem"] == "").to_numpy()]
     if not len(readable):
-        raise DataError(f"{paths[0]}: {outcome['problem'].iloc[0]}. None of {len(paths)} images can be read; see diptych check.")
+        raise DataError(
+            f"{paths[0]}: {outcome['problem'].iloc[0]}. None of {count_of(len(paths))} can be read; see diptych check."
+        )
     readable = readable[np.argsort(targets[readable], kind="stable")]
     titles = tuple(names[readable])
     write_preview(path, Chosen(store, rows), targets, readable, titles, manifest.class_names, settings, seed)

@@ -69,7 +69,7 @@ class Shortcut:
 
 
 def shortcut_features(paths: pd.Series, outcome: pd.DataFrame, colours: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Gather the features that are not content, each a table of one or more columns of numbers.
+    """Gather the features that are not content, those first that people understand best; each a table of columns of numbers.
 
     Args:
         paths: of N images.
@@ -78,19 +78,19 @@ def shortcut_features(paths: pd.Series, outcome: pd.DataFrame, colours: pd.DataF
     """
     area = (outcome["width"] * outcome["height"]).clip(lower=1)
     numbers = {
-        "file size": outcome["bytes"],
-        "bytes per pixel": outcome["bytes"] / area,
+        "file format": pd.factorize(outcome["format"], sort=True)[0],
         "width": outcome["width"],
         "height": outcome["height"],
         "aspect ratio": outcome["width"] / outcome["height"].clip(lower=1),
-        "JPEG tables": outcome["quantization"],
-        "progressive JPEG": outcome["progressive"],
+        "colour mode": pd.factorize(outcome["mode"], sort=True)[0],
+        "camera": pd.factorize(outcome["camera"], sort=True)[0],
         "EXIF data": outcome["exif"],
         "EXIF orientation": outcome["orientation"],
-        "file format": pd.factorize(outcome["format"], sort=True)[0],
+        "JPEG tables": outcome["quantization"],
+        "progressive JPEG": outcome["progressive"],
         "file name's ending": pd.factorize(paths.str.extract(r"(\.[^./]*)$")[0].fillna("").str.lower(), sort=True)[0],
-        "camera": pd.factorize(outcome["camera"], sort=True)[0],
-        "colour mode": pd.factorize(outcome["mode"], sort=True)[0],
+        "file size": outcome["bytes"],
+        "bytes per pixel": outcome["bytes"] / area,
     }
     tables = {name: pd.DataFrame({name: np.asarray(values, float)}) for name, values in numbers.items()}
     for place in ("mean", "border"):
@@ -145,9 +145,9 @@ def find_shortcut(features: Mapping[str, pd.DataFrame], targets: NDArray[np.int6
 
 def most_telling(aucs: Mapping[str, float]) -> str:
     """Return the feature with the highest ROC AUC; of those that are about as good, one that cannot be content."""
-    ranked = sorted(aucs, key=lambda name: -aucs[name])
-    good = [name for name in ranked if aucs[name] >= aucs[ranked[0]] - 0.01]
-    return next((name for name in good if name not in MAYBE_CONTENT), good[0])
+    best = max(aucs.values())
+    good = [name for name in aucs if aucs[name] >= best - 0.01]
+    return next((name for name in good if name not in MAYBE_CONTENT), max(good, key=lambda name: aucs[name]))
 
 
 def find_sources(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> list[tuple[int, ...]]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from diptych.backend import choose_compute, describe_device, device_scope, load_backend, make_deterministic
 from diptych.config import Config, Recipe
-from diptych.data.findings import brief, to_json
+from diptych.data.findings import brief, count_of, to_json
 from diptych.data.load import LoadedData, load, split
 from diptych.data.manifest import SPLITS
 from diptych.environment import describe_environment
@@ -204,7 +204,7 @@ def log_start(run: RunDir, data: LoadedData, facts: list[str]) -> None:
     shown = [f"{counts[target].sum()} of class {name}" for target, name in enumerate(names)]
     classes = ", ".join(shown if len(shown) <= 10 else [*shown[:10], f"… {len(shown)} classes in all"])
     log.info("%s", data.manifest.layout)
-    log.info("%d images: %s; %s", len(table), classes, ", ".join(f"{part} {counts.loc[part].sum()}" for part in SPLITS))
+    log.info("%s: %s; %s", count_of(len(table)), classes, ", ".join(f"{part} {counts.loc[part].sum()}" for part in SPLITS))
     for line in brief(data.audit):
         log.info("%s", line)
     if len(data.problems):
