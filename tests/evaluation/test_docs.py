@@ -19,7 +19,7 @@ from diptych.storage import RunDir
 
 PAGE = (REPOSITORY / "docs" / "metrics.md").read_text(encoding="utf-8")
 # Below these, names are the user's or the machine's.
-NAMED = ("intervals", "class_sets.sizes", "run.facts", "run.packages", "maps.cut_off")
+NAMED = ("intervals", "no_interval", "class_sets.sizes", "run.facts", "run.packages", "maps.cut_off")
 
 
 def keys_of_page(*titles: str) -> set[str]:
