@@ -175,12 +175,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the whole grid")
     parser.add_argument("--tests", type=int, help="simulated tests of each cell; 400, of the whole grid 1000")
+    parser.add_argument("--seed", type=int, default=0, help="of the simulated tests; another one than 0 is an independent check")
     parser.add_argument("--table", type=Path, help="a CSV file for all cells")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     cells, tests = grid(arguments.full), arguments.tests or (1000 if arguments.full else 400)
     with ProcessPoolExecutor(arguments.processes) as pool:
-        found = list(pool.map(simulate, cells, [tests] * len(cells)))
+        found = list(pool.map(simulate, cells, [tests] * len(cells), [arguments.seed] * len(cells)))
     rows = [row_of(cell, name, count) for cell, counts in zip(cells, found, strict=True) for name, count in counts.items()]
     if arguments.table:
         with arguments.table.open("w", newline="", encoding="utf-8") as file:
@@ -192,7 +193,7 @@ def main() -> None:
     coverages = [row["coverage"] for row in shown]
     result = {"benchmark": "coverage", "value": min(coverages), "highest": max(coverages), "mean": float(np.mean(coverages))}
     result |= {"unit": "share of tests", "shown": len(shown), "below_93": low, "above_97": high, "none": len(rows) - len(shown)}
-    print(json.dumps({**result, "most_wrong": max(row["wrong"] for row in rows), "tests": tests}))
+    print(json.dumps({**result, "most_wrong": max(row["wrong"] for row in rows), "tests": tests, "seed": arguments.seed}))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from diptych.evaluation.scores import Answers, Effects, OneClass, count_effects
 
 Floats = NDArray[np.float64]
 
-# benchmarks/coverage.py chose these: with fewer, intervals hold the true figure in fewer than 93 of 100 tests.
+# Of so few images or groups no interval says much; how few images may make up the loss, benchmarks/coverage.py chose.
 FEWEST_IMAGES = 5
 FEWEST_GROUPS = 10
 FEWEST_CARRIERS = 20
