@@ -3,7 +3,7 @@
 import math
 import os
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal
@@ -54,6 +54,22 @@ def convert(value: Any, kind: Any, where: str) -> Any:
         return plain
     expected = getattr(kind, "__name__", str(kind)) if origin is None else str(kind)
     raise ConfigError(f"{where} is {value!r}; expected a value of type {'path' if kind is Path else expected}.")
+
+
+def flags_of(section: object, *without: str) -> list[str]:
+    """Return the flags that set a section as it is, where it is not as by default; `without` some keys."""
+    flags: list[str] = []
+    for each in fields(section):  # type: ignore[arg-type]
+        value = getattr(section, each.name)
+        flag = each.name.replace("_", "-")
+        if each.name in without or value == each.default:
+            continue
+        if isinstance(value, bool):
+            flags.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            # A value such as -5,10 would be taken for a flag.
+            flags += [f"--{flag}={value}"] if str(value).startswith("-") else [f"--{flag}", str(value)]
+    return flags
 
 
 def kinds_of(section: type) -> dict[str, Any]:
@@ -216,7 +232,7 @@ class ModelConfig(Checked):
     """The dual model."""
 
     weights: str = "imagenet"
-    """Weights to start from: imagenet, none, auto (imagenet if it can be had, else none), or a path to the
+    """Weights to start from: imagenet, none, auto (imagenet if it is available, else none), or a path to the
     official .h5 file or to a run."""
     width: float = 1.0
     """Factor on the number of filters of every layer; small values make a tiny network of the same structure."""

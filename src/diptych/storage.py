@@ -124,7 +124,7 @@ def reason_of(error: Exception) -> str:
 
 
 def why_unwritable(folder: Path) -> str:
-    """Say why no file can be made in a folder, which need not be there yet; "" if it seems possible. Nothing is written."""
+    """Say why no file can be made in a folder, which need not be there yet; "" if it is possible. Nothing is left behind."""
     # os.path.lexists: what lies below a folder of somebody else is not there for us, where Path.exists is an error.
     nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
     if not nearest.is_dir():
@@ -132,7 +132,12 @@ def why_unwritable(folder: Path) -> str:
     # A read-only file system answers no here to the administrator too.
     if not os.access(nearest, os.W_OK | os.X_OK):
         return f"{folder} cannot be written: no permission in {nearest.absolute()}, or it is read-only."
-    return ""
+    try:
+        # Some file systems say yes and mean no. A file without a name leaves nothing behind.
+        with tempfile.TemporaryFile(dir=nearest):
+            return ""
+    except OSError as error:
+        return f"{folder} cannot be written: {error.strerror or error}."
 
 
 def write_text(path: Path, text: str) -> None:
@@ -151,22 +156,15 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
 
 
 def refuse_unwritable(folder: Path, mend: str) -> None:
-    """Raise a ConfigError where no file can be written into a folder, before the work whose result shall lie there.
-
-    Nothing is left behind, and a folder that is not there yet is not made.
+    """Raise a ConfigError where no file can be made in a folder, before the work whose result shall lie there.
 
     Args:
-        folder: it, or the nearest one above it that exists, is tried.
+        folder: as `why_unwritable`.
         mend: what to do about it.
     """
-    nearest = folder
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    try:
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error.strerror or error}. {mend}") from error
+    reason = why_unwritable(folder)
+    if reason:
+        raise ConfigError(f"{reason} {mend}")
 
 
 def as_paths(paths: object) -> list[Path]:

@@ -1,7 +1,9 @@
 """`diptych check`, `cache` and `preview`, as a user calls them: a table, files, an exit code, and nothing else touched."""
 
+import html
 import json
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from making import encode, fingerprint, make_data, run_python
 from PIL import Image
 
-from diptych.cli import main
+from diptych.cli import main, parse
 from diptych.storage import why_unwritable
 
 
@@ -196,14 +198,33 @@ def test_commands_that_write_refuse_a_place_before_the_work(folder, capsys, comm
 
 def test_check__ends_with_the_next_step(folder, capsys):
     data = write_noise(folder / "my data", count=22)
+    asked = "--image-size 32 --cache cache"
     assert check("my data") == 0
-    assert capsys.readouterr().out.endswith("Next: diptych train --data 'my data'\n")
+    assert capsys.readouterr().out.endswith(f"Next: diptych train --data 'my data' {asked}\n")
     (data / "mixed" / "0.bmp").write_bytes(b"")
     assert check("my data") == 1
-    assert capsys.readouterr().out.endswith("diptych check 'my data' --fixes fixes.csv\n")
+    assert capsys.readouterr().out.endswith(f"diptych check 'my data' {asked} --fixes fixes.csv\n")
     (folder / "fixes.csv").write_text("path,fix,value\nmixed/0.bmp,drop,\n")
     assert check("my data", "--fixes", "fixes.csv") == 0
-    assert capsys.readouterr().out.endswith("Next: diptych train --data 'my data' --fixes fixes.csv\n")
+    assert capsys.readouterr().out.endswith(f"Next: diptych train --data 'my data' {asked} --fixes fixes.csv\n")
+
+
+def test_check__the_next_step_reads_the_data_as_the_check_did(folder, capsys):
+    write_noise(folder / "my images", count=22)
+    rows = [f"{name}/{number}.bmp,{name}" for name in ("mixed", "sorted") for number in range(22)]
+    (folder / "labels.csv").write_text("\n".join(["Where,Kind", *rows]))
+    (folder / "my images" / "mixed" / "0.bmp").write_bytes(b"")
+    named = ["--grey-range=-5,10", "--path-column", "Where", "--label-column", "Kind", "--images", "my images", "--no-near-twins"]
+    assert check("labels.csv", *named) == 1
+    said = capsys.readouterr().out
+    page = html.unescape((folder / "check" / "check.html").read_text("utf-8"))
+    # What stands there is what the parser makes the same settings of.
+    last = shlex.split(said.strip().splitlines()[-1])
+    assert check(*last[2:]) == 2
+    assert "fixes.csv" in capsys.readouterr().err
+    trained = parse(shlex.split(page[page.index("diptych train ") : page.index(" --fixes fixes.csv")])[1:])
+    checked = parse(["check", "labels.csv", *named, "--image-size", "32", "--cache", "cache"])
+    assert {**vars(trained.settings.data)} == {**vars(checked.data)}
 
 
 def test_cache__is_shown_and_cleared(folder, capsys):

@@ -380,6 +380,13 @@ def test_missing__did_you_mean(tmp_path: Path, listed: str, there: str, expected
     assert expected in message
 
 
+def test_missing__the_folder_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
+    root = make(tmp_path / "my data", numbered(4, "all images/{}.png"), {"all.csv": label(numbered(4), "xyxy")})
+    with pytest.raises(DataError) as caught:
+        read_manifest(root)
+    assert f"--images '{root}/all images' says so for all" in str(caught.value)
+
+
 def test_missing__names_that_look_alike(tmp_path: Path) -> None:
     there = [unicodedata.normalize("NFD", name) for name in numbered(4, "Zürich {}.png")]
     root = make(tmp_path / "data", there, {"all.csv": label(numbered(4, "Zürich {}.png"), "xyxy")})

@@ -73,7 +73,7 @@ def test_folds__no_better_than_the_most_frequent_class_are_named() -> None:
     how = {"test_size": 32, "views": 1}
     figures = combine({"fold-1": worse | how, "fold-2": better | how})
     assert figures["no_better"] == ["fold-1"]
-    said = "accuracy no better than always answering the most frequent class: fold-1"
+    said = "accuracy not shown to be better than always answering the most frequent class: fold-1"
     assert said in describe_folds(figures).replace(":\n  ", ": ")
     assert said in render_folds("cross", figures)
     assert "precision" not in figures["mean"]

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from answering import NAMES, PARTS, SIZE, make_run, photograph
 from making import fingerprint
+from PIL import Image
 
 from diptych.cli import main
 from diptych.config import AugmentConfig, Config
@@ -238,6 +239,25 @@ def test_external__has_a_report_of_its_own_and_changes_nothing_else(
     assert (other.parent / "mine" / "report.html").is_file()
 
 
+def test_external__is_read_as_the_run_was_and_dark_greys_are_said(
+    run: RunDir, other: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two sites with the classes in each, as the training was told by --class-folder lower; one image has 12 bits."""
+    config = read_toml(run.config, Config())
+    write_text(run.config, to_toml(dataclasses.replace(config, data=dataclasses.replace(config.data, class_folder="lower"))))
+    sites = other.parent / "sites"
+    for site in ("north", "south"):
+        shutil.copytree(other, sites / site)
+    greys = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    Image.fromarray(greys).save(sites / "north" / "whole" / "x-ray.png")
+    assert look(run, "--data", str(sites)) == 0
+    said = capsys.readouterr().out
+    assert "1 of 1 16-bit images use less than an eighth of the range" in said
+    assert "The run was trained with grey_range = declared." in said
+    figures = json.loads((run.root / "evaluation" / "external-sites" / "metrics.json").read_text("utf-8"))
+    assert np.sum(figures["confusion_matrix"], axis=1).tolist() == [8, 11]
+
+
 def test_external__classes_are_matched_by_their_names(run: RunDir, other: Path) -> None:
     """The classes of the data set are numbered otherwise: a third one stands before, or one is missing."""
     (other / "broken").rename(other / "aardvark")
@@ -307,6 +327,10 @@ def test_evaluate__of_a_cross_validation_before_its_first_fold(tmp_path: Path, c
     said = capsys.readouterr().err
     assert f"{cross.root / 'fold-1'} is not trained to its end" in said
     assert f"diptych resume {cross.root}" in said
+    for number in (1, 2):
+        write_text(cross.root / f"fold-{number}" / "best.keras", "")
+    assert look(cross, "--output", str(tmp_path / "mine")) == 2
+    assert "--output is for an external test of one run" in capsys.readouterr().err
 
 
 def test_decision__of_the_positive_class_is_that_of_the_classes_turned() -> None:

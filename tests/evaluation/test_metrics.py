@@ -11,6 +11,7 @@ from sklearn import metrics
 
 from diptych.errors import CheckpointError
 from diptych.evaluation.metrics import compute_metrics, read_metrics
+from diptych.evaluation.summary import describe_baseline
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -95,6 +96,15 @@ def test_baseline__is_the_most_frequent_class(zeros, found, left, better, one):
     ones = np.concatenate([np.arange(zeros) >= left, np.arange(100 - zeros) < found])
     baseline = compute_metrics(targets, np.where(ones, 0.8, 0.2), class_names=("no", "yes"))["baseline"]
     assert baseline == {"class": "no", "accuracy": zeros / 100, "better": better, "one_answer": one}
+
+
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [(0.88, ["no better than always answering no (89.0%)"]), (0.91, ["not shown to be better than always answering no (89.0%)"])],
+)
+def test_baseline__a_higher_accuracy_is_not_called_no_better(right: float, said: list[str]) -> None:
+    baseline = {"class": "no", "accuracy": 0.89, "better": False, "one_answer": False}
+    assert describe_baseline({"test_accuracy": right, "baseline": baseline, "class_names": ["no", "yes"]}) == said
 
 
 def draw(seed: int, images: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

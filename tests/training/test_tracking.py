@@ -253,7 +253,7 @@ class TestCheck:
     def test_server__that_is_not_there_is_an_error(self) -> None:
         with socket.socket() as held:
             held.bind(("127.0.0.1", 0))
-            with pytest.raises(ConfigError, match=r"cannot be had: .*--mlflow none"):
+            with pytest.raises(ConfigError, match=r"cannot be reached: .*--mlflow none"):
                 check_tracking(TrackingConfig(mlflow=f"http://127.0.0.1:{held.getsockname()[1]}"))
 
     def test_server__that_hangs_up_is_asked_once_more_and_not_for_minutes(self) -> None:
@@ -268,7 +268,7 @@ class TestCheck:
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
             try:
-                with pytest.raises(ConfigError, match=r"cannot be had: .*--mlflow none"):
+                with pytest.raises(ConfigError, match=r"cannot be reached: .*--mlflow none"):
                     check_tracking(TrackingConfig(mlflow=f"http://127.0.0.1:{server.server_address[1]}"))
             finally:
                 server.shutdown()
@@ -278,7 +278,7 @@ class TestCheck:
     def test_database__that_is_none_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "text.db").write_text("this is no database, but long enough to be looked at as one" * 20)
         for path in (tmp_path / "text.db", tmp_path):
-            with pytest.raises(ConfigError, match="cannot be had"):
+            with pytest.raises(ConfigError, match="cannot be reached"):
                 check_tracking(TrackingConfig(mlflow=f"sqlite:///{path}"))
 
     @pytest.mark.parametrize(

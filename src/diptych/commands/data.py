@@ -8,17 +8,10 @@ from typing import Annotated
 from tyro.conf import Positional, Suppress, arg
 
 from diptych.config import AugmentConfig, DataConfig, require
-from diptych.errors import EXIT_TROUBLE, ConfigError
-from diptych.storage import why_unwritable
+from diptych.errors import EXIT_TROUBLE
+from diptych.storage import refuse_unwritable
 
 log = logging.getLogger("diptych")
-
-
-def require_writable(folder: Path, mend: str) -> None:
-    """Refuse a place that cannot be written before the work and not after it."""
-    reason = why_unwritable(folder)
-    if reason:
-        raise ConfigError(f"{reason} {mend}")
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,7 @@ class Preview:
         from diptych.data.preview import preview
 
         require(self, "count", 1 <= self.count <= 50, "1 to 50 images")
-        require_writable(self.output.parent, "--output FILE names another place.")
+        refuse_unwritable(self.output.parent, "--output FILE names another place.")
         preview(self.data, self.augment, self.seed, self.count, self.output)
         log.info("written: %s", self.output)
         return 0
@@ -120,7 +113,7 @@ class Samples:
     def run(self) -> int:
         from diptych.data.samples import LICENCE, write_elpv
 
-        require_writable(self.folder.parent, "Name another folder: diptych samples FOLDER.")
+        refuse_unwritable(self.folder.parent, "Name another folder: diptych samples FOLDER.")
         cells = write_elpv(self.folder)
         log.info("%d images written to %s\n%s", len(cells), self.folder, LICENCE)
         return 0

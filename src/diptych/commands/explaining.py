@@ -40,8 +40,9 @@ class Explain:
         run = find_run(self.places[0] if first_is_run else None, self.runs, folds=False)
         target = find_class(run, self.class_name)
         load_backend(self.backend)
+        from diptych.data.findings import count_of
         from diptych.evaluation.explain import describe, explain
-        from diptych.evaluation.listing import count_of, visible
+        from diptych.evaluation.listing import visible
 
         places = self.places[1:] if first_is_run else self.places
         found, class_names, place = explain(run, places, self.output, target, follow_links=self.follow_links)

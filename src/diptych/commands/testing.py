@@ -162,6 +162,10 @@ class Evaluate:
             from diptych.evaluation.folds import trained_folds
 
             part = trained_folds(run)[0]
+            if self.output is not None:
+                raise ConfigError(
+                    f"--output is for an external test of one run, and {run.root} is a cross-validation; leave it out."
+                )
         self.check_external(part, run)
         if self.by and part.split.is_file():
             import pandas as pd
@@ -253,7 +257,8 @@ class Predict:
         run = find_run(self.places[0] if first_is_run else None, self.runs, folds=False)
         self.test.check(run)
         load_backend(self.test.backend)
-        from diptych.evaluation.listing import count_of, show_predictions
+        from diptych.data.findings import count_of
+        from diptych.evaluation.listing import show_predictions
         from diptych.evaluation.predictions import predict
 
         places = self.places[1:] if first_is_run else self.places

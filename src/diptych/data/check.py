@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from diptych.config import DataConfig
+from diptych.config import DataConfig, flags_of
 from diptych.data.audit import audit
 from diptych.data.findings import Audit, Finding, describe, to_json, with_findings
 from diptych.data.images import spec_of
@@ -23,6 +22,7 @@ from diptych.data.splits import assign_splits, find_units, group_names, judge_sp
 from diptych.data.store import PixelStore
 from diptych.data.twins import find_near_twins
 from diptych.errors import ConfigError, DataError
+from diptych.screen import command_line
 from diptych.storage import why_unwritable, write_json
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,8 @@ def check(settings: DataConfig, output: Path) -> int:
     if unwritable:
         raise ConfigError(f"{unwritable} The findings above are all there is; --output FOLDER also writes them as a page.")
     write_json(output / "check.json", to_json(found))
-    write_page(output / "check.html", found, manifest, thumbnails(found, manifest, store, outcome))
+    pictures = thumbnails(found, manifest, store, outcome)
+    write_page(output / "check.html", found, manifest, pictures, train_with(settings, "fixes.csv"))
     log.info("\nwritten: %s, %s", output / "check.html", output / "check.json")
     log.info("%s", next_step(found, settings, output))
     return sum(finding.level == "error" for finding in found.findings)
@@ -90,12 +91,16 @@ def try_split(
 
 def next_step(found: Audit, settings: DataConfig, output: Path) -> str:
     """Say what to do now: correct the data, or train."""
-    data = shlex.quote(str(settings.data))
     if found.findings and settings.fixes is None:
-        page = output / "check.html"
-        return f"Next: look at {page}, correct there what is wrong, then\n  diptych check {data} --fixes fixes.csv"
-    fixes = "" if settings.fixes is None else f" --fixes {shlex.quote(str(settings.fixes))}"
-    return f"Next: diptych train --data {data}{fixes}"
+        again = command_line("check", settings.data, *flags_of(settings, "data", "fixes"), "--fixes", "fixes.csv")
+        return f"Next: look at {output / 'check.html'}, correct there what is wrong, then\n  {again}"
+    return f"Next: {train_with(settings, settings.fixes)}"
+
+
+def train_with(settings: DataConfig, fixes: str | Path | None) -> str:
+    """Return the command that trains on the data as it was checked."""
+    flags = flags_of(settings, "data", "fixes") + ([] if fixes is None else ["--fixes", str(fixes)])
+    return command_line("train", "--data", settings.data, *flags)
 
 
 def thumbnails(found: Audit, manifest: Manifest, store: PixelStore, outcome: pd.DataFrame) -> Mapping[str, NDArray[np.uint8]]:

@@ -1,5 +1,6 @@
 """Greys and colours of more than 8 bits: which stored values become black and white."""
 
+import logging
 import struct
 from typing import Literal, NamedTuple
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from diptych.data import tiff
 from diptych.errors import DataError
+
+log = logging.getLogger(__name__)
 
 FULL = 65535
 # An image of 16 bits that does not reach this part of their range is nearly black, and surely holds fewer bits than that.
@@ -182,6 +185,12 @@ def doubt_range(level: Literal["error", "warning"], rows: pd.DataFrame, images: 
 
 def describe_values(rows: pd.DataFrame) -> tuple[str, ...]:
     return tuple(f"{low:g} to {high:g}" for low, high in zip(rows["lowest"], rows["highest"], strict=True))
+
+
+def warn_of_doubts(outcome: pd.DataFrame, advice: str = "") -> None:
+    """Warn of images that are nearly black or cut off at white, with other advice than the usual one where it is given."""
+    for doubt in find_doubts(outcome):
+        log.warning("Warning: %s. %s", doubt.title, advice or doubt.advice)
 
 
 def refuse_dark(outcome: pd.DataFrame) -> None:

@@ -30,6 +30,7 @@ from diptych.data.suggestions import did_you_mean
 from diptych.data.tables import TABLE_SUFFIXES, is_missing, read_header, read_table, whole_numbers
 from diptych.errors import DataError
 from diptych.runs import holds
+from diptych.screen import quoted
 from diptych.storage import TWO_CLASSES
 
 # Any case will do.
@@ -177,7 +178,7 @@ def leave_out_templates(sources: Sequence[Path]) -> tuple[list[Path], list[Path]
 def describe_table(source: Path, template: bool) -> str:
     """Say of a table why it is not read, and how it would be."""
     if template:
-        return f"table {source.name} (by its name to be filled in; to read it, name it: --data {source})"
+        return f"table {source.name} (by its name to be filled in; to read it, name it: --data {quoted(source)})"
     return f"table {source.name} (no columns for path and class, but {name_some(read_header(source)) or 'none'})"
 
 
@@ -218,7 +219,7 @@ def check_belonging(tables: Mapping[Path, pd.DataFrame], headings: Mapping[Path,
 
 
 def not_together(one: Path, other: Path, why: str) -> DataError:
-    return DataError(f"{one} and {other.name} {why}. Name the one to read (--data {one}), or join them into one table.")
+    return DataError(f"{one} and {other.name} {why}. Name the one to read (--data {quoted(one)}), or join them into one table.")
 
 
 def in_own_case(table: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
@@ -383,7 +384,7 @@ def check_rows(
     )
     places = locate(root, rows["path"])
     missing = rows["path"][(places == "") | places.str.endswith(os.sep)]
-    hint = did_you_mean(list(missing), set(images_below(root, home, follow_links)), f"--images {root}") if len(missing) else ""
+    hint = did_you_mean(list(missing), set(images_below(root, home, follow_links)), root) if len(missing) else ""
     rows = check_files(rows, places, root / home, faults, follow_links, " " * bool(hint) + hint)
     if faults is not None:
         faults += find_unlisted(root, rows["path"], set(places))

@@ -74,7 +74,9 @@ class Group:
     reason: str
 
 
-def write_page(path: Path, audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArray[np.uint8]]) -> None:
+def write_page(
+    path: Path, audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArray[np.uint8]], command: str = ""
+) -> None:
     """Write the audit as one HTML file that needs no other file and no network.
 
     Args:
@@ -82,11 +84,12 @@ def write_page(path: Path, audit: Audit, manifest: Manifest, thumbnails: Mapping
         audit: what was found.
         manifest: the images that can be corrected, and their classes.
         thumbnails: pixels by path, uint8 (S, S, 3); an image that has none here is named without a picture.
+        command: that trains with the corrections; "" for that of a folder that is read without further flags.
 
     Raises:
         OSError: the file cannot be written.
     """
-    write_text(path, render_page(audit, manifest, thumbnails))
+    write_text(path, render_page(audit, manifest, thumbnails, command))
 
 
 def shown_images(audit: Audit) -> set[str]:
@@ -95,7 +98,7 @@ def shown_images(audit: Audit) -> set[str]:
     return {path for group in groups for path in group[:SHOWN_IMAGES]}
 
 
-def render_page(audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArray[np.uint8]]) -> str:
+def render_page(audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArray[np.uint8]], command: str) -> str:
     targets = dict(zip(manifest.table["path"], manifest.table["target"].tolist(), strict=True))
     mendable = [path for path in listed_paths(audit) if path in targets and fits_csv(path)]
     numbers = {path: number for number, path in enumerate(mendable)}
@@ -119,7 +122,7 @@ def render_page(audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArr
         counts=counts,
         verdict=verdict_of(audit),
         shortcut_level=next((finding.level for finding in audit.findings if finding.kind == "shortcut"), "none"),
-        command=command_line("train", "--data", audit.root, "--fixes", "fixes.csv"),
+        command=command or command_line("train", "--data", audit.root, "--fixes", "fixes.csv"),
     )
 
 

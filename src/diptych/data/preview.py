@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from diptych.config import AugmentConfig, DataConfig
 from diptych.data.findings import count_of
 from diptych.data.folders import SHEET_MARK
+from diptych.data.greys import warn_of_doubts
 from diptych.data.images import spec_of
 from diptych.data.load import read_data
 from diptych.data.loader import BatchLoader, Images
@@ -68,6 +69,7 @@ def preview(data: DataConfig, settings: AugmentConfig, seed: int, count: int, pa
     rows = choose_rows(targets, seed, count)
     paths = [manifest.root / name for name in names[rows]]
     store, outcome = prepare(paths, spec_of(data), data.cache)
+    warn_of_doubts(outcome)
     readable = rows[(outcome["problem"] == "").to_numpy()]
     if not len(readable):
         raise DataError(

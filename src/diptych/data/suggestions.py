@@ -6,7 +6,10 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from urllib.parse import unquote
+
+from diptych.screen import quoted
 
 # Names that are compared one by one, for the path that none of the differences below explains.
 COMPARED = 5000
@@ -51,13 +54,13 @@ DIFFERENCES: Mapping[str, Callable[[str], str]] = {
 }
 
 
-def did_you_mean(missing: Sequence[str], known: Collection[str], option: str = "") -> str:
+def did_you_mean(missing: Sequence[str], known: Collection[str], images: Path | None = None) -> str:
     """Say what paths that lead to no image were probably meant to be, once for all of them.
 
     Args:
         missing: the paths, relative to the data folder, with forward slashes; one at least.
         known: the paths of the images that are there.
-        option: the flag that names the folder of all paths, "--images data" say, for paths that lack a folder; "" for none.
+        images: the folder that all paths are relative to, where --images can name another one.
 
     Returns:
         A question with the first likely path, how it differs, and how many would be found in the same way: "Did you mean
@@ -72,7 +75,7 @@ def did_you_mean(missing: Sequence[str], known: Collection[str], option: str = "
     if len(best) < len(missing):
         found = find_elsewhere(missing, known)
         if len(found) > len(best):
-            best, words = found, name_folder(found, option)
+            best, words = found, name_folder(found, images)
     if not best:
         return ""
     if words == "With another extension":
@@ -111,12 +114,12 @@ def ends_of(path: str) -> list[str]:
     return ["/".join(parts[start:]) for start in range(1, len(parts))]
 
 
-def name_folder(found: Mapping[str, str], option: str) -> str:
+def name_folder(found: Mapping[str, str], images: Path | None) -> str:
     """Say in words which folder is missing or too many in all paths, or in the most of them."""
     path, likely = next(iter(found.items()))
     if likely.endswith(f"/{path}"):
         folder = likely.removesuffix(path)
-        return f"In the folder {folder}" + (f" ({option}/{folder.rstrip('/')} says so for all)" if option else "")
+        return f"In the folder {folder}" + (f" (--images {quoted(images / folder)} says so for all)" if images else "")
     if path.endswith(f"/{likely}"):
         return f"Without the folder {path.removesuffix(likely)}"
     return "In another folder"

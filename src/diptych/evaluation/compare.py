@@ -108,7 +108,7 @@ def describe(comparison: Comparison) -> str:
     lines += [
         f"{name}: accuracy {text}"
         for name, side in zip(names, comparison.sides, strict=True)
-        for text in describe_baseline({"baseline": baseline_of(side), "class_names": side.class_names})
+        for text in describe_baseline(baseline_of(side))
     ]
     few_groups = comparison.groups is not None and comparison.groups < FEW_GROUPS
     if few_groups or comparison.images < FEW_IMAGES:
@@ -130,11 +130,12 @@ def describe(comparison: Comparison) -> str:
 
 
 def baseline_of(side: Tested) -> dict[str, Any]:
-    """Return the accuracy of a run against that of always answering the most frequent class, as `find_baseline` does."""
+    """Return the figures of a run that `describe_baseline` asks for."""
     answers = side.answers
     accuracy = float((answers.predicted == answers.targets).mean())
     interval = of_counts(answers, {"accuracy": accuracy}, Sample(answers.targets, side.groups))["accuracy"].interval
-    return find_baseline(answers.matrix, side.class_names, accuracy, interval)
+    baseline = find_baseline(answers.matrix, side.class_names, accuracy, interval)
+    return {"test_accuracy": accuracy, "baseline": baseline, "class_names": side.class_names}
 
 
 def short_names(comparison: Comparison) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from diptych.data.folders import find_images
+from diptych.data.greys import warn_of_doubts
 from diptych.data.manifest import printable
 from diptych.data.prepare import prepare
 from diptych.evaluation.faithfulness import Faithfulness, deletion_insertion
@@ -75,6 +76,7 @@ def explain(
     spec, views = plan_test(config)
     decision, _ = read_own(run, spec.size, len(views))
     store, outcome = prepare(files, spec, None)
+    warn_of_doubts(outcome, f"The run was trained with grey_range = {config.data.grey_range}.")
     taps = Taps(network)
     found, taken = [], set[str]()
     for row, file in enumerate(tqdm(files, "explaining", unit=" images", leave=False, disable=None)):

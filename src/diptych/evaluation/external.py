@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from diptych.config import Config, DataConfig
+from diptych.data.greys import warn_of_doubts
 from diptych.data.images import ImageSpec
 from diptych.data.layouts import image_folder, read_manifest
 from diptych.data.loader import Images
@@ -99,10 +100,12 @@ def read_external(
         manifest = read_like(run, data)
     except DataError as error:
         raise DataError(
-            f"{data} has none of the test images of {run.root}, so it is read as an external test set, but it is none. {error}"
+            f"{data} has none of the test images of {run.root}, so it is read as an external test set, with the settings of the "
+            f"run in {run.config}, but it is none. {error}"
         ) from error
     targets = match_classes(run, manifest, class_names)
     store, outcome = prepare([manifest.root / path for path in manifest.table["path"]], spec, cache)
+    warn_of_doubts(outcome, f"The run was trained with grey_range = {read_toml(run.config, Config()).data.grey_range}.")
     readable = (outcome["problem"] == "").to_numpy()
     table = manifest.table.rename(columns={name: f"given_{name}" for name in ("split", "sha256")})
     table = table.assign(target=targets, sha256=outcome["sha256"], split=np.where(readable, "test", ""))
@@ -119,7 +122,7 @@ def read_external(
 def read_like(run: RunDir, data: Path) -> Manifest:
     """Read a data set by the columns and names of classes that a run was trained by, where it has tables or numbers."""
     own = read_toml(run.config, Config()).data
-    settings = DataConfig(data, group_column=own.group_column, follow_links=own.follow_links)
+    settings = DataConfig(data, group_column=own.group_column, follow_links=own.follow_links, class_folder=own.class_folder)
     if data.is_file() or any(file.is_file() and is_table(file) for file in data.iterdir()):
         images = image_folder(own, data) if own.images is not None else None
         settings = dataclasses.replace(settings, path_column=own.path_column, label_column=own.label_column, images=images)

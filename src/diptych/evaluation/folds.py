@@ -92,8 +92,8 @@ def combine(tests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
         `folds`: their names; `test_size` and `views` as in `evaluate`; `class_names`; `test_images` of all folds;
         `confusion_matrix`, the sum; `each`: of each fold its `test_images` and figures; `no_better`: the
-        folds whose accuracy is no better than always answering the most frequent class; `mean`, `standard_deviation` (over the
-        folds, with n - 1), `lowest` and `highest` of each figure that is defined on all of them.
+        folds whose accuracy is not shown to be better than always answering the most frequent class; `mean`,
+        `standard_deviation` (over the folds, with n - 1), `lowest` and `highest` of each figure that is defined on all of them.
     """
     each = list(tests.values())
     known = [name for name in NAMES if all(is_number(found.get(name)) for found in each)]
@@ -131,9 +131,9 @@ def describe_folds(figures: Mapping[str, Any]) -> str:
 
 
 def describe_no_better(figures: Mapping[str, Any]) -> str:
-    """Name the folds whose accuracy is no better than always answering the most frequent class; nothing where there are none."""
+    """Name the folds that are not shown to be better than always answering the most frequent class; "" without any."""
     folds = ", ".join(figures["no_better"])
-    return f"accuracy no better than always answering the most frequent class: {folds}" if folds else ""
+    return f"accuracy not shown to be better than always answering the most frequent class: {folds}" if folds else ""
 
 
 def render_folds(name: str, figures: Mapping[str, Any]) -> str:

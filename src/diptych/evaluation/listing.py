@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from diptych.data.findings import count_of
+
 WIDTH = 80
 CLASS_WIDTH = 14
 # Of probability and note, "don't know, outlier" at most, with the gaps between.
@@ -64,10 +66,6 @@ def count_answers(table: pd.DataFrame) -> list[str]:
     strange = int(read["outlier"].fillna(False).astype(bool).sum()) if "outlier" in read else 0
     lines += [f'of these "don\'t know": {count_of(unsure)}'] * (unsure > 0)
     return [*lines, *[f"of these outliers, which look like no training image: {count_of(strange)}"] * (strange > 0)]
-
-
-def count_of(images: int) -> str:
-    return "1 image" if images == 1 else f"{images:,} images"
 
 
 def visible(text: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from diptych.data.findings import count_of
 from diptych.data.images import ImageSpec
 from diptych.data.loader import Images
 from diptych.data.prepare import prepare
@@ -71,8 +72,7 @@ class Answering:
         """Do `predict_outputs`; of training images only the features count, so that one view is enough."""
         views = self.views[:1] if part == "train" else self.views
         rows = np.flatnonzero(self.table["split"] == part)
-        name = "training" if part == "train" else part
-        log.info("answering %d %s image%s", len(rows), name, "" if len(rows) == 1 else "s")
+        log.info("answering %s", count_of(len(rows), f"{'training' if part == 'train' else part} image"))
         return predict_outputs(self.tapped, self.store, rows, views, reduce, part)
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from diptych.backend import feed
 from diptych.config import Config
 from diptych.data.folders import find_images
-from diptych.data.greys import find_doubts
+from diptych.data.greys import warn_of_doubts
 from diptych.data.loader import Images
 from diptych.data.manifest import printable
 from diptych.data.prepare import prepare
@@ -177,8 +177,7 @@ def predict(
     network, config, class_names = load_run_network(run)
     decision, outliers = read_own(run, spec.size, len(views))
     store, outcome = prepare(files, spec, None)
-    for doubt in find_doubts(outcome):
-        log.warning("Warning: %s. The run was trained with grey_range = %s.", doubt.title, config.data.grey_range)
+    warn_of_doubts(outcome, f"The run was trained with grey_range = {config.data.grey_range}.")
     readable = (outcome["problem"] == "").to_numpy()
     table = pd.DataFrame({"path": [printable(str(file)) for file in files]})
     rows = np.flatnonzero(readable)

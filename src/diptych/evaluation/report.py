@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diptych.config import Config
+from diptych.data.findings import count_of
 from diptych.data.images import ImageSpec
 from diptych.data.layouts import image_folder
 from diptych.data.manifest import SPLITS, printable
@@ -30,7 +31,6 @@ from diptych.evaluation.decision import (
 )
 from diptych.evaluation.external import external_folder, is_external, read_external, source_of
 from diptych.evaluation.facts import describe_data, describe_run, list_images, start_model_card
-from diptych.evaluation.listing import count_of
 from diptych.evaluation.metrics import as_shares, compute_metrics
 from diptych.evaluation.outliers import FLAGGED_SHARE, Outliers, fit_outliers, read_outliers, write_outliers
 from diptych.evaluation.page import Pictures, render_report, write_report

@@ -88,11 +88,12 @@ def describe_reason(figures: Mapping[str, Any], name: str) -> str:
 
 
 def describe_baseline(figures: Mapping[str, Any]) -> list[str]:
-    """Say that the accuracy is no better than always answering the most frequent class, where it is so, and what may help."""
+    """Say that the accuracy is not, or not surely, better than always answering the most frequent class, and what may help."""
     found = figures["baseline"]
     if found["better"]:
         return []
-    texts = [f"no better than always answering {shorten(found['class'])} ({found['accuracy']:.1%})"]
+    shown = "no better" if figures["test_accuracy"] <= found["accuracy"] else "not shown to be better"
+    texts = [f"{shown} than always answering {shorten(found['class'])} ({found['accuracy']:.1%})"]
     if found["one_answer"]:
         flags = "--class-weights balanced at the training"
         flags += ", or --threshold youden at the test," if len(figures["class_names"]) == 2 else ""

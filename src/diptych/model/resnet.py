@@ -86,10 +86,10 @@ def imagenet_weights() -> Path:
     # get_file raises a bare Exception when the address cannot be reached, and ValueError when the hash is wrong.
     except Exception as error:
         raise CheckpointError(
-            f"the ImageNet weights cannot be had ({error}). Without them, expect a clearly lower accuracy unless there are very "
-            f"many images. To have them: download {address} on a machine that can, and put it at "
+            f"the ImageNet weights are not available ({error}). Without them, expect a clearly lower accuracy unless there "
+            f"are very many images. To have them: download {address} on a machine that can, and put it at "
             f"{home / 'models' / WEIGHTS_FILE} (MD5 {WEIGHTS_MD5}), or name it with --weights PATH. Else: --weights RUN begins "
-            "with those of an earlier run, --weights auto with ImageNet's where they can be had, --recipe scratch is made for "
+            "with those of an earlier run, --weights auto with ImageNet's where they are available, --recipe scratch is made for "
             "a training without any (--weights none)."
         ) from error
     finally:

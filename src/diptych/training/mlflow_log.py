@@ -54,7 +54,7 @@ PARAM_LENGTH = 6000
 
 
 def check_store(uri: str) -> None:
-    """Make sure that MLflow can be had at a URI; a database that is not there yet is made.
+    """Make sure that MLflow can be reached at a URI; a database that is not there yet is made.
 
     Raises:
         ConfigError: it cannot.
@@ -69,8 +69,8 @@ def check_store(uri: str) -> None:
         MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
     except (OSError, sqlite3.Error, MlflowException) as error:
         raise ConfigError(
-            f"--mlflow {uri} cannot be had: {shortened(error)}. Start the server, mend the URI, or log elsewhere (--mlflow none: "
-            "nowhere)."
+            f"--mlflow {uri} cannot be reached: {shortened(error)}. Start the server, mend the URI, or log elsewhere (--mlflow "
+            "none: nowhere)."
         ) from error
 
 

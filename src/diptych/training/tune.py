@@ -189,7 +189,7 @@ def drop_checkpoints(search: Search) -> None:
         if best is None or number != best.number:
             run = search.run_of(number)
             if is_run(run.root):
-                thin(run, "when its trial had ended, since it is not the best one")
+                thin(run, "after its trial, which is not the best one")
                 shutil.rmtree(run.last.parent, ignore_errors=True)
 
 

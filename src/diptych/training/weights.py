@@ -59,7 +59,7 @@ def start_weights(
             if settings.weights == "imagenet":
                 raise
             log.warning("Warning: %s", error)
-            return StartWeights(False, "none, all of them are random: the ImageNet weights cannot be had here")
+            return StartWeights(False, "none, all of them are random: the ImageNet weights are not available here")
         return StartWeights(True, f"imagenet, {resnet.WEIGHTS_FILE}")
     return StartWeights(True, weights_from_path(network, settings, runs, class_names))
 
