@@ -86,7 +86,7 @@ def exchanged_once(base: Path) -> Path:
 
 
 # A checkpoint of its own is tested in tests/training/test_checkpoint.py.
-@pytest.mark.parametrize(("writer", "reader"), itertools.permutations(BACKENDS, 2))
+@pytest.mark.parametrize(("writer", "reader"), list(itertools.permutations(BACKENDS, 2)))
 def test_checkpoint__of_one_backend_predicts_the_same_on_another(writer: str, reader: str, tmp_path_factory) -> None:
     for name in (writer, reader):
         skip_unless_installed(name)
