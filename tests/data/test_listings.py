@@ -55,7 +55,7 @@ def classes_of(manifest: Manifest) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "word", ["nan", "NaN", " NA ", "N/A", "#N/A", "None", "null", "?", "-", "<NA>", "\N{EM DASH}", "#VALUE!"]
+    "word", ["nan", "NaN", " NA ", "N/A", "n.a.", "#N/A", "None", "null", "?", "-", "<NA>", "\N{EM DASH}", "#VALUE!"]
 )
 def test_labels__words_for_nothing_are_missing_and_never_a_class(tmp_path: Path, word: str) -> None:
     names = numbered(5)

@@ -1,5 +1,6 @@
 """Label errors: planted ones are found, drawn, and written as corrections that a training obeys."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,9 @@ from diptych.config import Config, DataConfig
 from diptych.data.fixes import apply_fixes
 from diptych.data.layouts import read_manifest
 from diptych.errors import CheckpointError, DataError
-from diptych.evaluation.labels import find_doubtful, find_label_errors
-from diptych.presets import to_toml
+from diptych.evaluation.labels import describe_doubtful, find_doubtful, find_label_errors
+from diptych.evaluation.tested import read_tested
+from diptych.presets import read_toml, to_toml
 from diptych.storage import RunDir, write_classes, write_json, write_table, write_text
 
 NAMES = ("dark", "light", "other")
@@ -158,8 +160,14 @@ def test_command__says_what_to_do(cross: RunDir, capsys: pytest.CaptureFixture[s
     assert main(["label-errors", "cross", "--runs", str(cross.root.parent)]) == 0
     said = capsys.readouterr().out
     assert "3 of 60 labels are doubtful, 3 of them likely wrong" in said
-    assert f"diptych train --fixes {cross.root / 'label-errors' / 'fixes.csv'}" in said
+    assert f"diptych train --config {cross.config} --fixes {cross.root / 'label-errors' / 'fixes.csv'}" in said
     assert "rather the network's own mistakes" not in said
+    assert "earlier corrections" not in said
+    config = read_toml(cross.config, Config())
+    own = cross.root.parent / "own.csv"
+    write_text(cross.config, to_toml(dataclasses.replace(config, data=dataclasses.replace(config.data, fixes=own))))
+    assert main(["label-errors", "cross", "--runs", str(cross.root.parent)]) == 0
+    assert f"--fixes takes one table: add the earlier corrections of {own} to it" in capsys.readouterr().out
 
 
 def test_command__does_not_believe_in_many_wrong_labels(cross: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,19 +212,16 @@ def test_without_cleanlab__the_command_to_install_it_is_named(cross: RunDir) -> 
 
 
 @pytest.mark.slow
-def test_label_errors__of_a_real_cross_validation(
-    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Each label is judged by the network that was not trained on its image, whatever that network says."""
+def test_label_errors__of_a_real_cross_validation(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Each label is judged by the network that was not trained on its image, whatever that network says, and however well."""
     run = running.cross_validated_once(tmp_path_factory.getbasetemp()).run
-    assert main(["label-errors", str(run.root), "--output", str(tmp_path / "out")]) == 0
+    both = read_tested(run)
+    table = describe_doubtful(both, *find_doubtful(both.targets, both.shares))
     tested = pd.concat(
         [pd.read_csv(RunDir(run.root / f"fold-{fold + 1}").predictions) for fold in range(running.FOLDS)], ignore_index=True
     )
     assert len(tested) == 2 * sum(running.PARTS.values())
     shares = tested[["probability_0", "probability_1"]].to_numpy(float)
     rows, likely = find_doubtful(tested["target"].to_numpy(), shares)
-    said = f"{len(rows)} of {len(tested)} labels are doubtful, {likely.sum()} of them likely wrong"
-    assert said in capsys.readouterr().out
-    table = pd.read_csv(tmp_path / "out" / "label_errors.csv")
+    assert (len(table), int(table["likely_wrong"].sum())) == (len(rows), likely.sum())
     assert sorted(table["path"]) == sorted(tested["path"][rows])

@@ -10,7 +10,7 @@ from typing import Annotated
 from tyro.conf import Positional, Suppress, arg
 
 from diptych.config import Config, Recipe
-from diptych.presets import Preset
+from diptych.presets import Preset, read_toml
 from diptych.runs import RUNS
 from diptych.screen import command_line
 
@@ -145,7 +145,11 @@ class LabelErrors:
                 100 * likely / found.images,
             )
         elif likely:
-            log.info("Look at each before you take its line over: %s", command_line("train", "--fixes", found.files[-1]))
+            again = command_line("train", "--config", run.config, "--fixes", found.files[-1])
+            log.info("Look at each before you take its line over: %s", again)
+            before = read_toml(run.config, Config()).data.fixes
+            if before is not None:
+                log.info("--fixes takes one table: add the earlier corrections of %s to it.", before)
         log.info("written: %s", ", ".join(map(str, found.files)))
         return 0
 

@@ -104,8 +104,8 @@ class Work:
         memory = workers * self.largest + self.count * ROW_BYTES
         if left:
             log.info(
-                "preparing %d images: %s on the disk in %s, about %s of memory, about %d s",
-                self.count, gib(room), folder, gib(memory), round(left * seconds),
+                "preparing %s: %s on the disk in %s, about %s of memory, about %d s",
+                f"{self.count:,} image{'' if self.count == 1 else 's'}", gib(room), folder, gib(memory), round(left * seconds),
             )  # fmt: skip
 
     def take(self) -> None:

@@ -19,8 +19,9 @@ WORKBOOK_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 SAVE_AS_CSV = 'save the sheet as CSV (in Excel: File, Save As, "CSV UTF-8"; in LibreOffice: File, Save As, "Text CSV")'
 # What people and programs write where there is no value: pandas' own list, Excel's errors, and marks made by hand.
 MISSING = frozenset({
-    "", "nan", "-nan", "na", "n/a", "#n/a", "#na", "#n/a n/a", "<na>", "null", "nil", "none", "nat", "1.#ind", "-1.#ind",
-    "1.#qnan", "-1.#qnan", "#null!", "#value!", "#ref!", "#div/0!", "#name?", "#num!", "?", "??", "-", "--", "---", ".", "–", "—",
+    "", "nan", "-nan", "na", "n/a", "n.a.", "n.a", "#n/a", "#na", "#n/a n/a", "<na>", "null", "nil", "none", "nat", "1.#ind",
+    "-1.#ind", "1.#qnan", "-1.#qnan", "#null!", "#value!", "#ref!", "#div/0!", "#name?", "#num!", "?", "??", "-", "--", "---",
+    ".", "–", "—",
 })  # fmt: skip
 # Beyond those, in a column of groups: they name no patient, though a class may well be called so.
 UNKNOWN = MISSING | {
