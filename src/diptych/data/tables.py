@@ -53,7 +53,7 @@ def whole_numbers(values: "pd.Series[str]", words: frozenset[str] = MISSING) -> 
     """Write 3.0 as 3 where all values that are not missing are whole numbers: a column with gaps turns 3 into 3.0."""
     given = values[~is_missing(values, words)].str.strip()
     whole = len(given) and given.str.fullmatch(r"[-+]?[0-9]+(\.0*)?").all()
-    return values.str.replace(r"\.0*\s*$", "", regex=True) if whole else values
+    return values.str.replace(r"([0-9])\.0*\s*$", r"\1", regex=True) if whole else values
 
 
 def read_table(source: Path) -> pd.DataFrame:
