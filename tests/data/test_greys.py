@@ -57,6 +57,13 @@ def test_decode_image__tiff_that_declares_its_largest_value(declared: int, tag: 
     assert error_of(tiff(colours, photometric="rgb", **options), expected) <= 1
 
 
+def test_decode_image__transparency_with_as_few_bits_as_the_colours() -> None:
+    """The fault: 4095 of 4095, read with 16 bits, was all but transparent, and the image white."""
+    whole = encode_png((SIZE, SIZE), 16, 6, np.dstack([TWELVE[0]] * 3 + [np.full(SIZE, 4095)]).astype(">u2").tobytes())
+    chunk = b"sBIT" + bytes([12] * 4)
+    assert error_of(whole[:33] + struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + whole[33:]) <= 1
+
+
 def test_decode_image__a_largest_value_that_is_a_statistic_says_nothing() -> None:
     """Else images of one camera would be scaled each in its own way."""
     content = tiff(TWELVE, extratags=[(281, 3, 1, 3967, True)])

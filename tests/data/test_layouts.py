@@ -76,6 +76,7 @@ def test_class_folders__0_and_1_without_tables_are_plain_ones(tmp_path: Path) ->
 def test_class_folders__litter_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
     litter = ("cats/.DS_Store", "cats/._a.png", "dogs/Thumbs.db", "__MACOSX/cats/a.png", ".cache/x.png", "dogs/.trash/x.png")
     litter += ("cats/@eaDir/a.png", "$RECYCLE.BIN/a.png", ".ipynb_checkpoints/a.png", "#recycle/a.png", "dogs/.thumbs/a.png")
+    litter += ("cats/@Recycle/a.png", "cats/#snapshot/a.png", "dogs/_vti_cnf/a.png")
     root = touch(tmp_path / "data", "cats/a.png", "dogs/a.png", *litter)
     manifest, faults = found_in(root)
     assert list(manifest.table["path"]) == ["cats/a.png", "dogs/a.png"]
@@ -200,6 +201,19 @@ def test_class_folders__link_out_of_the_data_folder(tmp_path: Path, form: str) -
     assert faults_followed == []
 
 
+@pytest.mark.parametrize("links", [("a", "b"), ("train", "test"), ("train/b", "test/b")])
+def test_class_folders__links_are_named_where_nothing_else_is_left(tmp_path: Path, links: Sequence[str]) -> None:
+    """The fault of a data set on a big disk: `diptych check` saw folders without images."""
+    outside = touch(tmp_path / "outside", *(f"{link}/{below}.png" for link in links for below in ("x/1", "y/1")))
+    root = (
+        touch(tmp_path / "data", "train/a/1.png", "test/a/2.png") if "train/b" in links else touch(tmp_path / "data", "notes.md")
+    )
+    for link in links:
+        (root / link).symlink_to(outside / link, target_is_directory=True)
+    with pytest.raises(DataError, match=r"Not looked into: .* a link to a folder outside .*--follow-links"):
+        found_in(root)
+
+
 def test_class_folders__link_to_an_image_of_another_class(tmp_path: Path) -> None:
     root = touch(tmp_path / "data", "a/x.png", "b/y.png")
     (root / "b" / "link.png").symlink_to(root / "a" / "x.png")
@@ -321,6 +335,7 @@ def test_unread__locked_folder_is_named_and_the_rest_goes_on() -> None:
         (("a/images/1.png", "a/masks/1.png", "b/images/1.png", "b/Masks/1.png"), ("a/masks/1.png", "b/Masks/1.png")),
         (("a/1.jpg", "a/Ground Truth/1.png", "b/2.jpg"), ("a/Ground Truth/1.png",)),
         (("images/1.png", "images/2.png", "masks/1.png", "masks/2.png"), ("masks/1.png", "masks/2.png")),
+        (("JPEGImages/1.jpg", "SegmentationClass/1.png"), ("SegmentationClass/1.png",)),
         (("mask/1.png", "mask/2.png", "no_mask/1.png", "no_mask/2.png"), ()),
         (("with_mask/a_mask.png", "without_mask/b.png"), ()),
         (("a/label_x.png", "b/gt_y.png"), ()),
@@ -407,6 +422,19 @@ def test_parts__of_folders_in_folders_name_what_lies_beside_them(tmp_path: Path)
     assert manifest.class_names == ("sea", "street")
     assert sorted(manifest.table["split"]) == ["test", "test", "train", "train"]
     assert manifest.layout.endswith("; not read: folder seg_pred")
+
+
+def test_parts__folders_beside_them_with_the_same_classes_are_warned_of(tmp_path: Path) -> None:
+    folders = ("Training", "Test", "Validierung")
+    manifest = read_manifest(touch(tmp_path / "data", *(f"{folder}/{name}/1.png" for folder in folders for name in "ab")))
+    (remark,) = manifest.remarks
+    assert remark.title == "not read, though the class folders are the same as in the parts: Validierung"
+
+
+def test_parts__folders_beside_a_single_part_are_named(tmp_path: Path) -> None:
+    folders = ("Training", "PrivateTest", "PublicTest")
+    message = message_for(touch(tmp_path / "data", *(f"{folder}/{name}/1.png" for folder in folders for name in "ab")))
+    assert "Training/ holds a, b; beside them PrivateTest, PublicTest, which are no part by name" in message
 
 
 def test_parts__of_one_class_are_refused(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def classes_of(manifest: Manifest) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "word", ["nan", "NaN", " NA ", "N/A", "n.a.", "#N/A", "None", "null", "?", "-", "<NA>", "\N{EM DASH}", "#VALUE!"]
+    "word",
+    ["nan", "NaN", " NA ", "N/A", "#N/A", "None", "null", "?", "-", "<NA>", "\N{EM DASH}", "#VALUE!", "n.a.", "#NV", "(null)"],
 )
 def test_labels__words_for_nothing_are_missing_and_never_a_class(tmp_path: Path, word: str) -> None:
     names = numbered(5)
@@ -125,13 +126,62 @@ def test_labels__one_column_for_each_class(tmp_path: Path) -> None:
     for data in (root, root / "all.csv"):
         with pytest.raises(DataError, match=r"but 0 and 1 in MEL, NV, BCC \(one-hot\)\. Write one column label with the name"):
             read_manifest(data)
+    make(root, [], {"all.csv": [row.replace("1.0", "True").replace("0.0", "False") for row in rows]})
+    assert "0 and 1 in MEL, NV, BCC (one-hot)" in message_for(root)
     make(root, [], {"all.csv": [*rows[:3], "2.png,1.0,1.0,0.0"]})
     assert "In some rows none or several are 1" in message_for(root)
     manifest = read_manifest(DataConfig(data=root, label_column="MEL"))
     assert classes_of(manifest) == ["1", "0", "1"]
 
 
+@pytest.mark.parametrize(
+    ("labels", "kind", "names"),
+    [
+        (["0.0", "1.0", "unlabeled", "1.0"], "odd-class", "'unlabeled'"),
+        (["0", "1", "-1", "1"], "odd-class", "'-1'"),
+        (["cat", "dog", "Unknown", "cat"], "odd-class", "'Unknown'"),
+        (["scab", "rust", "scab rust", "rust"], "joined-classes", "'scab rust'"),
+        (["a", "b", "a+b", "a"], "joined-classes", "'a+b'"),
+        (["-1", "1", "-1", "1"], "", ""),
+        (["grade 1", "grade 2", "normal", "normal"], "", ""),
+        (["A", "B", "1", "2"], "", ""),
+    ],
+)
+def test_labels__that_were_probably_meant_otherwise_are_warned_of(
+    tmp_path: Path, labels: Sequence[str], kind: str, names: str
+) -> None:
+    root = make(tmp_path / "data", numbered(4), {"all.csv": label(numbered(4), labels)})
+    remarks = read_manifest(root).remarks
+    assert [(remark.kind, remark.title.partition(": ")[2], remark.paths) for remark in remarks] == (
+        [(kind, names, ("2.png",))] if kind else []
+    )
+
+
 # Groups and splits
+
+
+def test_groups__that_differ_only_in_how_they_are_written_are_warned_of(tmp_path: Path) -> None:
+    rows = ["path,label,group", *(f"{n}.png,{n % 2},{group}" for n, group in enumerate(["P1", "p1", "p2", "7", "07", "x"]))]
+    (remark,) = read_manifest(make(tmp_path / "data", numbered(6), {"all.csv": rows})).remarks
+    assert remark.title == ("4 values of group differ only in case, signs, or how a number is written: '07' and '7'")
+    assert remark.paths == ("0.png", "1.png", "3.png", "4.png")
+
+
+@pytest.mark.parametrize(
+    ("heading", "values", "expected"),
+    [
+        ("subset", ["Training", "Training", "Testing"], "subset holds Testing, Training, but is not taken as the split"),
+        ("Patient ID", ["p1", "p1", "p2"], "Patient ID has 2 values for 3 images, but is not taken as the groups"),
+        ("patient", ["p1", "p2", "p3"], ""),
+        ("colour", ["red", "red", "blue"], ""),
+    ],
+)
+def test_columns__that_seem_to_give_split_or_groups_are_named(
+    tmp_path: Path, heading: str, values: Sequence[str], expected: str
+) -> None:
+    rows = [f"path,label,{heading}", *(f"{n}.png,{n % 2},{value}" for n, value in enumerate(values))]
+    remarks = read_manifest(make(tmp_path / "data", numbered(3), {"all.csv": rows})).remarks
+    assert [remark.title for remark in remarks] == ([f"the column {expected}"] if expected else [])
 
 
 @pytest.mark.parametrize("heading", ["group", "Group", " GROUP"])
@@ -230,6 +280,17 @@ def test_several__tables_that_belong_together_are_joined(
     manifest = read_manifest(root)
     assert manifest.class_names == classes
     assert len(manifest.table) == sum(len(lines) - 1 for lines in tables.values())
+
+
+def test_several__form_alone_is_named_with_the_way_to_read_it(tmp_path: Path) -> None:
+    root = make(tmp_path / "data", numbered(2), {"sample_submission.csv": label(numbered(2), "xy")})
+    assert "by its name to be filled in; to read it, name it: --data DATA/sample_submission.csv" in message_for(root)
+
+
+def test_several__table_of_empty_labels_is_not_the_one_to_read(tmp_path: Path) -> None:
+    tables = {"train.csv": label(numbered(4), BOTH[:4]), "test.csv": label(numbered(2, "b{}.png"), ["", ""])}
+    message = message_for(make(tmp_path / "data", [*numbered(4), *numbered(2, "b{}.png")], tables))
+    assert "no label is given in test.csv. Name the one to read (--data DATA/train.csv)" in message
 
 
 def test_several__table_without_labels_is_named(tmp_path: Path) -> None:
@@ -363,7 +424,19 @@ def test_class_names__that_are_no_names(names: str) -> None:
         (
             "{}",
             "000{}.png",
-            "Did you mean '0000.png'? Changed in more than one of extension, case, blanks and leading zeros, 4 of 4",
+            "Did you mean '0000.png'? Changed in one or more of extension, case, blanks, quotes and leading zeros, 4 of 4",
+        ),
+        ("'{}.png'", "{}.png", "Did you mean '0.png'? Changed in one or more of"),
+        ("a\N{NO-BREAK SPACE}{}.png", "a {}.png", "Did you mean 'a 0.png'? Changed in one or more of"),
+        (
+            "{}.0",
+            "train/000{}.jpg",
+            "'train/0000.jpg'? In the folder train/ (--images DATA/train says so for all), and changed in extension, case",
+        ),
+        (
+            "isic_{}",
+            "a/ISIC_{}.JPG",
+            "Did you mean 'a/ISIC_0.JPG'? In the folder a/ (--images DATA/a says so for all), and changed",
         ),
         ("a%20{}.png", "a {}.png", "Did you mean 'a 0.png'? With %20 and the like written out, 4 of 4 would be found."),
         ("{}.png", "images/{}.png", "In the folder images/ (--images DATA/images says so for all), 4 of 4 would be found."),
@@ -385,6 +458,14 @@ def test_missing__the_folder_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_manifest(root)
     assert f"--images '{root}/all images' says so for all" in str(caught.value)
+
+
+@pytest.mark.parametrize("home", ["/home/me/data", r"C:\Users\me\data", "../data"])
+def test_missing__path_of_another_computer(tmp_path: Path, home: str) -> None:
+    root = make(tmp_path / "data", numbered(2, "x/{}.png"), {"all.csv": label(numbered(2, f"{home}/x/{{}}.png"), "xy")})
+    message = message_for(root)
+    assert "leaves the folder DATA/; write a name inside of it. (1 more like it: row 3) Did you mean 'x/0.png'? " in message
+    assert "2 of 2 would be found. If all images lie elsewhere, name their folder: --images DIR." in message
 
 
 def test_missing__names_that_look_alike(tmp_path: Path) -> None:

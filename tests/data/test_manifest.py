@@ -272,6 +272,21 @@ def test_order_classes__names_that_are_nearly_one_are_refused(name: str, change:
 
 
 @pytest.mark.parametrize(
+    "other",
+    [
+        "no_finding",
+        "No-Finding",
+        "no\N{ZERO WIDTH SPACE} finding",
+        "no fi\N{SOFT HYPHEN}nding",
+        "no \N{LATIN SMALL LIGATURE FI}nding",
+    ],
+)
+def test_order_classes__names_that_people_read_alike_are_refused(other: str) -> None:
+    with pytest.raises(DataError, match="differ only in hyphens, underscores, or characters that look alike or are not seen"):
+        order_classes(["no finding", other, "z"], Path("data"), "a table")
+
+
+@pytest.mark.parametrize(
     "names",
     [("0", "00", "1"), ("1", "01"), ("1", "1.0", "cat"), ("1", "1."), ("+1", "1"), ("1,0", "1"), ("0", "0.00"), ("10", "010.0")],
 )
@@ -281,7 +296,8 @@ def test_order_classes__one_number_written_in_two_ways_is_refused(names: tuple[s
 
 
 @pytest.mark.parametrize(
-    "names", [("1", "10", "100", "1.5", "15", "-1", "0", "1.05"), ("a1", "a01"), ("1-0", "1"), ("v1.0", "v1")]
+    "names",
+    [("1", "10", "100", "1.5", "15", "-1", "0", "1.05"), ("a1", "a01"), ("1-0", "1"), ("v1.0", "v1"), ("HER2", "HER2-", "HER2+")],
 )
 def test_order_classes__other_numbers_stay(names: tuple[str, ...]) -> None:
     assert set(order_classes(names, Path("data"), "a table")) == set(names)

@@ -132,7 +132,7 @@ def test_read_table__folder_named_like_a_table(tmp_path: Path) -> None:
 ROWS = [["a.png", "x"], ["b, c.png", "y"]]
 
 
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("said", ["", "sep={}", '"sep={}"', "SEP={}\r"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_read_table__separators_and_encodings(tmp_path: Path, separator: str, said: str, encoding: str) -> None:

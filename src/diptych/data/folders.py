@@ -4,7 +4,8 @@ import logging
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from glob import glob
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -220,6 +221,10 @@ def read_parts(
     with_images = {parts[folder] for folder, classes in found.items() if classes.names}
     if "train" not in with_images or len(with_images) < 2:
         held = "; ".join(f"{folder}/ holds {name_some(classes.names) or 'none'}" for folder, classes in found.items())
+        beside = [folder for folder in folders_beside(root, named) if holds_images(root, folder, follow_links)]
+        held += (
+            f"; beside them {name_some(beside)}, which {'is' if len(beside) == 1 else 'are'} no part by name" if beside else ""
+        )
         also = f" {describe_unread(unread)}." if unread else ""
         raise DataError(
             f"{root}: {layers}; {held}.{also} To have one folder of class folders split, name that folder with --data."
@@ -235,11 +240,31 @@ def read_parts(
             raise DataError(
                 f"{root}: the class {name} has no image in train/; add some, or delete its folder in the other parts."
             )
-    parent = posixpath.dirname(next(iter(named)))
-    others = [posixpath.join(parent, name) for name in list_folder(root, parent)[0]]
-    aside = [words for classes in found.values() for words in classes.aside]
-    aside += [f"folder {folder}" for folder in others if folder not in named]
-    return Found(f"{layout} {name_some(names)}", rows, labels, tuple(aside), remark_unread(unread))
+    others = folders_beside(root, named)
+    aside = [words for classes in found.values() for words in classes.aside] + [f"folder {folder}" for folder in others]
+    remarks = (*remark_unread(unread), *remark_like_parts(root, others, labels))
+    return Found(f"{layout} {name_some(names)}", rows, labels, tuple(aside), remarks)
+
+
+def folders_beside(root: Path, parts: Collection[str]) -> list[str]:
+    """Return the folders beside the parts of a split, as paths relative to the data folder."""
+    parent = posixpath.dirname(next(iter(parts)))
+    return [folder for name in list_folder(root, parent)[0] if (folder := posixpath.join(parent, name)) not in parts]
+
+
+def remark_like_parts(root: Path, folders: Sequence[str], labels: Sequence[str]) -> tuple[Remark, ...]:
+    """Warn of folders that hold the same class folders as the parts of the split do, and are not read."""
+    alike = [folder for folder in folders if len(set(map(compose, try_list(root / folder))) & set(labels)) > 1]
+    if not alike:
+        return ()
+    title = f"not read, though the class folders are the same as in the parts: {name_some(alike)}"
+    return (Remark("like-parts", title, "If this is a part of the split, name it train, val or test; else move it away.", ()),)
+
+
+def try_list(folder: Path) -> list[str]:
+    with suppress(OSError):
+        return [entry.name for entry in scan(folder) if is_folder(entry)]
+    return []
 
 
 def enter_only_folders(root: Path, parts: dict[str, str]) -> dict[str, str]:
@@ -268,9 +293,11 @@ def find_classes(root: Path, parent: str, faults: list[Fault] | None, follow_lin
     loose = [f"{prefix}{file}" for file in sorted(files) if is_image(file)]
     others = [f"{prefix}{file}" for file in sorted(files) if advice(ending(file))]
     images: dict[str, list[str]] = {}
+    closed: set[str] = set()
     for folder in folders:
         listed = sorted(list_files(root, prefix + folder, follow_links=follow_links))
         report_unsearched(root, [entry for entry in listed if entry.reason], faults)
+        closed |= {folder for entry in listed if entry.reason and entry.path == prefix + folder}
         images[folder] = leave_out_misnamed(root, [entry.path for entry in listed if entry.kind == "image"], faults)
         others += [entry.path for entry in listed if entry.kind == "other"]
     unread = find_unread(root, others)
@@ -287,7 +314,11 @@ def find_classes(root: Path, parent: str, faults: list[Fault] | None, follow_lin
         dtype=str,
     )
     names = tuple(folder for folder, paths in images.items() if paths)
-    aside = [f"folder {prefix}{printable(folder)} (no image in it)" for folder in folders if folder not in names]
+    aside = [
+        f"folder {prefix}{printable(folder)} ({'not looked into' if folder in closed else 'no image in it'})"
+        for folder in folders
+        if folder not in names
+    ]
     aside += [f"images in no class folder: {len(loose):,}"] if loose else []
     aside += [f"folder {prefix}{printable(folder)} (written by Diptych)" for folder in find_outputs(root / parent)]
     return ClassFolders(rows, names, tuple(aside), unread)

@@ -116,7 +116,7 @@ def read_deep_colours(content: bytes, eight_bits: NDArray[np.uint8]) -> NDArray[
         eight_bits: (H, W, 3 or 4), what Pillow made of it.
 
     Returns:
-        (H, W, 3), RGB.
+        (H, W, 3 or 4), RGB or, as `eight_bits`, RGBA.
 
     Raises:
         DataError: they cannot be read.
@@ -124,8 +124,9 @@ def read_deep_colours(content: bytes, eight_bits: NDArray[np.uint8]) -> NDArray[
     read = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if read is None or read.dtype != np.uint16 or read.ndim != 3 or read.shape[:2] != eight_bits.shape[:2]:
         raise DataError("16-bit colours of a kind that is not read with all bits; save the image with 8 bits")
-    colours: NDArray[np.uint16] = np.ascontiguousarray(read[..., 2::-1])
-    if np.any(colours >> 8 != eight_bits[..., :3]):
+    order = [2, 1, 0, 3] if read.shape[2] == eight_bits.shape[2] == 4 else [2, 1, 0]
+    colours: NDArray[np.uint16] = np.ascontiguousarray(read[..., order])
+    if np.any(colours[..., :3] >> 8 != eight_bits[..., :3]):
         raise DataError("16-bit colours that two readers read differently; save the image with 8 bits")
     return colours
 

@@ -330,13 +330,16 @@ def deep_colours(image: Image.Image, content: bytes, page: tiff.Page, spec: Imag
     transparent = image.info.get("transparency")
     if spec.grey_range is None and declared == greys.FULL and transparent is None:
         return image, greys.Spread(256.0 * eight[..., :3].min(), 256.0 * eight[..., :3].max() + 255, greys.FULL, True)
-    values = greys.read_deep_colours(content, eight)
+    read = greys.read_deep_colours(content, eight)
+    values = read[..., :3]
     low, high = spec.grey_range or (0.0, float(greys.find_white(values, declared, form)))
     scaled = greys.scale(values, low, high)
     if isinstance(transparent, tuple):
         scaled[np.all(values == transparent, axis=-1)] = 255
     if eight.shape[-1] == 4:
-        scaled = np.dstack([scaled, eight[..., 3]])
+        # Where colours are stored with fewer bits, transparency is too: 4095 is opaque then.
+        fewer = read.shape[-1] == 4 and 0 < read[..., 3].max() <= high < greys.FULL
+        scaled = np.dstack([scaled, greys.scale(read[..., 3], 0, high) if fewer else eight[..., 3]])
     return Image.fromarray(scaled), greys.Spread(
         float(values.min()), float(values.max()), high, spec.grey_range is None and high == greys.FULL
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from diptych.config import DataConfig
+from diptych.data.doubts import doubt_classes, doubt_columns, doubt_groups
 from diptych.data.folders import (
     ClassFolders,
     Found,
@@ -80,17 +81,11 @@ def read_manifest(data: str | os.PathLike[str] | DataConfig, faults: list[Fault]
     given, root = settings.data.expanduser(), image_folder(settings)
     if settings.images is not None and not root.is_dir():
         raise DataError(f"{root}: no such folder; --images names the folder that the paths in the tables are relative to.")
-    if given.is_file():
-        if given.name.lower().endswith(WORKBOOK_SUFFIXES):
-            raise DataError(f"{given}: a workbook is not read; {SAVE_AS_CSV}.")
-        if not given.name.lower().endswith((*TABLE_SUFFIXES, TEXT_SUFFIX)):
-            raise DataError(f"{given}: not a table by its name; expected .csv, .tsv, .txt or .parquet, or a folder.")
-        found = read_tables(root, [given], faults, settings)
-    elif given.is_dir():
-        found = read_folder(given, faults, settings)
-    else:
-        raise DataError(f"{given}: no such folder or table; name the data with --data. Expected {EXPECTED}.")
-    order = order_classes(found.labels, given, found.layout)
+    try:
+        found = read_given(given, root, faults, settings)
+        order = order_classes(found.labels, given, found.layout)
+    except DataError as error:
+        raise with_reasons(error, faults or []) from error
     if found.rows.empty:
         raise DataError(f"{given}: no image is left of those listed. {faults[0].message if faults else ''}")
     targets = {name: target for target, name in enumerate(order)}
@@ -100,7 +95,32 @@ def read_manifest(data: str | os.PathLike[str] | DataConfig, faults: list[Fault]
     unread = f"; not read: {', '.join(found.unread)}" if found.unread else ""
     class_names = rename_classes(order, settings.class_names, given)
     remarks = (*found.remarks, *remark_masks(table, class_names), *remarks)
+    if listed:
+        remarks += doubt_classes(table["path"], found.rows["target"])
+        remarks += doubt_columns(table, settings.group_column, settings.split is not None)
     return Manifest(root, table.reset_index(drop=True), class_names, listed, found.layout + printable(unread), remarks=remarks)
+
+
+def read_given(given: Path, root: Path, faults: list[Fault] | None, settings: DataConfig) -> Found:
+    """Read the table or folder that was named."""
+    if given.is_file():
+        if given.name.lower().endswith(WORKBOOK_SUFFIXES):
+            raise DataError(f"{given}: a workbook is not read; {SAVE_AS_CSV}.")
+        if not given.name.lower().endswith((*TABLE_SUFFIXES, TEXT_SUFFIX)):
+            raise DataError(f"{given}: not a table by its name; expected .csv, .tsv, .txt or .parquet, or a folder.")
+        return read_tables(root, [given], faults, settings)
+    if given.is_dir():
+        return read_folder(given, faults, settings)
+    raise DataError(f"{given}: no such folder or table; name the data with --data. Expected {EXPECTED}.")
+
+
+def with_reasons(error: DataError, faults: Sequence[Fault]) -> DataError:
+    """Add to an error what was not looked into, which may be all that is wrong: links, locked folders, names."""
+    reasons = [fault.message for fault in faults if fault.kind in ("link", "locked", "bad-name")]
+    if not reasons or reasons[0] in str(error):
+        return error
+    more = f" ({len(reasons) - 1:,} more like it)" if len(reasons) > 1 else ""
+    return DataError(f"{error} Not looked into: {reasons[0]}{more}")
 
 
 def image_folder(settings: DataConfig, moved: Path | None = None) -> Path:
@@ -133,7 +153,8 @@ def blank_groups(table: pd.DataFrame, column: str) -> tuple[pd.DataFrame, tuple[
     title = f"{int(none.sum()):,} of {len(table):,} images have no {column}: {what} is written there"
     advice = "Each of them stands alone in the split. If they do belong together, write the name of the group."
     remark = Remark("no-group", title, advice, tuple(table["path"][none & (groups != "")]))
-    return table.assign(**{column: groups.mask(none, "")}), (remark,) if words else ()
+    table = table.assign(**{column: groups.mask(none, "")})
+    return table, (*((remark,) if words else ()), *doubt_groups(table["path"], table[column], column))
 
 
 def rename_classes(order: tuple[str, ...], names: str, root: Path) -> tuple[str, ...]:
@@ -182,7 +203,7 @@ def read_folder(root: Path, faults: list[Fault] | None, settings: DataConfig) ->
         elif further:
             listing, found = further, read_tables(images, further, faults, settings, folders)
         else:
-            raise unrecognised(root, classes, folders, tables, files)
+            raise unrecognised(root, classes, folders, tables, files, templates)
     unread = [describe_table(source, source in templates) for source in tables if source not in listing]
     if set(tables) - {*listing, *templates}:
         unread[-1] += f"; {HOW_TO_NAME}"
@@ -209,7 +230,9 @@ def describe_files(tables: Sequence[Path], files: Sequence[str]) -> list[str]:
     return found + [f"{name} (a workbook; {SAVE_AS_CSV})" for name in files if name.lower().endswith(WORKBOOK_SUFFIXES)]
 
 
-def unrecognised(root: Path, classes: ClassFolders, folders: list[str], tables: list[Path], files: list[str]) -> DataError:
+def unrecognised(
+    root: Path, classes: ClassFolders, folders: list[str], tables: list[Path], files: list[str], templates: list[Path]
+) -> DataError:
     holding = classes.names
     for source in tables:
         refuse_one_hot(source, read_table(source))  # Either may say why it was not recognised: that it is no UTF-8 text, say.
@@ -222,5 +245,6 @@ def unrecognised(root: Path, classes: ClassFolders, folders: list[str], tables: 
             f" If the class folders lie in {holding[0]}/, name it: --data {quoted(root / holding[0])}. If {holding[0]} is a "
             "class, a second one is needed: what a class is cannot be learned from its images alone."
         )
-    hint += f" Of a table, {HOW_TO_NAME}, and --images." if tables else ""
+    hint += f" Not read: {', '.join(describe_table(source, True) for source in templates)}." if templates else ""
+    hint += f" Of a table, {HOW_TO_NAME}, and --images." if set(tables) - set(templates) else ""
     return DataError(f"{root}: no layout is recognised; found: {', '.join(found)}. Expected {EXPECTED}.{hint}")

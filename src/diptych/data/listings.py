@@ -12,6 +12,7 @@ import pandas as pd
 from diptych.config import DataConfig
 from diptych.data.folders import Found, list_files, list_folder, name_some
 from diptych.data.manifest import (
+    LEAVES,
     OWN_COLUMNS,
     SPLITS,
     Fault,
@@ -44,6 +45,7 @@ HOW_TO_NAME = "if it lists the images, say which columns hold their paths and cl
 TEMPLATE = re.compile(r"submission|submit|sample_sub|template|placeholder", re.IGNORECASE)
 # A part of the split in so many rows, all of one class, has placeholders for labels.
 PLACEHOLDERS = 10
+ONE_HOT = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 # So many different numbers, half of them with decimals, are no names of classes.
 MEASUREMENTS = 10
 
@@ -215,7 +217,8 @@ def check_belonging(tables: Mapping[Path, pd.DataFrame], headings: Mapping[Path,
     for source in several:
         others = [other for other in sources if other != source]
         if others and labels[source].isdisjoint(set().union(*(labels[other] for other in others))):
-            raise not_together(others[0], source, "have no class in common")
+            empty = f"do not belong together: no label is given in {others[0].name}"
+            raise not_together(source, others[0], "have no class in common" if labels[others[0]] else empty)
 
 
 def not_together(one: Path, other: Path, why: str) -> DataError:
@@ -284,7 +287,7 @@ def find_column(
 
 def refuse_one_hot(source: Path, table: pd.DataFrame) -> None:
     """Refuse a table with a column for each class, of zeros and ones, with the way to turn it into one column."""
-    ones = table.map(lambda value: {"0": 0, "0.0": 0, "1": 1, "1.0": 1}.get(value.strip(), -1))
+    ones = table.map(lambda value: ONE_HOT.get(value.strip().lower(), -1))
     marks = [str(column) for column in table.columns if len(table) and (ones[column] >= 0).all()]
     if len(marks) < 2:
         return
@@ -379,9 +382,7 @@ def check_rows(
     """Leave out the rows without a file; a file that no row names is described in `faults`."""
     mend = f"is empty; write the file's name in {subject}"
     rows = leave_out(rows, is_missing(rows["image_name"], frozenset({"", "nan"})), "bad-name", mend, faults, subject=subject)
-    rows = check_names(
-        rows, root / home, faults, "" if home else " If all images lie elsewhere, name their folder: --images DIR."
-    )
+    rows = check_names(rows, root / home, faults, "" if home else hint_at_place(root, rows["path"], follow_links))
     places = locate(root, rows["path"])
     missing = rows["path"][(places == "") | places.str.endswith(os.sep)]
     hint = did_you_mean(list(missing), set(images_below(root, home, follow_links)), root) if len(missing) else ""
@@ -389,6 +390,13 @@ def check_rows(
     if faults is not None:
         faults += find_unlisted(root, rows["path"], set(places))
     return rows
+
+
+def hint_at_place(root: Path, paths: "pd.Series[str]", follow_links: bool) -> str:
+    """Say what paths that lead out of the folder may have been meant to be: those of another computer often end alike."""
+    outside = [path for path in paths if LEAVES.search(path)]
+    likely = did_you_mean(outside, set(images_below(root, "", follow_links))) if outside else ""
+    return f"{' ' * bool(likely)}{likely} If all images lie elsewhere, name their folder: --images DIR."
 
 
 def images_below(root: Path, home: str, follow_links: bool) -> Iterator[str]:

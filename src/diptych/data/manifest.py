@@ -34,8 +34,8 @@ OWN_COLUMNS = ("path", "sha256", "predicted_target", "predicted_class", "problem
 LEAVES = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|\Z)|\0")
 # What operating systems and archives leave behind; hidden files are ignored too.
 LITTER = {
-    "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "#recycle", "$recycle.bin", "system volume information",
-    "lost+found", "__pycache__",
+    "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "#recycle", "@recycle", "#snapshot", "@recently-snapshot",
+    "$recycle.bin", "recycler", "system volume information", "lost+found", "__pycache__", "_vti_cnf",
 }  # fmt: skip
 
 
@@ -293,6 +293,14 @@ def plain_key(name: str) -> str:
     return " ".join(name.lower().split())
 
 
+def spelling_key(name: str) -> str:
+    """Write names as one that people read alike: no finding, no_finding and No-Finding, or with characters that are not seen."""
+    letters = unicodedata.normalize("NFKC", name).casefold()
+    seen = "".join(letter for letter in letters if unicodedata.category(letter) != "Cf")
+    # A sign at an end may mean something: HER2 and HER2-.
+    return " ".join(re.sub(r"(?<=[^\W_])[-_]+(?=[^\W_])", " ", seen).split())
+
+
 def number_key(name: str) -> str:
     """Write 1, 01, 1.0 and +1 as one; a name that is no number stays."""
     number = re.fullmatch(r"([-+]?)0*([0-9]+)(?:[.,]([0-9]*?)0*)?", name.strip())
@@ -314,7 +322,11 @@ def order_classes(labels: Iterable[str], root: Path, layout: str) -> tuple[str, 
         DataError: there are fewer than 2 or more than 1,000 classes, or two that are probably meant to be one.
     """
     names = sorted(set(labels), key=natural_key)
-    for key, difference in ((plain_key, "in case or blanks"), (number_key, "in how the number is written")):
+    for key, difference in (
+        (plain_key, "in case or blanks"),
+        (number_key, "in how the number is written"),
+        (spelling_key, "in hyphens, underscores, or characters that look alike or are not seen"),
+    ):
         alike: dict[str, str] = {}
         for name in names:
             other = alike.setdefault(key(name), name)

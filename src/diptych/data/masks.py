@@ -18,9 +18,12 @@ MASK_FOLDERS = (
     "gt",
     "ground_truth",
     "groundtruth",
+    "segmentationclass",
+    "segmentationobject",
+    "labelstr",
     "annotations",
 )
-IMAGE_FOLDERS = ("image", "images", "img", "imgs", "original", "originals", "photo", "photos", "raw")
+IMAGE_FOLDERS = ("image", "images", "img", "imgs", "original", "originals", "photo", "photos", "raw", "jpegimages", "imagestr")
 # x_mask.png, "x (1)_mask_1.png", x-seg.png, mask_x.png
 WORDS = "masks?|seg|segm|segmentation|gt|ground_?truth|annotation|labels?"
 MASK_NAME = re.compile(rf"(?P<of>.+?)[ _.-]+(?:{WORDS})(?:[ _.-]?[0-9]+)?|(?:{WORDS})[ _.-]+(?P<of_it>.+)")

@@ -38,7 +38,9 @@ def without_zeros(path: str) -> str:
 
 def loosened(path: str) -> str:
     """Write a path without all the differences that can be told apart here, but its folder."""
-    return without_zeros(without_extension(without_blanks(unquote(composed(path)).lower())))
+    plain = without_blanks(unquote(unicodedata.normalize("NFKC", path)).lower()).strip("'\"")
+    # A column of numbers that has gaps is written with decimals: 7.0.
+    return without_zeros(without_extension(re.sub(r"(?<=[0-9])\.0+$", "", plain)))
 
 
 # How two paths may differ, the slightest first; the words tell in which way the path would be found.
@@ -50,7 +52,7 @@ DIFFERENCES: Mapping[str, Callable[[str], str]] = {
     "With another extension": without_extension,
     "With %20 and the like written out": unquote,
     "With the leading zeros that spreadsheets take away": without_zeros,
-    "Changed in more than one of extension, case, blanks and leading zeros": loosened,
+    "Changed in one or more of extension, case, blanks, quotes and leading zeros": loosened,
 }
 
 
@@ -76,6 +78,10 @@ def did_you_mean(missing: Sequence[str], known: Collection[str], images: Path | 
         found = find_elsewhere(missing, known)
         if len(found) > len(best):
             best, words = found, name_folder(found, images)
+    if len(best) < len(missing):
+        found = find_by(lambda path: loosened(posixpath.basename(path)), missing, known)
+        if len(found) > len(best):
+            best, words = found, f"{name_place(found, images)}, and changed in extension, case, blanks or leading zeros"
     if not best:
         return ""
     if words == "With another extension":
@@ -123,6 +129,15 @@ def name_folder(found: Mapping[str, str], images: Path | None) -> str:
     if path.endswith(f"/{likely}"):
         return f"Without the folder {path.removesuffix(likely)}"
     return "In another folder"
+
+
+def name_place(found: Mapping[str, str], images: Path | None) -> str:
+    """Say in words in which folder all of the likely paths lie."""
+    folders = {posixpath.dirname(path) for path in found.values()}
+    if len(folders) > 1 or folders == {""}:
+        return "In another folder"
+    folder = folders.pop()
+    return f"In the folder {folder}/" + (f" (--images {quoted(images / folder)} says so for all)" if images else "")
 
 
 def nearest_path(path: str, known: Collection[str]) -> str:

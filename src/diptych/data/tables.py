@@ -19,9 +19,10 @@ WORKBOOK_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 SAVE_AS_CSV = 'save the sheet as CSV (in Excel: File, Save As, "CSV UTF-8"; in LibreOffice: File, Save As, "Text CSV")'
 # What people and programs write where there is no value: pandas' own list, Excel's errors, and marks made by hand.
 MISSING = frozenset({
-    "", "nan", "-nan", "na", "n/a", "n.a.", "n.a", "#n/a", "#na", "#n/a n/a", "<na>", "null", "nil", "none", "nat", "1.#ind",
-    "-1.#ind", "1.#qnan", "-1.#qnan", "#null!", "#value!", "#ref!", "#div/0!", "#name?", "#num!", "?", "??", "-", "--", "---",
-    ".", "–", "—",
+    "", "nan", "-nan", "na", "n/a", "#n/a", "#na", "#n/a n/a", "<na>", "null", "nil", "none", "nat", "1.#ind", "-1.#ind",
+    "1.#qnan", "-1.#qnan", "#null!", "#value!", "#ref!", "#div/0!", "#name?", "#num!", "?", "??", "-", "--", "---", ".", "–", "—",
+    "n.a", "n.a.", "n. a.", "n / a", "n/d", "(null)", "(blank)", "(empty)", "(none)", "[]", "#nv", "#n/d", "#wert!", "#bezug!",
+    "#valeur!", "#valor!", "#¡valor!",
 })  # fmt: skip
 # Beyond those, in a column of groups: they name no patient, though a class may well be called so.
 UNKNOWN = MISSING | {
@@ -60,8 +61,8 @@ def read_table(source: Path) -> pd.DataFrame:
     """Read a table as text, without guessing types.
 
     Args:
-        source: text with commas, semicolons or tabs, in UTF-8 or (with a byte order mark, as Excel's "Unicode text") UTF-16,
-            with or without Excel's first line `sep=;`; or Parquet.
+        source: text with commas, semicolons, tabs or bars, in UTF-8 or (with a byte order mark, as Excel's "Unicode text")
+            UTF-16, with or without Excel's first line `sep=;`; or Parquet.
 
     Returns:
         All columns as str, "" where there is no value. The index is the row's number as the user sees it: the first row
@@ -161,7 +162,7 @@ def separator_of(lines: Sequence[str]) -> tuple[str, int]:
         return said[1], 1
     header = lines[0] if lines else ""
     # The first of the most: a comma where nothing separates.
-    return max(",;\t", key=lambda separator: len(next(csv.reader([header], delimiter=separator), []))), 0
+    return max(",;\t|", key=lambda separator: len(next(csv.reader([header], delimiter=separator), []))), 0
 
 
 def read_text(source: Path) -> pd.DataFrame:
