@@ -93,7 +93,7 @@ print(main(["check", {str(chinese)!r}]), main(["cache"]), main(["cache", "--clea
 """
     done = run_python("-c", code, cwd=chinese.parent)
     assert done.stdout.endswith("2 2 2 2\n"), done.stderr
-    assert done.stderr.count("there is no home folder for the prepared images; name a folder with --cache.") == 4
+    assert done.stderr.count("there is no home folder for the prepared images; set HOME, or name a folder with --cache.") == 4
 
 
 def test_command_line__can_be_pasted() -> None:

@@ -218,7 +218,9 @@ def home_of(cache: Path) -> Path:
     try:
         return cache.expanduser()
     except RuntimeError as error:
-        raise DataError(f"{cache}: there is no home folder for the prepared images; name a folder with --cache.") from error
+        raise DataError(
+            f"{cache}: there is no home folder for the prepared images; set HOME, or name a folder with --cache."
+        ) from error
 
 
 def folder_of(cache: Path, spec: ImageSpec) -> Path:

@@ -94,7 +94,9 @@ def find_white(values: NDArray[np.generic], declared: int, form: str) -> int:
         spread = np.all((numbers == shifted) | (numbers == (shifted | (top >> (2 * bits - 16)))))
         return FULL if spread else declared
     if highest > declared:
-        raise DataError(f"it declares values up to {declared} and holds {highest}; say which is white with --grey-range")
+        raise DataError(
+            f"it declares values up to {declared} and holds {highest}; --grey-range of the training says which is white"
+        )
     return declared
 
 

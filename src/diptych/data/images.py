@@ -308,9 +308,13 @@ def deep_grey(image: Image.Image, content: bytes, page: tiff.Page, spec: ImageSp
     if spec.grey_range:
         low, high = spec.grey_range
     elif image.mode == "F":
-        raise DataError(f"floating-point {pixels} have no known range; say which are black and white with --grey-range LOW,HIGH")
+        raise DataError(
+            f"floating-point {pixels} have no known range; --grey-range LOW,HIGH of the training says which are black and white"
+        )
     elif lowest < 0 or highest > greys.FULL:
-        raise DataError(f"{pixels}; 16-bit greys go from 0 to 65535; say which are black and white with --grey-range LOW,HIGH")
+        raise DataError(
+            f"{pixels}; 16-bit greys go from 0 to 65535; --grey-range LOW,HIGH of the training says which are black and white"
+        )
     else:
         form = image.format or ""
         low, high = 0.0, float(greys.find_white(values, greys.declared_white(form, content, page), form))
