@@ -10,7 +10,7 @@ from making import REPOSITORY, needs, run_python
 PACKAGE = REPOSITORY / "src" / "diptych"
 # A room imports only from rooms before it; inside a room, files make no circle. A file outside the folders is a room of its own.
 ROOMS = """
-version errors rng screen config presets pages devices memory backend storage drawing runs environment
+version errors rng screen config presets pages devices memory backend storage arrays drawing runs environment
 data model training evaluation commands cli
 """.split()  # noqa: SIM905
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from diptych.arrays import write_arrays
 from diptych.errors import CheckpointError
 from diptych.evaluation.metrics import compute_metrics
 from diptych.evaluation.plots import draw_against_epoch, plot
 from diptych.evaluation.predictions import with_predictions
 from diptych.storage import RunDir, write_classes, write_json, write_table
-from diptych.training.checkpoint import write_arrays
 from diptych.training.state import read_kept_epoch
 
 CURVES = ["accuracy.png", "loss.png", "learning_rate.png"]

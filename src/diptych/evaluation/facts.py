@@ -153,6 +153,6 @@ def answered_card(run: RunDir, class_names: Sequence[str]) -> str:
     for section in re.split(r"^(?=##? )", run.model_card.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE):
         heading, *lines = section.splitlines() or [""]
         lines = [line for line in lines if line not in asked]
-        if any(line.strip() for line in lines) or (heading.strip() and not heading.startswith("#")):
+        if any(line.strip() for line in lines) or (heading.strip() and heading not in asked):
             found.append("\n".join([heading, *lines]))
     return "\n\n".join(found)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 from sklearn.neighbors import NearestNeighbors
 
+from diptych.arrays import read_arrays, write_arrays
 from diptych.rng import generator
 from diptych.storage import RunDir
-from diptych.training.checkpoint import read_arrays, write_arrays
 
 # Sun et al., ICML 2022 (https://arxiv.org/abs/2204.06507) take the k-th neighbour, k about 1 % of the images, and find that 1 %
 # of the images do nearly as well as all.

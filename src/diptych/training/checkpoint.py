@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,14 @@ from typing import Any
 
 import keras
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
+from diptych.arrays import read_arrays, write_arrays
 from diptych.config import Config, ModelConfig
 from diptych.errors import CheckpointError
 from diptych.model.network import build_network
 from diptych.presets import read_toml
-from diptych.storage import FORMAT_VERSION, TWO_CLASSES, RunDir, read_classes, reason_of, write_atomically
+from diptych.storage import TWO_CLASSES, RunDir, read_classes, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +42,6 @@ def save_checkpoint(path: Path, network: keras.Model, facts: Mapping[str, Any]) 
         OSError: the disk is full, or the folder cannot be written.
     """
     write_arrays(path, named_arrays("model", network.variables), facts)
-
-
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
-    """Write arrays by their names, with JSON facts, the format version and checksums, into a safetensors file."""
-    checksums = {name: checksum(array) for name, array in arrays.items()}
-    header = {"diptych": json.dumps({"format_version": FORMAT_VERSION, **facts, "crc32": checksums})}
-    write_atomically(path, lambda partial: safetensors.numpy.save_file(dict(arrays), partial, header))
-
-
-def checksum(array: NDArray[Any]) -> int:
-    return zlib.crc32(array.reshape(-1).view(np.uint8).data)
 
 
 def named_arrays(owner: str, variables: Iterable[keras.Variable]) -> dict[str, NDArray[Any]]:
@@ -93,33 +81,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(names, list):
         raise CheckpointError(f"{path} is damaged: its class_names are {names!r}, expected a list.")
     return Checkpoint(path, facts, tuple(names), arrays)
-
-
-def read_arrays(path: Path, *owners: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read the facts and the arrays whose names begin with one of `owners`, in the order of their numbers.
-
-    Raises:
-        CheckpointError: the file cannot be read, is damaged, or of an unknown format.
-    """
-    try:
-        # safetensors calls a file that may not be read a missing one.
-        path.open("rb").close()
-        with safetensors.safe_open(path, framework="numpy") as file:
-            facts: dict[str, Any] = json.loads((file.metadata() or {})["diptych"])
-            version = facts["format_version"]
-            names = sorted(name for name in file.keys() if name.split("/", 1)[0] in owners)  # noqa: SIM118
-            arrays = {name: file.get_tensor(name) for name in names}
-            # Files of the first versions have no checksums.
-            checksums = facts.pop("crc32", None)
-            changed = [name for name in names if checksums is not None and checksum(arrays[name]) != checksums.get(name)]
-            if changed:
-                raise ValueError(f"{len(changed)} arrays have changed on the disk, {changed[0]} first")
-    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        what = reason_of(error) if isinstance(error, OSError) else f"is damaged or not a checkpoint of Diptych: {error}"
-        raise CheckpointError(f"{path} {what}") from error
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: checkpoint format {version}; this version reads {FORMAT_VERSION}.")
-    return facts, arrays
 
 
 def load_checkpoint(path: Path, network: keras.Model) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def kill_in_epoch(child: subprocess.Popen[str], run: RunDir) -> str:
 
 def compare(first: RunDir, second: RunDir) -> tuple[list[str], str]:
     """Compare two finished runs; return what differs, and what was compared, in words."""
-    from diptych.training.checkpoint import read_arrays
+    from diptych.arrays import read_arrays
 
     different, count, size = [], 0, 0
     for one, two in ((first.last, second.last), (first.best, second.best)):
