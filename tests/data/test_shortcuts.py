@@ -14,6 +14,7 @@ from diptych.data.images import ImageSpec
 from diptych.data.prepare import prepare
 from diptych.data.quality import measure
 from diptych.data.shortcuts import Shortcut, draw_rows, find_shortcut, interval_of, mean_auc, shortcut_features
+from diptych.data.traces import describe_sources
 
 COUNT = 20
 
@@ -205,3 +206,18 @@ def test_interval_of__is_the_paper_and_covers_as_often_as_it_says():
         bounds = interval_of(float(roc_auc_score(np.repeat([0, 1], [60, 40]), scores)), 40, 100)
         covered += bounds[0] <= truth <= bounds[1]
     assert 0.92 < covered / 400 <= 0.98
+
+
+def test_describe_sources__says_all_that_the_verdict_names():
+    """Nothing but what may be content tells these classes apart: the file size is named beside the colour."""
+    facts = {"format": "PNG", "width": 40, "height": 40, "mode": "RGB", "path": "a.png", "camera": "", "exif": False}
+    rows = [{**facts, "target": target, "bytes": 1000 + 1000 * target, **colours(80 + 20 * target)} for target in (0, 0, 1, 1)]
+    features = {"file format": 0.5, "width": 0.5, "file size": 1.0, "mean colour": 0.99, "bytes per pixel": 1.0}
+    assert describe_sources(pd.DataFrame(rows), ("a", "b"), features) == (
+        "class a: mean colour grey 80 (of 255); about 0.62 bytes per pixel; files of about 1 kB",
+        "class b: mean colour grey 100 (of 255); about 1.2 bytes per pixel; files of about 2 kB",
+    )
+
+
+def colours(grey: int) -> dict[str, int]:
+    return {f"mean_{colour}": grey for colour in ("red", "green", "blue")}

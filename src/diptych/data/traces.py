@@ -55,14 +55,16 @@ def telling_phrases(parts: Sequence[pd.DataFrame], features: Mapping[str, float]
     """Return phrases of which each has a text for each part; those that people understand best come first."""
     least = max(features.values()) - NEARLY
     found: list[list[str]] = []
+    known = False
     for names, phrase in PHRASES:
         # How large a file is, and what its name ends with, follows from its format and size.
-        follows = bool(found) and names[0] in (*MAYBE_CONTENT, "file name's ending")
+        follows = known and names[0] in (*MAYBE_CONTENT, "file name's ending")
         if follows or max(features.get(name, 0) for name in names) < least:
             continue
         said = [phrase(part) for part in parts]
         if len(set(said)) > 1:
             found.append(said)
+            known = known or names[0] not in MAYBE_CONTENT
     return found[:MOST_PHRASES]
 
 
