@@ -55,8 +55,9 @@ def make_report(
     by: Sequence[str] = ("site",),
     maps: dict[str, Any] | None = None,
     audit: Audit | None = None,
+    groups: bool = False,
 ) -> tuple[Path, dict[str, Any]]:
-    """Write the report of a run whose answers are made up, and what it shows."""
+    """Write the report of a run whose answers are made up, and what it shows; with groups, each has ten images."""
     run, config, classes = RunDir(folder / "runs" / "made-up"), Config(), len(names)
     write_text(run.config, to_toml(config))
     write_classes(run, names)
@@ -64,6 +65,7 @@ def make_report(
         write_json(run.audit, to_json(audit))
     write_json(run.environment, {"format_version": 1, "created": "2026-01-01T00:00:00+00:00", "packages": {"keras": "3.15"}})
     table, probabilities = make_table(classes, images, names, paths)
+    table = table.assign(group=(np.arange(images) // 10).astype(str)) if groups else table
     table, probabilities = table[keep].reset_index(drop=True), probabilities[keep]
     rule = {"rule": "youden", "abstain_rule": "error:0.1"} if classes == 2 else {}
     chosen = decision or choose_decision(table["target"].to_numpy(), as_shares(probabilities), **rule)
@@ -80,7 +82,7 @@ def make_report(
     figures |= {"outliers": flagged if outliers else None, "test_size": 64, "views": 1, "maps": maps}
     predictions = with_predictions(table, probabilities, names, chosen, *((scores, 0.9) if outliers else (None, 0.0)))
     figures |= list_images(predictions, names, chosen)
-    figures |= {"data": describe_data(run, config, table, names, False), "run": describe_run(run, config)}
+    figures |= {"data": describe_data(run, config, table, names, groups), "run": describe_run(run, config)}
     start_model_card(run, names)
     if card is not None:
         write_text(run.model_card, card)

@@ -18,8 +18,9 @@ from diptych.config import AugmentConfig, Config
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.decision import Decision, choose_decision, read_decision, write_decision
 from diptych.evaluation.metrics import compute_metrics
+from diptych.evaluation.outliers import Outliers
 from diptych.evaluation.predictions import predict
-from diptych.evaluation.report import Choices, compute_all, evaluate
+from diptych.evaluation.report import Choices, compute_all, describe_outliers, evaluate
 from diptych.evaluation.summary import describe
 from diptych.presets import read_toml, to_toml
 from diptych.storage import RunDir, write_json, write_text
@@ -140,6 +141,23 @@ def test_evaluate__of_a_run_that_cannot_be_written_is_refused_before_computing(
 
 def refuse(**_: object) -> None:
     raise OSError(30, "Read-only file system")
+
+
+def test_groups__reach_dont_know_sets_and_outliers() -> None:
+    """Images of a group are all alike, so that twenty groups of ten are as sure as twenty images and not as two hundred."""
+    random = np.random.default_rng(3)
+    kinds = np.repeat(np.arange(20), 10)
+    targets, ones = kinds % 2, np.clip(0.5 * (kinds % 2) + random.uniform(0, 0.5, 20)[kinds], 0.01, 0.99).astype(np.float32)
+    table = pd.DataFrame({"target": targets, "group": kinds.astype(str)})
+    decision = dataclasses.replace(Decision(), abstain=(0.4, 0.6), abstain_rule="0.4,0.6", set_limit=0.3)
+    alone, grouped = (compute_all(rows, ones, NAMES, decision, Config()) for rows in (table.drop(columns="group"), table))
+    outliers = Outliers(np.zeros((9, 2), np.float32), 1, 0.5, "", SIZE, 80)
+    scores = random.uniform(0, 1, 20)[kinds]
+    alone["outliers"], grouped["outliers"] = describe_outliers(outliers, scores), describe_outliers(outliers, scores, kinds)
+    for part, name in (("answers", "coverage"), ("answers", "accuracy"), ("class_sets", "coverage"), ("outliers", "share")):
+        assert alone[part][name] == grouped[part][name]
+        (low, high), (lower, higher) = alone[part][f"{name}_interval"], grouped[part][f"{name}_interval"]
+        assert higher - lower > 2 * (high - low), (part, name)
 
 
 def test_positive__figures_are_those_of_the_classes_the_other_way_round() -> None:

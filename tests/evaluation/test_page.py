@@ -216,6 +216,18 @@ def test_page__interval_beside_the_slider_is_that_of_metrics_json(chromium: Brow
 
 
 @pytest.mark.slow
+def test_page__groups_have_no_interval_beside_the_slider(chromium: Browser, tmp_path: Path) -> None:
+    """The page knows counts of images only; those of groups would be wider."""
+    page, figures = make_report(tmp_path, groups=True)
+    assert figures["intervals"]["test_accuracy"] is not None
+    with open_page(chromium, page.as_uri()) as visit:
+        shown = live(visit)
+        assert {name: text for name, text in shown.items() if name.endswith("-between") and text} == {}
+        assert shown["accuracy"] == f"{100 * figures['test_accuracy']:.1f} %"
+        assert "95 % interval" not in visit.page.locator(".slider").inner_text()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 6])
 def test_page__hostile_names_are_text(chromium: Browser, tmp_path: Path, classes: int) -> None:
     names = HOSTILE[:classes] if classes == 6 else HOSTILE[1::-1]
