@@ -224,7 +224,7 @@ def test_page__groups_have_no_interval_beside_the_slider(chromium: Browser, tmp_
         shown = live(visit)
         assert {name: text for name, text in shown.items() if name.endswith("-between") and text} == {}
         assert shown["accuracy"] == f"{100 * figures['test_accuracy']:.1f} %"
-        assert "95 % interval" not in visit.page.locator(".slider").inner_text()
+        assert "interval" not in visit.page.locator("thead:has-text('at this threshold')").inner_text()
 
 
 @pytest.mark.slow
