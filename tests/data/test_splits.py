@@ -301,6 +301,14 @@ def test_read_given__names_that_are_not_unique_need_a_path(tmp_path):
         read_given(manifest, tmp_path / "split.csv")
 
 
+def test_assign_splits__fewer_groups_than_parts_are_the_reason():
+    manifest = make_manifest([(number % 3, number, "P1" if number < 20 else "P2") for number in range(40)])
+    with pytest.raises(
+        DataError, match=r"40 images stand in 2 groups or sets of twins, none of which is divided\. Give finer groups"
+    ):
+        split_of(manifest)
+
+
 def test_group_names__a_column_that_is_asked_for_must_be_there():
     with pytest.raises(DataError, match="no column patient to group by; the tables have group"):
         group_names(make_manifest(plain(4)), "patient")

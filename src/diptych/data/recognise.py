@@ -70,11 +70,15 @@ NOT_READ = "a {} of a kind that is not read ({}); convert it to an ordinary PNG,
 
 def explain_unread(content: bytes) -> str:
     """Say what a file is that Pillow did not open as an image, and what to do about it."""
+    content = content.removeprefix(b"\xef\xbb\xbf")  # PowerShell and others put a byte order mark before a text.
     if not content:
         return "the file is empty"
     for beginning, words in BEGINNINGS.items():
         if content.startswith(beginning):
             return words
+    # What a link becomes where the file system has none.
+    if b"annex/objects/" in content[:1000] and len(content) < 1000:
+        return BEGINNINGS[b"/annex/objects/"]
     return explain_media(content) or explain_medical(content) or explain_image(content) or explain_text(content)
 
 

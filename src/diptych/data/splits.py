@@ -120,7 +120,7 @@ def assign_splits(
     parts[free] = pd.Series(drawn, index=parts.index, dtype=object)[free]
     parts[joins] = units[joins].map(alone)
     fill_empty(manifest, units, hashes, parts, free)
-    check_parts(manifest, parts)
+    check_parts(manifest, parts, units)
     return parts
 
 
@@ -160,7 +160,7 @@ def fill_empty(manifest: Manifest, units: pd.Series, hashes: pd.Series, parts: p
             )
 
 
-def check_parts(manifest: Manifest, parts: pd.Series) -> None:
+def check_parts(manifest: Manifest, parts: pd.Series, units: pd.Series) -> None:
     targets = manifest.table["target"]
     for target, name in enumerate(manifest.class_names):
         if not ((targets == target) & (parts == "train")).any():
@@ -171,7 +171,12 @@ def check_parts(manifest: Manifest, parts: pd.Series) -> None:
             )
     for part in SPLITS:
         if not (parts == part).any():
-            raise DataError(f"{manifest.root}: no image for {part}. Add images, or write {part} in some rows of a column split.")
+            few = f": {len(parts):,} images stand in {len(set(units))} groups or sets of twins, none of which is divided"
+            held = len(parts) >= 3 > len(set(units)) > 1
+            raise DataError(
+                f"{manifest.root}: no image for {part}{few if held else ''}. {'Give finer groups' if held else 'Add images'}, or "
+                f"write {part} in some rows of a column split."
+            )
 
 
 def judge_split(
