@@ -62,8 +62,9 @@ def evaluate_spread(network: keras.Model, batches: OrderedBatches) -> dict[str, 
         right = (probabilities >= 0.5) == (labels >= 0.5)
     else:
         right = probabilities.argmax(axis=1) == labels.argmax(axis=1)
-    loss = keras.ops.convert_to_numpy(network.loss(labels, probabilities))
-    return {"loss": float(loss), "accuracy": float(np.mean(right))}
+    # Of each image, and the mean here: under MirroredStrategy, Keras divides a loss that it reduces by the number of devices.
+    losses = network.loss.call(keras.ops.convert_to_tensor(labels), keras.ops.convert_to_tensor(probabilities))
+    return {"loss": float(np.mean(keras.ops.convert_to_numpy(losses))), "accuracy": float(np.mean(right))}
 
 
 def agree(network: keras.Model) -> None:
