@@ -234,11 +234,12 @@ def test_ctrl_c__while_the_images_are_read_makes_no_run(tmp_path):
 
 def test_log_file__holds_what_is_logged_although_nobody_asked_for_messages(tmp_path: Path) -> None:
     ours = logging.getLogger("diptych")
-    before, ours.level = ours.level, logging.NOTSET
+    before = ours.level
+    ours.setLevel(logging.NOTSET)
     try:
         with log_file(RunDir(tmp_path)):
             logging.getLogger("diptych.training.loop").info("epoch 1/2 of \udcff.png")
         assert ours.level == logging.NOTSET
     finally:
-        ours.level = before
+        ours.setLevel(before)
     assert RunDir(tmp_path).log.read_text(encoding="utf-8").endswith("epoch 1/2 of \\udcff.png\n")

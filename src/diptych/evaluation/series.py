@@ -168,9 +168,11 @@ def run_series(series: Series, members: Sequence[Member], again: Sequence[object
         tidy(series.folder)
         try:
             for place, member in enumerate(members):
-                if not is_done(series, member):
-                    log.info("%d of %d: %s", place + 1, len(members), member.name)
-                    run_member(series, member)
+                if is_done(series, member):
+                    thin_tested(series.run_of(member.name))  # Killed between the two.
+                    continue
+                log.info("%d of %d: %s", place + 1, len(members), member.name)
+                run_member(series, member)
         except (KeyboardInterrupt, SystemExit, OSError):
             log.info("Stopped. Go on with: %s", shlex.join(map(str, again)))
             raise
@@ -197,6 +199,10 @@ def run_member(series: Series, member: Member) -> None:
     done = series.done()
     done = pd.concat([done[done["name"] != member.name], pd.DataFrame([row], columns=list(COLUMNS))])
     write_table(series.folder.root / "done.csv", done)
+    thin_tested(run)
+
+
+def thin_tested(run: RunDir) -> None:
     thin(run, f"when it was tested. --weights {quoted(run.root)} begins a new run with its best epoch")
 
 
