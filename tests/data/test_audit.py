@@ -77,6 +77,16 @@ def test_audit__sound_data_has_no_findings(root):
     assert brief(result) == []
 
 
+@pytest.mark.parametrize(
+    ("low", "said"), [(0.49, "No sign of it: "), (0.51, "Hardly, though width gives a little away: "), (0.63, "Hardly, though")]
+)
+def test_describe__more_than_chance_is_not_called_no_sign(low, said):
+    """The fault: "No sign of it: ROC AUC 0.74 (0.63 to 0.85; 0.5 is guessing)"."""
+    shortcut = Shortcut(low + 0.1, (low, low + 0.2), "width", 0.6, (("width", 0.6),))
+    text = " ".join(describe(Audit("data", 2, 2, (("a", 1), ("b", 1)), (), shortcut)).split())
+    assert f"Is it cheating? {said}" in text
+
+
 # Level, file, content, kind of finding, and what is said of it.
 SINGLE: dict[str, tuple[str, str, Callable[[], bytes], str, str]] = {
     "truncated": ("error", "a/x.png", lambda: encode(scene(500))[:-200], "unreadable", "truncated"),

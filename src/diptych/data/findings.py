@@ -105,7 +105,8 @@ def describe(audit: Audit, *, colour: bool = False) -> str:
         lines += fill(" " * (INDENT - 1), finding.advice.split(), INDENT)
     if audit.shortcut is not None and audit.shortcut.level == "none":
         low, high = audit.shortcut.interval
-        said = f"No sign of it: without looking at what the images show, ROC AUC {audit.shortcut.roc_auc:.2f} ({low:.2f} to"
+        answer = f"Hardly, though {audit.shortcut.feature} gives a little away" if audit.shortcut.is_slight else "No sign of it"
+        said = f"{answer}: without looking at what the images show, ROC AUC {audit.shortcut.roc_auc:.2f} ({low:.2f} to"
         lines += ["", *fill("Is it cheating?", f"{said} {high:.2f}; 0.5 is guessing).".split(), 0)]
     return "\n".join(lines)
 

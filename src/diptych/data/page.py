@@ -108,6 +108,7 @@ def render_page(audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArr
         thumbnail = encode_uri(thumbnails[path], THUMBNAIL_SIZE) if path in thumbnails else ""
         cards[path] = Card(path, label, thumbnail, numbers.get(path, -1))
     counts: Counter[str] = Counter(finding.level for finding in audit.findings)
+    slight = "note" if audit.shortcut is not None and audit.shortcut.is_slight else "none"
     return load_template("diptych.data", "page.html").render(
         audit=audit,
         findings=[(finding, make_groups(finding, cards, numbers)) for finding in audit.findings],
@@ -121,7 +122,7 @@ def render_page(audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArr
         levels=LEVELS,
         counts=counts,
         verdict=verdict_of(audit),
-        shortcut_level=next((finding.level for finding in audit.findings if finding.kind == "shortcut"), "none"),
+        shortcut_level=next((finding.level for finding in audit.findings if finding.kind == "shortcut"), slight),
         command=command or command_line("train", "--data", audit.root, "--fixes", "fixes.csv"),
     )
 

@@ -63,6 +63,11 @@ class Shortcut:
         return "warning" if self.interval[0] >= SUSPECTED else "none"
 
     @property
+    def is_slight(self) -> bool:
+        """Whether there is more than chance, though too little to warn of."""
+        return self.level == "none" and self.interval[0] > 0.5
+
+    @property
     def maybe_content(self) -> bool:
         """Whether nothing but colour, brightness and detail tells the classes apart."""
         return self.facts_interval[0] < SUSPECTED
