@@ -407,10 +407,16 @@ def test_decode_image__damaged_bytes_give_pixels_or_a_dataerror(form: str, chang
     assert image.shape == (8, 8, 3)
 
 
-@pytest.mark.parametrize(("size", "resize"), [(0, "stretch"), (-1, "crop"), (32, "squash")])
+@pytest.mark.parametrize(("size", "resize"), [(0, "stretch"), (-1, "crop"), (32, "squash"), ("32", "crop"), (16.5, "crop")])
 def test_imagespec__is_checked_when_made(size: int, resize: str) -> None:
     with pytest.raises(ConfigError, match="expected a positive size"):
         ImageSpec(size, resize)
+
+
+@pytest.mark.parametrize("grey_range", [4095, (5,), (5, 5), (9, 1)])
+def test_imagespec__grey_range_is_two_numbers(grey_range: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match="expected two numbers, the smaller one first"):
+        ImageSpec(32, "stretch", grey_range)
 
 
 def test_read_bytes__whole_content(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from making import fingerprint
 
 from diptych.config import Config, DataConfig
+from diptych.data import folders
 from diptych.data.layouts import image_folder, read_manifest
 from diptych.data.manifest import Fault, Manifest
 from diptych.data.splits import read_given
@@ -485,6 +486,34 @@ def test_missing__what_is_likely_is_counted_and_said_once(tmp_path: Path) -> Non
     assert len(said) == 1
     assert said[0].endswith("Did you mean '2.png'? With the extension .png, 2 of 3 would be found.")
     assert "Did you mean" not in message_for(make(tmp_path / "other", numbered(4), {"all.csv": label(["0.png", "x.png"], "xy")}))
+
+
+def test_missing__an_image_of_another_row_was_not_meant(tmp_path: Path) -> None:
+    """The fault: for the cats of a folder that was not there, "Did you mean 'dog/0.png'?"."""
+    listed = [*numbered(2, "cat/{}.png"), *numbered(2, "dog/{}.png")]
+    root = make(tmp_path / "data", listed[2:], {"all.csv": label(listed, "ccdd")})
+    assert "Did you mean" not in message_for(root)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_missing__in_a_locked_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may read everything, so that the system's answer is given here."""
+    listed = [*numbered(2, "cat/{}.png"), *numbered(2, "dog/{}.png")]
+    root = make(tmp_path / "data", listed[2:], {"all.csv": label(listed, "ccdd")})
+    (root / "cat").mkdir()
+    scan = folders.scan
+
+    def refuse(folder: Path) -> list[os.DirEntry[str]]:
+        if folder.name in closed:
+            raise PermissionError(13, "Permission denied")
+        return scan(folder)
+
+    closed = ["cat"]
+    monkeypatch.setattr(folders, "scan", refuse)
+    assert "DATA/cat: a folder that cannot be listed (Permission denied); allow yourself to read it" in message_for(root)
+    for path in listed[:2]:
+        (root / path).touch()
+    assert len(read_manifest(root, []).table) == 4
 
 
 def test_missing__two_files_are_equally_likely(tmp_path: Path) -> None:

@@ -57,11 +57,11 @@ class ImageSpec:
     grey_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.resize not in ("stretch", "letterbox", "crop"):
+        if not hasattr(self.size, "__index__") or self.size < 1 or self.resize not in ("stretch", "letterbox", "crop"):
             raise ConfigError(
-                f"ImageSpec({self.size}, {self.resize!r}): expected a positive size and stretch, letterbox or crop."
+                f"ImageSpec({self.size!r}, {self.resize!r}): expected a positive size (whole), and stretch, letterbox or crop."
             )
-        if self.grey_range is not None and not self.grey_range[0] < self.grey_range[1]:
+        if self.grey_range is not None and (np.shape(self.grey_range) != (2,) or not self.grey_range[0] < self.grey_range[1]):
             raise ConfigError(f"ImageSpec: grey_range is {self.grey_range}; expected two numbers, the smaller one first.")
 
 

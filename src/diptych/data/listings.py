@@ -385,11 +385,19 @@ def check_rows(
     rows = check_names(rows, root / home, faults, "" if home else hint_at_place(root, rows["path"], follow_links))
     places = locate(root, rows["path"])
     missing = rows["path"][(places == "") | places.str.endswith(os.sep)]
-    hint = did_you_mean(list(missing), set(images_below(root, home, follow_links)), root) if len(missing) else ""
+    hint = hint_at_missing(root, home, rows["path"], missing, follow_links) if len(missing) else ""
     rows = check_files(rows, places, root / home, faults, follow_links, " " * bool(hint) + hint)
     if faults is not None:
         faults += find_unlisted(root, rows["path"], set(places))
     return rows
+
+
+def hint_at_missing(root: Path, home: str, paths: "pd.Series[str]", missing: "pd.Series[str]", follow_links: bool) -> str:
+    """Say what paths may have been meant to be, other images than those of the other rows; or what hides them."""
+    entries = list(list_files(root, home, follow_links=follow_links))
+    known = {entry.path for entry in entries if entry.kind == "image"} - set(paths)
+    locked = [f"{root / entry.path}: {entry.reason}." for entry in entries if entry.kind == "locked"]
+    return " ".join([*filter(None, [did_you_mean(list(missing), known, root)]), *locked[:1]])
 
 
 def hint_at_place(root: Path, paths: "pd.Series[str]", follow_links: bool) -> str:
@@ -409,7 +417,10 @@ def find_unlisted(root: Path, paths: "pd.Series[str]", known: set[str]) -> list[
     beside = []
     for folder in sorted(paths.map(posixpath.dirname).unique()):
         real = os.path.realpath(root / folder)
-        names = [name for name in list_folder(root, folder)[1] if is_image(name)]
+        try:
+            names = [name for name in list_folder(root, folder)[1] if is_image(name)]
+        except DataError:  # The images that are listed can be read all the same.
+            continue
         beside += [posixpath.join(folder, name) for name in sorted(names) if f"{real}{os.sep}{name}" not in known]
     # Links to listed images are left.
     found = pd.Series(beside, dtype=object)

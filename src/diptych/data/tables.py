@@ -246,5 +246,7 @@ def open_parquet(source: Path) -> Any:
 
 
 def unreadable(source: Path, error: Exception) -> DataError:
+    if isinstance(error, OSError) and error.strerror:
+        return DataError(f"{source}: cannot be read as a table: {error.strerror}.")
     reason = str(error).strip().rstrip(".")
     return DataError(f"{source}: cannot be read as a table: {reason}. Expected a header row and one row an image.")
