@@ -226,7 +226,7 @@ def test_explain_images__by_hand(by_hand, target):
     cut, meant = (explain_images(by_hand, images, np.full(2, target), given, occlusion=False) for given in (None, means))
     for image, one, other in zip(images / 255, cut, meant, strict=True):
         red, blue = image[..., 0], image[..., 2]
-        assert one.probability == pytest.approx(of_class(RED * red.mean() + BLUE * blue.mean() + BIAS), abs=1e-5)
+        assert one.probabilities[target] == pytest.approx(of_class(RED * red.mean() + BLUE * blue.mean() + BIAS), abs=1e-5)
         np.testing.assert_allclose(one.maps[0].values, np.maximum(sign * RED * red, 0), rtol=1e-5)
         np.testing.assert_allclose(one.maps[1].values, np.maximum(sign * BLUE * blue, 0), rtol=1e-5)
         assert one.without["resnet50"][target] == pytest.approx(of_class(BLUE * blue.mean() + BIAS), abs=1e-5)
