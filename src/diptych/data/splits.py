@@ -152,11 +152,12 @@ def fill_empty(manifest: Manifest, units: pd.Series, hashes: pd.Series, parts: p
             order = hashes[candidates].sort_values(ascending=part != "train")
             chosen = units == order.index[0]
             parts[chosen] = part
+            moved = manifest.table["path"][chosen]
             log.info(
-                "By its hash, class %s has no image for %s: %s goes there. With more images this may change.",
+                "By its hash, class %s has no image for %s: %s moved there. With more images this may change.",
                 manifest.class_names[target],
                 part,
-                ", ".join(manifest.table["path"][chosen][:3]),
+                f"{moved.iloc[0]} is" if len(moved) == 1 else f"{moved.iloc[0]} and {len(moved) - 1} more of its group are",
             )
 
 

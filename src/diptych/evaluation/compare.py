@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from diptych.data.findings import count_of
 from diptych.errors import ConfigError
 from diptych.evaluation.intervals import LEVEL
 from diptych.evaluation.metrics import find_baseline
@@ -100,9 +101,9 @@ def describe(comparison: Comparison) -> str:
     """Put a comparison into lines for the screen."""
     names = short_names(comparison)
     grouped = "" if comparison.groups is None else f" of {comparison.groups} groups, which are drawn whole"
-    lines = [f"on the same {comparison.images} test images{grouped}"]
+    lines = [f"on the same {count_of(comparison.images, 'test image')}{grouped}"]
     for name, count in zip(names, comparison.left_out, strict=True):
-        lines += [f"left out, since they are not shared by all: {count} test images of {name}"] if count else []
+        lines += [f"left out, since they are not shared by all: {count_of(count, 'test image')} of {name}"] if count else []
     if len({side.how for side in comparison.sides}) > 1:
         lines += [f"tested in its own way: {name}, {side.how}" for name, side in zip(names, comparison.sides, strict=True)]
     lines += [

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from diptych.config import Config, Recipe
+from diptych.data.findings import count_of
 from diptych.data.fixes import COLUMNS as FIX_COLUMNS
 from diptych.data.fixes import read_fixes
 from diptych.data.layouts import read_manifest
@@ -120,7 +121,7 @@ def gather(series: Series, names: Mapping[tuple[float, int], tuple[str, int]]) -
 
 def describe(curve: LearningCurve) -> str:
     """Put a curve into lines for the screen."""
-    lines = [f"{curve.test_images} test images; means over the seeds", "training images   accuracy   95 % interval"]
+    lines = [f"{count_of(curve.test_images, 'test image')}; means over the seeds", "training images   accuracy   95 % interval"]
     for row in curve.sizes.itertuples():
         lines.append(f"{row.images:15.0f}   {row.accuracy:8.2%}   {row.low:.2%} to {row.high:.2%}")
     if curve.law is None:
