@@ -234,12 +234,14 @@ def test_ctrl_c__while_the_images_are_read_makes_no_run(tmp_path):
 
 def test_log_file__holds_what_is_logged_although_nobody_asked_for_messages(tmp_path: Path) -> None:
     ours = logging.getLogger("diptych")
-    before = ours.level
+    before = ours.level, ours.propagate
     ours.setLevel(logging.NOTSET)
+    ours.propagate = False  # What pytest captures has to be UTF-8 on its way from one process to the other.
     try:
         with log_file(RunDir(tmp_path)):
             logging.getLogger("diptych.training.loop").info("epoch 1/2 of \udcff.png")
         assert ours.level == logging.NOTSET
     finally:
-        ours.setLevel(before)
+        ours.setLevel(before[0])
+        ours.propagate = before[1]
     assert RunDir(tmp_path).log.read_text(encoding="utf-8").endswith("epoch 1/2 of \\udcff.png\n")
