@@ -150,7 +150,8 @@ def test_diptych__dir_names_what_one_needs_and_nothing_else() -> None:
 def test_diptych__public_names_find_the_backend_that_is_installed() -> None:
     """As after `pip install diptych[torch]`: no TensorFlow."""
     code = """
-import sys
+import os, sys
+os.environ.pop("KERAS_BACKEND", None)  # Set where this process has loaded Keras.
 from importlib.machinery import PathFinder
 class WithoutTensorflow(PathFinder):
     @classmethod
