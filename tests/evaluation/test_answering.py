@@ -119,10 +119,14 @@ def test_predict__output_is_checked_before_anything_is_computed(chosen: RunDir, 
     write_decision(chosen, Decision(weights="0" * 64))
     photo = (tmp_path / "photo.jpg").read_bytes()
     (tmp_path / "file").touch()
-    for output, message in (("file/out.csv", "cannot be made: file is a file, no folder"), (".", "is a folder"), ("photo.jpg", "is one of the images")):
+    for output, message in (
+        ("file/out.csv", "cannot be made: file is a file, no folder"),
+        (".", "is a folder"),
+        ("photo.jpg", "is one of the images"),
+    ):
         with pytest.raises(ConfigError, match=rf"{message}.*(--output|name)"):
             predict(chosen, "photo.jpg", output)
-    with pytest.raises(ConfigError, match=r"file cannot be made: .*.*--output"):
+    with pytest.raises(ConfigError, match=r"file cannot be made.*--output"):
         explain(chosen, "photo.jpg", tmp_path / "file")
     assert (tmp_path / "photo.jpg").read_bytes() == photo
 
