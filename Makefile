@@ -79,9 +79,9 @@ test-fast: $(VENV)/dev-installed
 	$(PYTEST) -m "not slow"
 
 # Tests that have to do with what computes; of the whole runs, only those that are marked for every backend.
-BACKEND_TESTS = tests/model/test_attention.py tests/model/test_convnet.py tests/training/test_optim.py \
-	tests/training/test_averaging.py tests/training/test_resume.py tests/evaluation/test_predictions.py \
-	tests/evaluation/test_saliency.py
+BACKEND_TESTS = tests/model/test_attention.py tests/model/test_convnet.py tests/training/steps/test_optimizers.py \
+	tests/training/steps/test_averaging.py tests/training/test_resume.py tests/inference/test_predict.py \
+	tests/explain/test_saliency.py
 
 test-jax: export KERAS_BACKEND = jax
 test-jax: $(VENV)/jax-installed

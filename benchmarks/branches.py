@@ -31,9 +31,9 @@ def main() -> None:
     import keras
     import numpy as np
 
-    from diptych.config import ModelConfig
     from diptych.model.network import build_network
-    from diptych.training.optim import compile_network
+    from diptych.settings.config import ModelConfig
+    from diptych.training.steps.optimizers import compile_network
 
     generator = np.random.default_rng(0)
     shape = (arguments.batch_size, arguments.image_size, arguments.image_size, 3)

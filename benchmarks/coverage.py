@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from diptych.evaluation.scores import Answers
-from diptych.evaluation.spread import Sample, find_intervals
+from diptych.metrics.influence import Sample, find_intervals
+from diptych.metrics.weighted import Answers
 
 FIGURES = (
     *("accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1", "mcc"),

@@ -27,14 +27,15 @@ def make_predictions(images: int, seed: int) -> tuple[pd.DataFrame, np.ndarray, 
 
 
 def measure(images: int) -> tuple[float, dict[str, Any]]:
-    from diptych.config import Config
-    from diptych.evaluation.decision import choose_decision
-    from diptych.evaluation.facts import describe_data, describe_run, list_images
-    from diptych.evaluation.metrics import as_shares
-    from diptych.evaluation.page import write_report
-    from diptych.evaluation.predictions import with_predictions
-    from diptych.evaluation.report import compute_all
-    from diptych.storage import RunDir, write_json, write_table
+    from diptych.evaluation.evaluate import compute_all
+    from diptych.evaluation.provenance import describe_data, describe_run, list_images
+    from diptych.evaluation.report_page import write_report
+    from diptych.inference.decision import choose_decision
+    from diptych.inference.predict import with_predictions
+    from diptych.metrics.probabilities import as_shares
+    from diptych.settings.config import Config
+    from diptych.storage.atomic import write_json, write_table
+    from diptych.storage.run_dir import RunDir
 
     table, probabilities, scores = make_predictions(images, 0)
     validation, shown, _ = make_predictions(images, 1)
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--draws", type=int, default=1000)
     arguments = parser.parse_args()
-    from diptych.backend import load_backend
+    from diptych.machine.backend import load_backend
 
     load_backend()
     value, figures = measure(arguments.images)

@@ -20,11 +20,11 @@ from itertools import islice
 import cv2
 import numpy as np
 
-from diptych.data.images import ImageSpec
 from diptych.data.loader import BatchLoader
-from diptych.data.store import PixelStore
-from diptych.memory import keep_freed_memory
-from diptych.presets import augmentation
+from diptych.data.pixels.decode import ImageSpec
+from diptych.data.pixels.store import PixelStore
+from diptych.machine.memory import keep_freed_memory
+from diptych.settings.presets import augmentation
 
 BATCH = 32
 

@@ -28,8 +28,8 @@ def make_images(folder: Path, count: int) -> None:
 
 
 def prepare_some(folder: Path, cache: Path, count: int, size: int) -> None:
-    from diptych.data.images import ImageSpec
-    from diptych.data.prepare import prepare
+    from diptych.data.pixels.decode import ImageSpec
+    from diptych.data.pixels.prepare import prepare
 
     prepare([folder / f"{number:05d}.png" for number in range(count)], ImageSpec(size), cache, progress=False)
 
@@ -38,14 +38,15 @@ def train_some(folder: Path, cache: Path, count: int, size: int) -> None:
     import numpy as np
     import pandas as pd
 
-    from diptych.backend import load_backend
-    from diptych.config import Config, DataConfig, ModelConfig, TrainingConfig
-    from diptych.data.images import ImageSpec
-    from diptych.data.manifest import Manifest
-    from diptych.data.prepare import prepare, set_aside
+    from diptych.data.dataset import set_aside
+    from diptych.data.pixels.decode import ImageSpec
+    from diptych.data.pixels.prepare import prepare
+    from diptych.data.reading.manifest import Manifest
+    from diptych.machine.backend import load_backend
+    from diptych.settings.config import Config, DataConfig, ModelConfig, TrainingConfig
 
     load_backend()
-    from diptych.storage import RunDir
+    from diptych.storage.run_dir import RunDir
     from diptych.training.fit import fit, start_network
 
     names = [f"{number:05d}.png" for number in range(count)]

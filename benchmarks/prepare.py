@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diptych.data.images import ImageSpec
-from diptych.data.prepare import prepare
+from diptych.data.pixels.decode import ImageSpec
+from diptych.data.pixels.prepare import prepare
 
 
 def make_photographs(folder: Path, count: int) -> list[Path]:

@@ -78,9 +78,9 @@ def diptych(*arguments: object) -> None:
 
 def train_split(runs: Path, name: str, data: Path, passed: Sequence[str]) -> float:
     """Train, or go on, or find that it is done; return the seconds of the training."""
-    from diptych.config import Config
-    from diptych.presets import read_toml
-    from diptych.storage import RunDir
+    from diptych.settings.config import Config
+    from diptych.settings.presets import read_toml
+    from diptych.storage.run_dir import RunDir
     from diptych.training.resume import is_finished
 
     run = RunDir(runs / name)

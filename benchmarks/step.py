@@ -93,7 +93,7 @@ def by_steps(network: Any, images: np.ndarray, labels: np.ndarray, steps: int) -
 
 def by_fit(network: Any, images: np.ndarray, labels: np.ndarray, steps: int) -> float:
     """Return the bare network's images/s in Keras's own loop, without any callback of ours."""
-    from diptych.memory import keep_freed_memory
+    from diptych.machine.memory import keep_freed_memory
 
     batches = itertools.repeat((images, labels))
     network.fit(batches, steps_per_epoch=2, verbose=0)
@@ -109,13 +109,13 @@ def measure(arguments: argparse.Namespace, card: str | None) -> dict[str, Any]:
     import keras
     import pandas as pd
 
-    from diptych.config import ComputeConfig, Config, DataConfig, ModelConfig, TrainingConfig
-    from diptych.data.manifest import Manifest
-    from diptych.memory import keep_freed_memory
-    from diptych.model.network import summarise
-    from diptych.storage import RunDir
+    from diptych.data.reading.manifest import Manifest
+    from diptych.machine.memory import keep_freed_memory
+    from diptych.model.summary import summarise
+    from diptych.settings.config import ComputeConfig, Config, DataConfig, ModelConfig, TrainingConfig
+    from diptych.storage.run_dir import RunDir
     from diptych.training.fit import fit, start_network
-    from diptych.training.optim import compile_network
+    from diptych.training.steps.optimizers import compile_network
 
     size, batch, steps = arguments.image_size, arguments.batch_size, arguments.steps
     config = Config(
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=1.0)
     arguments = parser.parse_args()
     os.environ["KERAS_BACKEND"] = arguments.backend
-    from diptych.backend import load_backend
+    from diptych.machine.backend import load_backend
 
     load_backend()
     card = graphics_card()

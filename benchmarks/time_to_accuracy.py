@@ -65,12 +65,12 @@ def train(data: Path, runs: Path, passed: Sequence[str], kept: Path) -> tuple[fl
 
 def test_all(runs: Path, data: Path, seen: Sequence[tuple[float, Path]], tta: bool) -> list[dict[str, float]]:
     """Test the kept checkpoints, one after another, and return the figures of each with its time."""
-    from diptych.backend import load_backend
+    from diptych.machine.backend import load_backend
 
     load_backend()
-    from diptych.evaluation.report import evaluate
-    from diptych.storage import RunDir
-    from diptych.training.checkpoint import read_checkpoint
+    from diptych.evaluation.evaluate import evaluate
+    from diptych.model.checkpoint import read_checkpoint
+    from diptych.storage.run_dir import RunDir
 
     run, rows = RunDir(runs / "timed"), []
     for seconds, place in seen:

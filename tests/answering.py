@@ -6,11 +6,12 @@ import pandas as pd
 from contract import randomise
 from making import encode, make_image
 
-from diptych.config import Config, DataConfig, ModelConfig
+from diptych.model.checkpoint import save_checkpoint
 from diptych.model.network import build_network
-from diptych.presets import to_toml
-from diptych.storage import RunDir, sha256, write_classes, write_json, write_table, write_text
-from diptych.training.checkpoint import save_checkpoint
+from diptych.settings.config import Config, DataConfig, ModelConfig
+from diptych.settings.presets import to_toml
+from diptych.storage.atomic import sha256, write_json, write_table, write_text
+from diptych.storage.run_dir import RunDir, write_classes
 
 NAMES = ("broken", "whole")
 PARTS = {"train": 6, "validation": 10, "test": 10}

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import settings
 from making import make_data
 
+pytest_plugins = ["run_fixtures"]
+
 # A busy machine is not a failure, and a run of the tests gives the same result twice.
 settings.register_profile("diptych", deadline=None, derandomize=True)
 settings.load_profile("diptych")

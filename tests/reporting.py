@@ -9,16 +9,18 @@ import numpy as np
 import pandas as pd
 from making import make_image
 
-from diptych.config import Config
-from diptych.data.findings import Audit, to_json
-from diptych.evaluation.decision import Decision, choose_decision
-from diptych.evaluation.facts import describe_data, describe_run, list_images, start_model_card
-from diptych.evaluation.metrics import as_shares
-from diptych.evaluation.page import Picture, write_report
-from diptych.evaluation.predictions import with_predictions
-from diptych.evaluation.report import compute_all
-from diptych.presets import to_toml
-from diptych.storage import RunDir, write_classes, write_json, write_text
+from diptych.data.audit.findings import Audit, to_json
+from diptych.evaluation.evaluate import compute_all
+from diptych.evaluation.model_card import start_model_card
+from diptych.evaluation.provenance import describe_data, describe_run, list_images
+from diptych.evaluation.report_page import Picture, write_report
+from diptych.inference.decision import Decision, choose_decision
+from diptych.inference.predict import with_predictions
+from diptych.metrics.probabilities import as_shares
+from diptych.settings.config import Config
+from diptych.settings.presets import to_toml
+from diptych.storage.atomic import write_json, write_text
+from diptych.storage.run_dir import RunDir, write_classes
 
 HOSTILE = (
     "<script>window.hit = 1</script>",

@@ -18,7 +18,7 @@ import safetensors
 from making import REPOSITORY, encode, make_image
 from running import environment, obeying_ctrl_c, once, shared
 
-from diptych.storage import RunDir
+from diptych.storage.run_dir import RunDir
 
 IMAGES = {0: 28, 1: 14}
 # `make check-long` sets it to ten.
@@ -41,7 +41,7 @@ PATIENCE = 600
 
 LOADED = """
 import json, sys
-from diptych.backend import load_backend
+from diptych.machine.backend import load_backend
 load_backend()
 import diptych.training.fit
 arguments = json.loads(sys.stdin.readline() or "null")

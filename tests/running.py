@@ -24,7 +24,7 @@ import pytest
 from filelock import FileLock
 from making import REPOSITORY, encode, write_table
 
-from diptych.storage import RunDir
+from diptych.storage.run_dir import RunDir
 
 SIZE = 32
 PARTS = {"train": 16, "validation": 8, "test": 10}

@@ -11,9 +11,9 @@ import pytest
 from making import REPOSITORY, encode, encode_png, fingerprint, make_data, make_image, run_python, write_table
 
 from diptych.cli import main
-from diptych.config import DataConfig
-from diptych.data.load import LoadedData, load, split
+from diptych.data.dataset import LoadedData, load, split
 from diptych.errors import DataError
+from diptych.settings.config import DataConfig
 
 BOMB = encode_png((60000, 60000), 8, 0, None)
 TRUNCATED = encode(make_image(0, 1, 64))[:-2000]

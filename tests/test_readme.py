@@ -8,8 +8,8 @@ import pytest
 from making import REPOSITORY
 
 from diptych.cli import parse
-from diptych.config import Config
-from diptych.presets import read_toml
+from diptych.settings.config import Config
+from diptych.settings.presets import read_toml
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 DOORS = {"train.py": "train", "evaluate.py": "evaluate", "plot_results.py": "plot"}

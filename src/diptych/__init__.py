@@ -21,23 +21,23 @@ from typing import Any
 from diptych.version import __version__ as __version__
 
 _HOMES = {
-    "AugmentConfig": "diptych.config",
-    "ComputeConfig": "diptych.config",
-    "Config": "diptych.config",
-    "DataConfig": "diptych.config",
+    "AugmentConfig": "diptych.settings.config",
+    "ComputeConfig": "diptych.settings.config",
+    "Config": "diptych.settings.config",
+    "DataConfig": "diptych.settings.config",
     "DiptychError": "diptych.errors",
-    "ImageSpec": "diptych.data.images",
-    "Manifest": "diptych.data.manifest",
-    "ModelConfig": "diptych.config",
-    "RunDir": "diptych.storage",
-    "TrackingConfig": "diptych.config",
-    "TrainingConfig": "diptych.config",
+    "ImageSpec": "diptych.data.pixels.decode",
+    "Manifest": "diptych.data.reading.manifest",
+    "ModelConfig": "diptych.settings.config",
+    "RunDir": "diptych.storage.run_dir",
+    "TrackingConfig": "diptych.settings.config",
+    "TrainingConfig": "diptych.settings.config",
     "build_network": "diptych.model.network",
-    "decode_image": "diptych.data.images",
-    "evaluate": "diptych.evaluation.report",
-    "load_run_network": "diptych.training.checkpoint",
-    "predict": "diptych.evaluation.predictions",
-    "read_manifest": "diptych.data.layouts",
+    "decode_image": "diptych.data.pixels.decode",
+    "evaluate": "diptych.evaluation.evaluate",
+    "load_run_network": "diptych.model.checkpoint",
+    "predict": "diptych.inference.predict",
+    "read_manifest": "diptych.data.reading.layouts",
     "show_messages": "diptych.screen",
     "train": "diptych.training.trainer",
 }
@@ -51,7 +51,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'diptych' has no attribute {name!r}; it has {', '.join(__all__)}")
     if name in _OF_KERAS:
-        importlib.import_module("diptych.backend").load_backend()
+        importlib.import_module("diptych.machine.backend").load_backend()
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

@@ -12,16 +12,16 @@ from typing import Annotated, cast, get_args
 import tyro
 from tyro.conf import OmitArgPrefixes, subcommand
 
-from diptych.commands.comparing import Ablate, Compare, Curve, LabelErrors
 from diptych.commands.data import Cache, Check, Preview, Samples
-from diptych.commands.explaining import Explain
-from diptych.commands.search import FindLr, Tune
-from diptych.commands.testing import Evaluate, Plot, Predict, Summary
-from diptych.commands.training import Resume, Train
-from diptych.config import Augmentation, Config, Recipe
+from diptych.commands.evaluate import Evaluate, Plot, Predict, Summary
+from diptych.commands.experiments import Ablate, Compare, Curve, LabelErrors
+from diptych.commands.explain import Explain
+from diptych.commands.train import Resume, Train
+from diptych.commands.tuning import FindLr, Tune
 from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, DiptychError, Stopped
-from diptych.presets import PRESETS, augmentation, override, read_toml, with_preset, with_recipe
 from diptych.screen import lost_output, show_messages, steady_screen
+from diptych.settings.config import Augmentation, Config, Recipe
+from diptych.settings.presets import PRESETS, augmentation, override, read_toml, with_preset, with_recipe
 from diptych.version import __version__
 
 Training = Train | FindLr | Tune | Ablate | Curve

@@ -101,3 +101,8 @@ def show_messages() -> None:
 
     log.setLevel(logging.INFO)
     log.handlers = [Screen()]
+
+
+def count_of(number: int, one: str = "image", more: str = "") -> str:
+    """Write "1 image" or "2 images"."""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"

@@ -13,9 +13,9 @@ from scipy.ndimage import affine_transform, gaussian_filter
 from scipy.spatial.transform import Rotation
 from scipy.stats import beta, kstest
 
-from diptych.config import AugmentConfig
 from diptych.data.augment import augment_image, blur, change_tones, changes_images, mix_batch, move
-from diptych.presets import augmentation
+from diptych.settings.config import AugmentConfig
+from diptych.settings.presets import augmentation
 
 ALL_ON = AugmentConfig(
     quarter_turns=True, rotation=30, zoom=0.3, shift=0.3, brightness=0.3, contrast=0.3, colour=0.3, blur=2, erasing=0.5

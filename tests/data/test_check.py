@@ -12,7 +12,7 @@ from making import encode, fingerprint, make_data, run_python
 from PIL import Image
 
 from diptych.cli import main, parse
-from diptych.storage import why_unwritable
+from diptych.storage.atomic import why_unwritable
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_check__output_that_cannot_be_written_costs_no_findings(folder, capsys, 
 def test_why_unwritable__a_folder_of_somebody_else(folder):
     (folder / "theirs").mkdir(mode=0o755)
     code = (
-        "import os, sys; from pathlib import Path; from diptych.storage import why_unwritable\n"
+        "import os, sys; from pathlib import Path; from diptych.storage.atomic import why_unwritable\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); print(why_unwritable(Path(sys.argv[1])))"
     )
     done = run_python("-c", code, folder / "theirs" / "check")

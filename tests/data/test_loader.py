@@ -14,13 +14,13 @@ from making import make_image
 from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 
-from diptych.config import AugmentConfig, ClassWeights
 from diptych.data.augment import augment_image, mix_batch
-from diptych.data.images import ImageSpec
 from diptych.data.loader import Batch, BatchLoader, class_weights, encode_labels
-from diptych.data.store import PixelStore
-from diptych.presets import augmentation
+from diptych.data.pixels.decode import ImageSpec
+from diptych.data.pixels.store import PixelStore
 from diptych.rng import generator
+from diptych.settings.config import AugmentConfig, ClassWeights
+from diptych.settings.presets import augmentation
 
 PLAIN = augmentation("none")
 COUNT = 20

@@ -8,13 +8,14 @@ from making import encode, make_data, make_image
 from numpy.typing import NDArray
 from PIL import Image
 
-from diptych.config import AugmentConfig, DataConfig
 from diptych.data.augment import augment_image
+from diptych.data.contact_sheet import GAP, LINE, PAPER, TILE
 from diptych.data.loader import BatchLoader
-from diptych.data.preview import GAP, LINE, PAPER, TILE, choose_rows, describe_label, preview, write_preview
+from diptych.data.preview import choose_rows, describe_label, preview, write_preview
 from diptych.errors import DataError
-from diptych.presets import augmentation
 from diptych.rng import generator
+from diptych.settings.config import AugmentConfig, DataConfig
+from diptych.settings.presets import augmentation
 
 IMAGES = np.stack([make_image(number % 2, number, size=TILE) for number in range(5)])
 TARGETS = np.arange(5) % 2

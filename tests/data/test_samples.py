@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from making import fingerprint
 
-from diptych.data.layouts import read_manifest
+from diptych.data.reading.layouts import read_manifest
 from diptych.data.samples import LICENCE, write_elpv
 from diptych.errors import ConfigError
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from making import write_table
 
 from diptych.data.folds import assign_folds
-from diptych.data.manifest import SPLITS, Manifest
+from diptych.data.reading.manifest import SPLITS, Manifest
 from diptych.data.splits import (
     assign_splits,
     find_leaks,

@@ -13,12 +13,12 @@ from making import run_python
 
 from diptych.cli import main
 from diptych.errors import CheckpointError, ConfigError
-from diptych.evaluation.decision import Decision, read_decision
-from diptych.evaluation.outliers import FEWEST_VALIDATION, read_outliers
-from diptych.evaluation.predictions import predict
-from diptych.evaluation.report import Choices, evaluate
-from diptych.evaluation.thresholds import choose_threshold
-from diptych.storage import RunDir
+from diptych.evaluation.evaluate import Choices, evaluate
+from diptych.inference.decision import Decision, read_decision
+from diptych.inference.outliers import FEWEST_VALIDATION, read_outliers
+from diptych.inference.predict import predict
+from diptych.inference.thresholds import choose_threshold
+from diptych.storage.run_dir import RunDir
 
 OWN = ["predicted_target", "predicted_class", "probability", "answered", "class_set", "outlier_score", "outlier"]
 

@@ -13,9 +13,9 @@ import running
 from making import REPOSITORY
 from reporting import make_report
 
-from diptych.evaluation.decision import Decision
-from diptych.evaluation.report import evaluate
-from diptych.storage import RunDir
+from diptych.evaluation.evaluate import evaluate
+from diptych.inference.decision import Decision
+from diptych.storage.run_dir import RunDir
 
 PAGE = (REPOSITORY / "docs" / "metrics.md").read_text(encoding="utf-8")
 # Below these, names are the user's or the machine's.

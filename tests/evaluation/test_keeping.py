@@ -14,16 +14,17 @@ from making import fingerprint
 from PIL import Image
 
 from diptych.cli import main
-from diptych.config import AugmentConfig, Config
 from diptych.errors import ConfigError, DataError
-from diptych.evaluation.decision import Decision, choose_decision, read_decision, write_decision
-from diptych.evaluation.metrics import compute_metrics
-from diptych.evaluation.outliers import Outliers
-from diptych.evaluation.predictions import predict
-from diptych.evaluation.report import Choices, compute_all, describe_outliers, evaluate
+from diptych.evaluation.evaluate import Choices, compute_all, describe_outliers, evaluate
 from diptych.evaluation.summary import describe
-from diptych.presets import read_toml, to_toml
-from diptych.storage import RunDir, write_json, write_text
+from diptych.inference.decision import Decision, choose_decision, read_decision, write_decision
+from diptych.inference.outliers import Outliers
+from diptych.inference.predict import predict
+from diptych.metrics.classification import compute_metrics
+from diptych.settings.config import AugmentConfig, Config
+from diptych.settings.presets import read_toml, to_toml
+from diptych.storage.atomic import write_json, write_text
+from diptych.storage.run_dir import RunDir
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from diptych.arrays import write_arrays
 from diptych.errors import CheckpointError
-from diptych.evaluation.metrics import compute_metrics
 from diptych.evaluation.plots import draw_against_epoch, plot
-from diptych.evaluation.predictions import with_predictions
-from diptych.storage import RunDir, write_classes, write_json, write_table
+from diptych.inference.predict import with_predictions
+from diptych.metrics.classification import compute_metrics
+from diptych.storage.arrays import write_arrays
+from diptych.storage.atomic import write_json, write_table
+from diptych.storage.run_dir import RunDir, write_classes
 from diptych.training.state import read_kept_epoch
 
 CURVES = ["accuracy.png", "loss.png", "learning_rate.png"]
@@ -25,7 +26,7 @@ PLOT = """
 import sys
 from pathlib import Path
 from diptych.evaluation.plots import plot
-from diptych.storage import RunDir
+from diptych.storage.run_dir import RunDir
 plot(RunDir(Path(sys.argv[1])))
 loaded = [name for name in ("keras", "tensorflow", "jax", "torch") if name in sys.modules]
 sys.exit(f"loaded: {loaded}" if loaded else 0)
@@ -193,7 +194,7 @@ matplotlib.use("svg")
 from matplotlib import pyplot
 mine = pyplot.figure()
 from diptych.evaluation.plots import plot
-from diptych.storage import RunDir
+from diptych.storage.run_dir import RunDir
 plot(RunDir({str(run.root)!r}))
 print(matplotlib.get_backend(), pyplot.get_fignums() == [mine.number])
 """

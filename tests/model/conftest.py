@@ -6,11 +6,11 @@ import pytest
 from contract import randomise
 from numpy.typing import NDArray
 
-from diptych.config import ModelConfig
 from diptych.model.network import build_network
+from diptych.settings.config import ModelConfig
 
 # With momentum 0 one pass in training form sets the statistics of batch normalisation to those of its images.
-TINY = ModelConfig(width=0.0625, dense_units=16, batch_norm_momentum=0.0)
+TINY = ModelConfig(weights="none", width=0.0625, dense_units=16, batch_norm_momentum=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +30,12 @@ def network(images: NDArray[np.uint8]) -> keras.Model:
     randomise(built)
     built(images, training=True)
     return built
+
+
+@pytest.fixture(scope="session")
+def other() -> keras.Model:
+    """A network of the same structure, for loading into."""
+    return build_network(TINY)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from contract import check_every_weight_learns, check_save_and_load, randomise, to_numpy
 
-from diptych.config import ModelConfig
-from diptych.model.network import build_network, describe_parts, multiply_adds, summarise
+from diptych.model.network import build_network
+from diptych.model.summary import describe_parts, multiply_adds, summarise
+from diptych.settings.config import ModelConfig
 
 BRANCHES = ("resnet50", "convnet")
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from contract import randomise, to_numpy
 
-from diptych.config import ModelConfig
 from diptych.errors import CheckpointError
 from diptych.model import resnet
 from diptych.model.network import build_network
+from diptych.settings.config import ModelConfig
 
 NOWHERE = "http://127.0.0.1:9/"
 

@@ -1,7 +1,5 @@
 """A network and the runs that several tests of the training look at."""
 
-from collections.abc import Iterator
-
 import keras
 import numpy as np
 import pytest
@@ -9,8 +7,8 @@ import running
 from contract import randomise
 from numpy.typing import NDArray
 
-from diptych.config import ModelConfig
 from diptych.model.network import build_network
+from diptych.settings.config import ModelConfig
 
 TINY = ModelConfig(weights="none", width=0.0625, dense_units=16)
 
@@ -18,14 +16,6 @@ TINY = ModelConfig(weights="none", width=0.0625, dense_units=16)
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     keras.utils.set_random_seed(0)
-
-
-@pytest.fixture(scope="module")
-def quickest_backend() -> Iterator[None]:
-    """Processes that are started here load the backend that is the quickest to start, for tests that are the same on each."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KERAS_BACKEND", running.QUICKEST)
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -39,12 +29,6 @@ def network() -> keras.Model:
     built = build_network(TINY)
     randomise(built)
     return built
-
-
-@pytest.fixture(scope="session")
-def other() -> keras.Model:
-    """A network of the same structure, for loading into."""
-    return build_network(TINY)
 
 
 @pytest.fixture(scope="session")

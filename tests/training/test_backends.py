@@ -13,7 +13,7 @@ import pytest
 from making import REPOSITORY, skip_unless_installed
 from running import environment, make_colours, read_history
 
-from diptych.storage import RunDir
+from diptych.storage.run_dir import RunDir
 
 pytestmark = pytest.mark.slow
 
@@ -26,14 +26,14 @@ TIMEOUT = 900
 EXCHANGE = """
 import sys, time
 from pathlib import Path
-from diptych.backend import load_backend
+from diptych.machine.backend import load_backend
 name, folder, others = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
 load_backend(name)
 import numpy as np
 from contract import randomise, to_numpy
-from diptych.config import ModelConfig
+from diptych.settings.config import ModelConfig
 from diptych.model.network import build_network
-from diptych.training.checkpoint import load_checkpoint, save_checkpoint
+from diptych.model.checkpoint import load_checkpoint, save_checkpoint
 images = np.random.default_rng(1).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
 network = build_network(ModelConfig(weights="none", width=0.0625, dense_units=16, batch_norm_momentum=0.0), classes=3)
 randomise(network, seed=sum(map(ord, name)))
@@ -154,14 +154,14 @@ def test_devices_all__of_jax_trains_its_first_epoch_as_one_device(tmp_path_facto
 LOAD = """
 import sys
 from pathlib import Path
-from diptych.backend import load_backend
+from diptych.machine.backend import load_backend
 load_backend(sys.argv[1])
 import numpy as np
 import pandas as pd
 from contract import to_numpy
 from PIL import Image
-from diptych.storage import RunDir
-from diptych.training.checkpoint import load_run_network
+from diptych.storage.run_dir import RunDir
+from diptych.model.checkpoint import load_run_network
 run = RunDir(Path(sys.argv[2]))
 network, config, _ = load_run_network(run)
 table = pd.read_csv(run.split)

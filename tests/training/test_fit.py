@@ -12,13 +12,14 @@ from contract import to_numpy
 from making import run_python
 from numpy.typing import NDArray
 
-from diptych.backend import load_backend
-from diptych.config import Config, DataConfig, ModelConfig, TrainingConfig
-from diptych.data.manifest import Manifest
-from diptych.presets import augmentation, to_toml
-from diptych.storage import RunDir, write_classes, write_text
-from diptych.training.batches import OrderedBatches
-from diptych.training.checkpoint import load_checkpoint, load_run_network
+from diptych.data.batches import OrderedBatches
+from diptych.data.reading.manifest import Manifest
+from diptych.machine.backend import load_backend
+from diptych.model.checkpoint import load_checkpoint, load_run_network
+from diptych.settings.config import Config, DataConfig, ModelConfig, TrainingConfig
+from diptych.settings.presets import augmentation, to_toml
+from diptych.storage.atomic import write_text
+from diptych.storage.run_dir import RunDir, write_classes
 from diptych.training.fit import fit, keep_best, start_network
 
 pytestmark = pytest.mark.slow

@@ -14,20 +14,22 @@ from making import REPOSITORY, encode, fingerprint, make_data, make_image, run_p
 from running import QUICKEST, posix_only
 
 from diptych.cli import main
-from diptych.config import Config
-from diptych.data.load import load, split
+from diptych.data.dataset import load, split
 from diptych.errors import CheckpointError, ConfigError, DataError
-from diptych.evaluation.series import Member, is_done, open_series
-from diptych.presets import override, read_toml, to_toml, with_recipe
-from diptych.runs import creating_run
-from diptych.storage import RunDir, write_classes, write_json, write_table, write_text
-from diptych.training.folds import folds_of, lay_out
-from diptych.training.resume import find_alike, find_named, is_finished, only_one, thin, with_data
-from diptych.training.settling import choices_of
-from diptych.training.space import open_folder
+from diptych.experiments.cross_validation import folds_of, lay_out
+from diptych.experiments.run_group import Member, is_done, open_series
+from diptych.machine.processes import begin_or_go_on, last_words
+from diptych.settings.config import Config
+from diptych.settings.presets import override, read_toml, to_toml, with_recipe
+from diptych.storage.atomic import write_json, write_table, write_text
+from diptych.storage.lock import only_one
+from diptych.storage.run_dir import RunDir, write_classes
+from diptych.storage.runs import creating_run
+from diptych.training.resolve import choices_of
+from diptych.training.resume import find_alike, find_named, is_finished, thin, with_data
 from diptych.training.state import TrainState
 from diptych.training.trainer import log_file, saying_how_to_go_on
-from diptych.training.trials import begin_or_go_on, last_words
+from diptych.tuning.search_space import open_folder
 
 DATA = {"image_size": 32, "near_twins": False}
 
@@ -178,7 +180,7 @@ def test_folds__more_epochs_are_refused(crossed: RunDir, capsys: pytest.CaptureF
 
 
 def test_folds__images_that_moved_are_found_in_all_of_them(crossed: RunDir, data: Path) -> None:
-    from diptych.training.folds import move
+    from diptych.experiments.cross_validation import move
 
     moved = data.rename(data.with_name("moved"))
     move(crossed, moved)
@@ -334,8 +336,8 @@ def test_two_at_once_without_a_name__both_have_one(tmp_path: Path) -> None:
 
 
 def test_nan_in_the_first_batch__is_reported_as_that(tmp_path: Path) -> None:
+    from diptych.machine.signals import StopSignals
     from diptych.training.callbacks import Watch
-    from diptych.training.signals import StopSignals
 
     watch = Watch(StopSignals(), None)
     for batch in range(3):

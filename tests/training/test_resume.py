@@ -11,7 +11,7 @@ import pytest
 from resuming import EPOCHS, KILLS, LEARNING_RATE, PLATEAU_PATIENCE, SETTINGS, End, Loaded, Reference, read_end, reference_once
 from running import posix_only
 
-from diptych.storage import RunDir
+from diptych.storage.run_dir import RunDir
 
 pytestmark = [pytest.mark.slow, pytest.mark.every_backend, posix_only]
 

@@ -19,7 +19,7 @@ from resuming import EPOCHS, SETTINGS, Loaded, Reference, read_end, read_file, r
 from running import posix_only
 
 from diptych.cli import main
-from diptych.storage import RunDir
+from diptych.storage.run_dir import RunDir
 
 pytestmark = [pytest.mark.slow, posix_only]
 
@@ -235,9 +235,8 @@ def test_changed_images__are_named(halfway: RunDir, movable: Path, capsys: pytes
 def test_other_process__is_named_as_the_reason(
     halfway: RunDir, reference: Reference, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    holds = (
-        "import sys; from pathlib import Path; from diptych.storage import RunDir; from diptych.training.resume import only_one\n"
-    )
+    holds = "import sys\nfrom pathlib import Path\nfrom diptych.storage.lock import only_one\n"
+    holds += "from diptych.storage.run_dir import RunDir\n"
     holds += "with only_one(RunDir(Path(sys.stdin.readline().strip()))): print('held', flush=True); sys.stdin.read()"
     child = Loaded(tmp_path, tmp_path / "said.txt", holds)
     assert child.process.stdin
@@ -327,10 +326,10 @@ class Pressing:
 def test_ctrl_c_in_the_validation__goes_on_with_the_validation(tmp_path: Path) -> None:
     import pandas as pd
 
-    from diptych.config import Config, ModelConfig, TrainingConfig
-    from diptych.data.manifest import Manifest
+    from diptych.data.reading.manifest import Manifest
     from diptych.errors import Stopped
-    from diptych.presets import augmentation
+    from diptych.settings.config import Config, ModelConfig, TrainingConfig
+    from diptych.settings.presets import augmentation
     from diptych.training.fit import fit, new_network
     from diptych.training.snapshots import read_snapshot
 
@@ -366,7 +365,7 @@ SCARCE = f"""
 import os, resource, sys
 os.environ["KERAS_BACKEND"] = "torch"
 sys.path.insert(0, {str(REPOSITORY / "src")!r})
-from diptych.backend import load_backend
+from diptych.machine.backend import load_backend
 load_backend()
 import json, keras, numpy
 import diptych.training.fit

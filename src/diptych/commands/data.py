@@ -7,9 +7,9 @@ from typing import Annotated
 
 from tyro.conf import Positional, Suppress, arg
 
-from diptych.config import AugmentConfig, DataConfig, require
 from diptych.errors import EXIT_TROUBLE
-from diptych.storage import refuse_unwritable
+from diptych.settings.config import AugmentConfig, DataConfig, require
+from diptych.storage.atomic import refuse_unwritable
 
 log = logging.getLogger("diptych")
 
@@ -83,8 +83,8 @@ class Cache:
     """Delete them; they are prepared anew when they are needed."""
 
     def run(self) -> int:
-        from diptych.data.findings import count_of
-        from diptych.data.store import clear_cache, list_caches
+        from diptych.data.pixels.store import clear_cache, list_caches
+        from diptych.screen import count_of
 
         if self.clear:
             log.info("%.1f MB freed in %s", clear_cache(self.cache) / 1e6, self.cache)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.config import AugmentConfig
+from diptych.settings.config import AugmentConfig
 
 Pixels = NDArray[np.uint8]
 

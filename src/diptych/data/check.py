@@ -10,20 +10,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from diptych.config import DataConfig, flags_of
-from diptych.data.audit import audit
-from diptych.data.findings import Audit, Finding, describe, to_json, with_findings
-from diptych.data.images import spec_of
-from diptych.data.load import read_data
-from diptych.data.manifest import Fault, Manifest
-from diptych.data.page import shown_images, write_page
-from diptych.data.prepare import prepare
+from diptych.data.audit.audit import audit
+from diptych.data.audit.findings import Audit, Finding, describe, to_json, with_findings
+from diptych.data.audit.near_duplicates import find_near_twins
+from diptych.data.audit.page import shown_images, write_page
+from diptych.data.dataset import read_data
+from diptych.data.pixels.decode import spec_of
+from diptych.data.pixels.prepare import prepare
+from diptych.data.pixels.store import PixelStore
+from diptych.data.reading.manifest import Fault, Manifest
 from diptych.data.splits import assign_splits, find_units, group_names, judge_split, read_given, unit_hashes
-from diptych.data.store import PixelStore
-from diptych.data.twins import find_near_twins
 from diptych.errors import ConfigError, DataError
 from diptych.screen import command_line
-from diptych.storage import why_unwritable, write_json
+from diptych.settings.config import DataConfig, flags_of
+from diptych.storage.atomic import why_unwritable, write_json
 
 log = logging.getLogger(__name__)
 

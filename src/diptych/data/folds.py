@@ -3,7 +3,7 @@
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from diptych.data.manifest import Manifest
+from diptych.data.reading.manifest import Manifest
 from diptych.errors import DataError
 
 

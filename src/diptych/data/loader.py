@@ -6,24 +6,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import count, islice
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.config import AugmentConfig, ClassWeights
 from diptych.data.augment import augment_image, changes_images, mix_batch
+from diptych.data.pixels.store import Images
 from diptych.rng import generator
+from diptych.settings.config import AugmentConfig, ClassWeights
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
-
-
-class Images(Protocol):
-    """What the loader reads from: a NumPy array uint8 (N, S, S, 3), RGB, or a PixelStore."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: NDArray[np.int64], /) -> NDArray[np.uint8]: ...
 
 
 class BatchLoader:

@@ -6,30 +6,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from diptych.config import AugmentConfig, DataConfig
-from diptych.data.findings import count_of
-from diptych.data.folders import SHEET_MARK
-from diptych.data.greys import warn_of_doubts
-from diptych.data.images import spec_of
-from diptych.data.load import read_data
-from diptych.data.loader import BatchLoader, Images
-from diptych.data.prepare import prepare
-from diptych.data.store import PixelStore
-from diptych.drawing import fonts_for
+from diptych.data.contact_sheet import GAP, INK, LINE, PAPER, TILE, draw_tile, write_line
+from diptych.data.dataset import read_data
+from diptych.data.loader import BatchLoader
+from diptych.data.pixels.decode import spec_of
+from diptych.data.pixels.greys import warn_of_doubts
+from diptych.data.pixels.prepare import prepare
+from diptych.data.pixels.store import Images, PixelStore
+from diptych.data.reading.class_folders import SHEET_MARK
 from diptych.errors import DataError
 from diptych.rng import generator
-from diptych.storage import write_atomically
+from diptych.screen import count_of
+from diptych.settings.config import AugmentConfig, DataConfig
+from diptych.storage.atomic import write_atomically
 
 log = logging.getLogger(__name__)
-
-TILE = 144
-GAP = 8
-LINE = 17
-FONT_SIZE = 13
-PAPER, INK, FAINT = "#f0f0f0", "#202020", "#606060"
 
 
 class Chosen:
@@ -144,25 +138,3 @@ def describe_label(label: NDArray[np.float32], class_names: tuple[str, ...]) -> 
     if percent[second] == 0:
         return (class_names[first],)
     return tuple(f"{percent[number]} % {class_names[number]}" for number in (first, second))
-
-
-def draw_tile(sheet: Image.Image, column: int, place: int, pixels: NDArray[np.uint8], lines: tuple[str, ...]) -> None:
-    top = 2 * GAP + LINE + place * (TILE + 2 * LINE + GAP)
-    small = len(pixels) < TILE
-    tile = Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.NEAREST if small else Image.Resampling.BOX)
-    sheet.paste(tile, (GAP + column * (TILE + GAP), top))
-    for number, line in enumerate(lines):
-        write_line(sheet, column, top + TILE + number * LINE, line, FAINT)
-
-
-def write_line(sheet: Image.Image, column: int, top: int, text: str, colour: str) -> None:
-    """Write one line at the width of a tile; what does not fit is cut off."""
-    files = fonts_for(text)
-    font = ImageFont.truetype(files[0], FONT_SIZE) if files else ImageFont.load_default(FONT_SIZE)
-    shown = text
-    while font.getlength(shown) > TILE:
-        text = text[:-1]
-        shown = f"{text}…"
-    strip = Image.new("RGB", (TILE, LINE), PAPER)
-    ImageDraw.Draw(strip).text((0, 1), shown, colour, font)
-    sheet.paste(strip, (GAP + column * (TILE + GAP), top))

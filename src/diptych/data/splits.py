@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from diptych.data.findings import Finding
-from diptych.data.manifest import SPLITS, Manifest, parts_of
-from diptych.data.tables import is_missing, read_table
-from diptych.data.twins import connect
+from diptych.data.audit.findings import Finding
+from diptych.data.audit.near_duplicates import connect
+from diptych.data.reading.manifest import SPLITS, Manifest, parts_of
+from diptych.data.reading.tables import is_missing, read_table
 from diptych.errors import CheckpointError, DataError
 
 log = logging.getLogger(__name__)

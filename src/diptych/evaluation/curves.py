@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from diptych.evaluation.calibration import reliability
-from diptych.evaluation.decision import Decision, certainty
-from diptych.evaluation.spread import share_interval
-from diptych.evaluation.thresholds import risk_coverage
+from diptych.inference.calibration import reliability
+from diptych.inference.decision import Decision, certainty
+from diptych.inference.thresholds import risk_coverage
+from diptych.metrics.influence import share_interval
 
 Shares = NDArray[np.float64]
 

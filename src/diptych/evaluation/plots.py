@@ -18,8 +18,9 @@ from sklearn.metrics import roc_curve
 
 from diptych.drawing import write_figure
 from diptych.errors import CheckpointError
-from diptych.evaluation.metrics import read_metrics, read_shares, shorten
-from diptych.storage import RunDir, read_classes
+from diptych.evaluation.figures import read_metrics, read_shares
+from diptych.metrics.classification import shorten
+from diptych.storage.run_dir import RunDir, read_classes
 from diptych.training.state import read_kept_epoch
 
 DOTS_PER_INCH = 150

@@ -4,10 +4,10 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from diptych.evaluation.metrics import shorten
-from diptych.evaluation.outliers import FEWEST_VALIDATION
-from diptych.evaluation.spread import REASONS
-from diptych.evaluation.views import describe_test
+from diptych.inference.outliers import FEWEST_VALIDATION
+from diptych.inference.tta import describe_test
+from diptych.metrics.classification import shorten
+from diptych.metrics.influence import REASONS
 
 # A table of more lines does not fit on a screen beside the other figures.
 SHOWN_CLASSES = 15

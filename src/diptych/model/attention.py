@@ -6,7 +6,7 @@ https://doi.org/10.1109/TMI.2020.3023463). Every layer is one of Keras's own, so
 
 from keras import KerasTensor, layers, ops
 
-from diptych.config import Attention
+from diptych.settings.config import Attention
 
 REDUCTION = 16
 

@@ -10,8 +10,8 @@ import keras
 from tqdm import tqdm
 
 from diptych.errors import Stopped
-from diptych.memory import keep_freed_memory
-from diptych.training.signals import StopSignals
+from diptych.machine.memory import keep_freed_memory
+from diptych.machine.signals import StopSignals
 
 
 class ProgressBar:

@@ -5,19 +5,19 @@ from pathlib import Path
 
 import keras
 
-from diptych.backend import quiet_stderr
-from diptych.config import Config, ModelConfig
-from diptych.data.loader import Images
-from diptych.data.manifest import Manifest
+from diptych.data.pixels.store import Images
+from diptych.data.reading.manifest import Manifest
+from diptych.machine.backend import quiet_stderr
+from diptych.machine.signals import StopSignals
+from diptych.model.checkpoint import save_keras_model
 from diptych.model.network import build_network
-from diptych.storage import TWO_CLASSES, RunDir
-from diptych.training.checkpoint import save_keras_model
+from diptych.model.pretrained import StartWeights, start_weights
+from diptych.settings.config import Config, ModelConfig
+from diptych.storage.run_dir import TWO_CLASSES, RunDir
 from diptych.training.loop import EpochLoop
-from diptych.training.signals import StopSignals
 from diptych.training.snapshots import Snapshot
 from diptych.training.state import TrainState
-from diptych.training.tracking import tracking
-from diptych.training.weights import StartWeights, start_weights
+from diptych.training.tracking.tracking import tracking
 
 
 def new_network(config: Config, classes: int) -> keras.Model:

@@ -9,20 +9,28 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from diptych.backend import feed, list_devices, memory_limit, peak_memory
-from diptych.config import Config
-from diptych.data.loader import Batch, Images
-from diptych.data.manifest import Manifest
+from diptych.data.batches import rows_of, training_batches, validation_batches
+from diptych.data.loader import Batch
+from diptych.data.pixels.store import Images
+from diptych.data.reading.manifest import Manifest
 from diptych.errors import Stopped, TrainingError
-from diptych.memory import is_out_of_memory
+from diptych.machine.backend import feed, list_devices, memory_limit, peak_memory
+from diptych.machine.memory import is_out_of_memory
+from diptych.machine.signals import StopSignals
+from diptych.model.checkpoint import save_checkpoint
 from diptych.screen import quoted
-from diptych.storage import RunDir, write_text
-from diptych.training.averaging import Averaging
-from diptych.training.batches import rows_of, training_batches, validation_batches
+from diptych.settings.config import Config
+from diptych.storage.atomic import write_text
+from diptych.storage.history import HISTORY_COLUMNS
+from diptych.storage.run_dir import RunDir
 from diptych.training.callbacks import ProgressBar, Watch, describe_epoch
-from diptych.training.checkpoint import save_checkpoint
-from diptych.training.estimate import batch_that_fits, describe_estimate, moments_of
-from diptych.training.optim import (
+from diptych.training.cost import batch_that_fits, describe_estimate, moments_of
+from diptych.training.monitor import judge
+from diptych.training.snapshots import Snapshot, save_snapshot
+from diptych.training.state import TrainState
+from diptych.training.steps.averaging import Averaging
+from diptych.training.steps.data_parallel import NumberedBatches, agree, check_divisible, evaluate_spread
+from diptych.training.steps.optimizers import (
     build_optimizer,
     compile_network,
     freeze_layers,
@@ -30,13 +38,8 @@ from diptych.training.optim import (
     lower_learning_rate,
     smooth_labels,
 )
-from diptych.training.recipes import Stage, phase_epochs, plan_stages, stage_at
-from diptych.training.rules import judge
-from diptych.training.signals import StopSignals
-from diptych.training.snapshots import Snapshot, save_snapshot
-from diptych.training.spread import NumberedBatches, agree, check_divisible, evaluate_spread
-from diptych.training.state import HISTORY_COLUMNS, TrainState
-from diptych.training.tracking import LogEpochs
+from diptych.training.steps.stages import Stage, phase_epochs, plan_stages, stage_at
+from diptych.training.tracking.tracking import LogEpochs
 
 log = logging.getLogger(__name__)
 

@@ -2,24 +2,24 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
-from diptych.config import Config, DataConfig
-from diptych.data.layouts import image_folder
-from diptych.data.load import LoadedData
-from diptych.environment import installed_versions
+from diptych.data.dataset import LoadedData
+from diptych.data.reading.layouts import image_folder
 from diptych.errors import CheckpointError, ConfigError, DataError
-from diptych.presets import read_toml, to_toml
-from diptych.runs import is_run, read_environment
+from diptych.machine.environment import installed_versions
 from diptych.screen import command_line, quoted
-from diptych.storage import RunDir, reason_of, write_text
+from diptych.settings.config import Config, DataConfig
+from diptych.settings.presets import read_toml, to_toml
+from diptych.storage.atomic import reason_of, write_text
+from diptych.storage.lock import only_one
+from diptych.storage.run_dir import RunDir
+from diptych.storage.runs import is_run, read_environment
 from diptych.training.state import read_state
-from diptych.training.tracking import whole_tracking
+from diptych.training.tracking.tracking import whole_tracking
 
 log = logging.getLogger(__name__)
 
@@ -246,26 +246,6 @@ def with_data(config: Config, data: Path) -> Config:
     if config.data.images is not None:
         moved["images"] = image_folder(config.data, now)
     return dataclasses.replace(config, data=dataclasses.replace(config.data, data=now, **moved))
-
-
-@contextmanager
-def only_one(run: RunDir) -> Iterator[None]:
-    """Hold the run for this process; the system lets go of it when the process ends, however that comes about.
-
-    Raises:
-        ConfigError: another process trains it.
-    """
-    lock = FileLock(run.lock, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise ConfigError(
-            f"run {run.root} is being trained by another process; wait for it, or choose another --name."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def warn_of_versions(run: RunDir) -> None:

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.arrays import read_arrays, write_arrays
 from diptych.errors import CheckpointError, TrainingError
-from diptych.storage import RunDir
-from diptych.training.checkpoint import named_arrays
+from diptych.model.checkpoint import named_arrays
+from diptych.storage.arrays import read_arrays, write_arrays
+from diptych.storage.run_dir import RunDir
 from diptych.training.state import TrainState
 
 log = logging.getLogger(__name__)

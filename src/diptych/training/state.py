@@ -2,21 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import accumulate
-from typing import Any, Literal
+from typing import Any
 
 import safetensors
 
-from diptych.storage import RunDir
-
-HISTORY_COLUMNS = (
-    "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "image_size", "seconds", "images_per_second",
-)  # fmt: skip
-Row = Mapping[str, float]
-Ending = Literal["finished", "stopped", "failed"]
+from diptych.storage.history import Row
+from diptych.storage.run_dir import RunDir
 
 
 @dataclass(frozen=True)
@@ -70,16 +63,6 @@ class TrainState:
         """
         score = content["best_score"]
         return cls(**{**content, "history": tuple(content["history"]), "best_score": None if score is None else tuple(score)})
-
-
-def times_of(created: str, history: Sequence[Row]) -> list[float]:
-    """Return when the training began and each epoch ended, in seconds since 1970, as if it had never been stopped.
-
-    Args:
-        created: when the run was made, as environment.json has it.
-        history: the epochs.
-    """
-    return list(accumulate((row["seconds"] for row in history), initial=datetime.fromisoformat(created).timestamp()))
 
 
 def read_state(run: RunDir) -> TrainState | None:

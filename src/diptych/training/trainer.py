@@ -8,22 +8,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from diptych.backend import choose_compute, describe_device, device_scope, load_backend, make_deterministic
-from diptych.config import Config, Recipe
-from diptych.data.findings import brief, count_of, to_json
-from diptych.data.load import LoadedData, load, split
-from diptych.data.manifest import SPLITS
-from diptych.environment import describe_environment
+from diptych.data.audit.findings import brief, to_json
+from diptych.data.dataset import LoadedData, load, split
+from diptych.data.reading.manifest import SPLITS
 from diptych.errors import CheckpointError, ConfigError, Stopped
-from diptych.presets import read_toml, to_toml
-from diptych.runs import creating_run, new_run, read_environment
-from diptych.screen import command_line, quoted
-from diptych.storage import RunDir, read_classes, tidy, write_classes, write_json, write_table, write_text
-from diptych.training.recipes import recipe_warnings
+from diptych.machine.backend import choose_compute, describe_device, device_scope, load_backend, make_deterministic
+from diptych.machine.environment import describe_environment
+from diptych.screen import command_line, count_of, quoted
+from diptych.settings.config import Config, Recipe
+from diptych.settings.presets import read_toml, to_toml
+from diptych.storage.atomic import write_json, write_table, write_text
+from diptych.storage.lock import only_one
+from diptych.storage.run_dir import RunDir, read_classes, tidy, write_classes
+from diptych.storage.runs import creating_run, new_run, read_environment
+from diptych.training.resolve import choices_of, settle_recipe, training_images
 from diptych.training.resume import (
     find_alike,
     find_named,
-    only_one,
     refuse_changes_of_data,
     refuse_going_on,
     warn_of_versions,
@@ -31,8 +32,8 @@ from diptych.training.resume import (
     with_whole_paths,
     write_changes,
 )
-from diptych.training.settling import choices_of, settle_recipe, training_images
-from diptych.training.tracking import check_tracking, whole_tracking
+from diptych.training.steps.stages import recipe_warnings
+from diptych.training.tracking.tracking import check_tracking, whole_tracking
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def train(config: Config, runs: Path = Path("runs"), name: str = "", choices: Ma
 def begin(config: Config, runs: Path, name: str, data: LoadedData, reasons: list[str]) -> RunDir:
     """Make a new run and train it."""
     from diptych.training import fit
-    from diptych.training.estimate import disk_needed, moments_of, refuse_full_disk
+    from diptych.training.cost import disk_needed, moments_of, refuse_full_disk
 
     if config.compute.deterministic:
         make_deterministic()
@@ -160,7 +161,7 @@ def go_on(run: RunDir, config: Config, data: LoadedData) -> RunDir:
             )
         load_backend(config.compute.backend)
         from diptych.training import fit
-        from diptych.training.estimate import disk_needed, moments_of, refuse_full_disk
+        from diptych.training.cost import disk_needed, moments_of, refuse_full_disk
         from diptych.training.snapshots import read_snapshot
 
         tidy(run, alone=True)

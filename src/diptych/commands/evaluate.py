@@ -1,0 +1,305 @@
+"""What is done with a trained run."""
+
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from diptych.errors import EXIT_TROUBLE, ConfigError
+from diptych.machine.backend import load_backend
+from diptych.settings.config import Backend, Config, DataConfig, ModelConfig, require
+from diptych.storage.atomic import refuse_unwritable
+from diptych.storage.run_dir import RunDir
+from diptych.storage.runs import RUNS
+
+log = logging.getLogger("diptych")
+
+
+@dataclass(frozen=True)
+class TestOptions:
+    """How the images of a test are looked at, and what computes."""
+
+    tta: bool = False
+    """Test-time augmentation: the mean over the flips and quarter turns that the run was trained with."""
+    test_size: int | None = None
+    """Height and width of the images for the network, in pixels, at least 32; without it, those of the training. A tenth or
+    a quarter more can be better."""
+    backend: Backend = "auto"
+    """What Keras computes with; auto: as in diptych train."""
+
+    def check(self, run: RunDir) -> None:
+        """Say what is wrong with the flags before Keras is loaded, which takes seconds."""
+        from diptych.inference.tta import plan_test
+        from diptych.settings.presets import read_toml
+
+        plan_test(read_toml(run.config, Config()), self.tta, self.test_size)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Test a run on the images that its split keeps for the test."""
+
+    of: Annotated[Positional[Path | None], arg(name="run")] = None
+    """The run's folder or name; without one, the newest."""
+    data: Path | None = None
+    """The data folder, where it has moved since the training. A labelled data set with none of the run's test images is an
+    external test: all its images are tested, and the report has a folder of its own."""
+    cache: Path | None = None
+    """Folder that keeps the prepared images; without one, that of the training."""
+    threshold: str | None = None
+    """From which probability of the positive class on it is the answer, of two classes: a number, youden, f1, cost:FP,FN,
+    recall:SHARE or precision:SHARE; chosen on the validation images. Without it, as predict does; at first 0.5."""
+    positive: str | None = None
+    """Name of the class, of two, that threshold, recall, precision and F1 are about. Without it, as predict does; at first the
+    second class."""
+    keep: bool = False
+    """Let predict obey what is chosen now. The first test of a run is kept anyway; later ones, and those with --tta or
+    --test-size, only look."""
+    abstain: str | None = None
+    """When to answer "don't know": none, error:SHARE (so that at most that share of the answers to the validation images is
+    wrong), the least probability of an answer, or of two classes LOW,HIGH. Without it, as predict does; at first none."""
+    coverage: float | None = None
+    """The set of classes that an image may be of holds the true one with at least this chance. Without it, as predict
+    does; at first 0.95."""
+    by: tuple[str, ...] = ()
+    """Columns of the table: the figures of each of their values are computed too."""
+    maps: int = 4
+    """On how many images the maps of the report are checked, and how many mistakes get an occlusion map: about a thousand
+    passes of the network for each. 0: no maps."""
+    against: Path | None = None
+    """Another tested run, its folder or name: the two are compared on the same test images."""
+    fail_if_worse: bool = False
+    """Exit with 1 where the accuracy is significantly worse than that of --against; for use in CI."""
+    output: Path | None = None
+    """Folder for the report of an external test; without it, evaluation/external-NAME in the run."""
+    test: Annotated[TestOptions, arg(name="")] = field(default_factory=TestOptions)
+    runs: Path = RUNS
+    """Folder that holds the runs."""
+
+    def run(self) -> int:
+        from diptych.storage.runs import find_run
+
+        run = find_run(self.of, self.runs)
+        self.check(run)
+        if run.folds.is_file():
+            from diptych.experiments.fold_report import describe_folds, evaluate_folds
+
+            figures = evaluate_folds(
+                run,
+                self.data,
+                self.cache,
+                tta=self.test.tta,
+                test_size=self.test.test_size,
+                backend=self.test.backend,
+                more=self.flags(),
+            )
+            log.info("\n%s\n\nwritten: %s, %s", describe_folds(figures), run.report, run.metrics)
+            return self.compare(run)
+        load_backend(self.test.backend)
+        from diptych.evaluation.evaluate import Choices, evaluate
+        from diptych.evaluation.summary import describe
+        from diptych.inference.decision import describe_obeyed, read_decision
+
+        choices = Choices(self.threshold, self.abstain, self.coverage, self.positive, self.keep)
+        figures = evaluate(
+            run,
+            self.data,
+            self.cache,
+            tta=self.test.tta,
+            test_size=self.test.test_size,
+            choices=choices,
+            by=self.by,
+            maps=self.maps,
+            output=self.output,
+        )
+        log.info("%s", describe(figures))
+        if figures["external"]:
+            log.info("\nwritten: %s with metrics.json and predictions.csv", figures["external"]["report"])
+            return EXIT_TROUBLE if figures["external"]["unreadable"] else self.compare(run)
+        if not figures["kept"]:
+            log.info("\n%s", describe_obeyed(read_decision(run)))
+        log.info("\nwritten: %s, %s, %s", run.report, run.metrics, run.predictions)
+        return self.compare(run)
+
+    def flags(self) -> list[str]:
+        """Return the flags that say what is chosen and divided by."""
+        given = {"--threshold": self.threshold, "--abstain": self.abstain, "--coverage": self.coverage}
+        given |= {"--positive": self.positive}
+        flags = [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
+        return [*flags, *["--keep"] * self.keep, "--maps", str(self.maps), *(["--by", *self.by] if self.by else [])]
+
+    def compare(self, run: RunDir) -> int:
+        """Say how the run does against the one that is named, if one is, and return the exit code."""
+        if self.against is None:
+            return 0
+        from diptych.experiments.compare import compare_runs, describe
+        from diptych.storage.runs import find_run
+
+        comparison = compare_runs(run, find_run(self.against, self.runs))
+        log.info("\n%s", describe(comparison))
+        return EXIT_TROUBLE if self.fail_if_worse and comparison.worse else 0
+
+    def check(self, run: RunDir) -> None:
+        """Say what is wrong with the flags before Keras is loaded."""
+        from diptych.inference.decision import Decision, check_rules, find_positive
+        from diptych.storage.run_dir import read_classes
+        from diptych.storage.runs import find_run
+
+        require(self, "maps", 0 <= self.maps <= 1000, "0 to 1000")
+        if self.fail_if_worse and self.against is None:
+            raise ConfigError("--fail-if-worse needs the run to compare with: --against RUN.")
+        if self.against is not None:
+            from diptych.experiments.tested_run import read_tested
+
+            other = find_run(self.against, self.runs)
+            if other.root.resolve() == run.root.resolve():
+                raise ConfigError(f"--against {self.against} is the run itself; name another one.")
+            read_tested(other)
+        part = run
+        if run.folds.is_file():
+            from diptych.experiments.fold_report import trained_folds
+
+            part = trained_folds(run)[0]
+            if self.output is not None:
+                raise ConfigError(
+                    f"--output is for an external test of one run, and {run.root} is a cross-validation; leave it out."
+                )
+        self.check_external(part, run)
+        if self.by and part.split.is_file():
+            import pandas as pd
+
+            from diptych.metrics.subgroups import check_column
+
+            table = pd.read_csv(part.split, dtype=str, keep_default_na=False)
+            for column in self.by:
+                check_column(table, column)
+        self.test.check(part)
+        default = Decision()
+        check_rules(
+            default.rule if self.threshold is None else self.threshold,
+            default.abstain_rule if self.abstain is None else self.abstain,
+            default.coverage if self.coverage is None else self.coverage,
+            len(names := read_classes(part)),
+        )
+        if self.positive is not None:
+            find_positive(self.positive, names)
+
+    def check_external(self, part: RunDir, run: RunDir) -> None:
+        """Refuse what does not go with an external test."""
+        if self.data is None or not part.split.is_file():
+            return
+        from diptych.data.splits import read_split
+        from diptych.evaluation.external_test import is_external
+
+        if not is_external(part, read_split(part.split), self.data):
+            return
+        if part is not run:
+            raise ConfigError(
+                f"{self.data} has none of the test images of {part.root}; an external test is of one run, such as it."
+            )
+        for flag, given in (
+            ("--against", self.against),
+            ("--threshold", self.threshold),
+            ("--abstain", self.abstain),
+            ("--coverage", self.coverage),
+            ("--positive", self.positive),
+            ("--keep", self.keep or None),
+        ):
+            if given is not None:
+                raise ConfigError(
+                    f"{flag} does not go with an external test ({self.data} has none of the test images of {run.root}): it takes "
+                    f"what the run has chosen on its own validation images. Leave it out."
+                )
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Draw accuracy, loss and learning rate against the epoch, and the confusion matrix and ROC curve of the test."""
+
+    of: Annotated[Positional[Path | None], arg(name="run")] = None
+    """The run's folder or name; without one, the newest."""
+    runs: Path = RUNS
+    """Folder that holds the runs."""
+
+    def run(self) -> int:
+        from diptych.storage.runs import find_run
+
+        run = find_run(self.of, self.runs, folds=False)
+        from diptych.evaluation.plots import plot
+
+        for file in plot(run):
+            log.info("%s", file)
+        if not run.metrics.is_file():
+            log.info("No test figures yet: run diptych evaluate, then plot again for the confusion matrix and the ROC curve.")
+        return 0
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Classify new images with a run: a table on the screen and a CSV file."""
+
+    places: Annotated[Positional[tuple[Path, ...]], arg(name="[run] path…")]
+    """The run's folder or name (without one, the newest), then image files and folders of images."""
+    output: Path | None = None
+    """Where to write the CSV file; without one, a new file in the run."""
+    follow_links: bool = False
+    """Follow links to folders that lie outside of those that are named."""
+    test: Annotated[TestOptions, arg(name="")] = field(default_factory=TestOptions)
+    runs: Path = RUNS
+    """Folder that holds the runs."""
+
+    def run(self) -> int:
+        from diptych.storage.runs import find_run, is_run
+
+        first_is_run = bool(self.places) and (is_run(self.places[0]) or is_run(self.runs / self.places[0]))
+        run = find_run(self.places[0] if first_is_run else None, self.runs, folds=False)
+        self.test.check(run)
+        load_backend(self.test.backend)
+        from diptych.commands.prediction_list import show_predictions
+        from diptych.inference.predict import predict
+        from diptych.screen import count_of
+
+        places = self.places[1:] if first_is_run else self.places
+        output, trouble = self.place(run)
+        table = predict(run, places, output, tta=self.test.tta, test_size=self.test.test_size, follow_links=self.follow_links)
+        log.info("%s", show_predictions(table))
+        unreadable = int((table["problem"] != "").sum())
+        done = f"{count_of(len(table) - unreadable)} classified, {unreadable} unreadable"
+        log.info("\nrun %s: %s; %s", run.root, done, trouble or f"written: {output}")
+        return EXIT_TROUBLE if unreadable or trouble else 0
+
+    def place(self, run: RunDir) -> tuple[Path | None, str]:
+        """Return where the table goes, and why nowhere: a run that cannot be written can answer all the same."""
+        if self.output is not None:
+            return self.output, ""
+        place = run.root / "predictions" / f"{datetime.now():%Y%m%d-%H%M%S-%f}.csv"
+        try:
+            refuse_unwritable(place.parent, "Name a file with --output.")
+        except ConfigError as error:
+            return None, f"not written: {error}"
+        return place, ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Print the dual model, part by part, with shapes, parameters and multiply-adds."""
+
+    model: Annotated[ModelConfig, arg(name="")] = field(default_factory=ModelConfig)
+    image_size: int = 224
+    """Height and width of the network's input, in pixels; at least 32."""
+    classes: int = 2
+    """Number of classes."""
+    backend: Backend = "auto"
+    """What Keras computes with; auto: as in diptych train."""
+
+    def run(self) -> int:
+        size = DataConfig(image_size=self.image_size).image_size
+        require(self, "classes", 2 <= self.classes <= 1000, "2 to 1000")
+        load_backend(self.backend)
+        from diptych.model.summary import describe_parts, summarise
+
+        log.info("%s", describe_parts(summarise(self.model, size, self.classes)))
+        return 0

@@ -1,0 +1,75 @@
+"""What the answers of a trained run rest on."""
+
+import difflib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from diptych.errors import EXIT_TROUBLE, ConfigError
+from diptych.machine.backend import load_backend
+from diptych.settings.config import Backend
+from diptych.storage.run_dir import RunDir, read_classes
+from diptych.storage.runs import RUNS, find_run, is_run
+
+log = logging.getLogger("diptych")
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Show where in an image a run looks: Grad-CAM and attention of each branch, an occlusion map, and each branch cut off."""
+
+    places: Annotated[Positional[tuple[Path, ...]], arg(name="[run] image…")]
+    """The run's folder or name (without one, the newest), then image files and folders of images. An image takes some 600
+    passes of the network."""
+    class_name: Annotated[str, arg(name="class")] = ""
+    """Name of the class to explain; without it, the one that is predicted for each image."""
+    output: Path | None = None
+    """Folder for the pictures and explanations.json; without it, explanations in the run."""
+    follow_links: bool = False
+    """Follow links to folders that lie outside of those that are named."""
+    backend: Backend = "auto"
+    """What Keras computes with; auto: as in diptych train."""
+    runs: Path = RUNS
+    """Folder that holds the runs."""
+
+    def run(self) -> int:
+        first_is_run = bool(self.places) and (is_run(self.places[0]) or is_run(self.runs / self.places[0]))
+        run = find_run(self.places[0] if first_is_run else None, self.runs, folds=False)
+        target = find_class(run, self.class_name)
+        load_backend(self.backend)
+        from diptych.commands.prediction_list import visible
+        from diptych.explain.explain import describe, explain
+        from diptych.screen import count_of
+
+        places = self.places[1:] if first_is_run else self.places
+        found, class_names, place = explain(run, places, self.output, target, follow_links=self.follow_links)
+        for each in found:
+            if each.explanation is None:
+                log.info("%s: %s", visible(str(each.path)), each.problem)
+            else:
+                log.info("%s\n  %s", describe(each.path, each.explanation, class_names).replace("\n", "\n  "), each.picture)
+        unreadable = sum(each.problem != "" for each in found)
+        done = count_of(len(found) - unreadable)
+        log.info("\nrun %s: %s explained, %d unreadable; written: %s", run.root, done, unreadable, place)
+        return EXIT_TROUBLE if unreadable else 0
+
+
+def find_class(run: RunDir, name: str) -> int | None:
+    """Return the number of a class of a run, before Keras is loaded; None for "".
+
+    Raises:
+        ConfigError: the run has no class of that name.
+        CheckpointError: the names of its classes cannot be read.
+    """
+    if name == "":
+        return None
+    names = read_classes(run)
+    if name in names:
+        return names.index(name)
+    near = difflib.get_close_matches(name, names, n=1)
+    shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+    hint = f"did you mean {near[0]}?" if near else f"expected one of {shown}."
+    raise ConfigError(f"class {name!r} is none of the {len(names)} classes of {run.root}; {hint} Set --class.")

@@ -1,0 +1,94 @@
+"""What looks for settings before a training."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Suppress, arg
+
+from diptych.errors import TrainingError
+from diptych.screen import command_line
+from diptych.settings.config import Config, Recipe
+from diptych.settings.presets import Preset
+from diptych.storage.runs import RUNS
+
+log = logging.getLogger("diptych")
+
+
+@dataclass(frozen=True)
+class FindLr:
+    """Find a learning rate: train with a rate that grows from step to step, and see where the loss falls.
+
+    A flag wins over the TOML file, the file over the preset. No run is made or changed.
+    """
+
+    settings: Annotated[Config, arg(name="")] = field(default_factory=Config)
+    preset: Preset = "none"
+    """Settings to begin with; quick: small images and few epochs, for a first look on a CPU."""
+    config: Path | None = None
+    """TOML file with settings to begin with; every run has one, config.toml."""
+    runs: Path = RUNS
+    """Folder of the runs, for weights that are the name of one."""
+    output: Path = Path("find-lr")
+    """Folder for find_lr.csv, find_lr.json and find_lr.png."""
+    lowest: float = 1e-7
+    """Learning rate of the first step."""
+    highest: float = 1.0
+    """Learning rate of the last step; the test ends before where the loss diverges."""
+    steps: int = 100
+    """Optimizer updates; more make the curve less noisy."""
+    choices: Suppress[Mapping[Recipe, Config] | None] = None
+
+    def run(self) -> int:
+        from diptych.evaluation.plots import plot_range_test
+        from diptych.tuning.find_lr import find_lr
+        from diptych.tuning.lr_range_test import RateRange
+
+        rates = RateRange(self.lowest, self.highest, self.steps)
+        result = find_lr(self.settings, self.output, rates, self.runs, self.choices)
+        plot_range_test(self.output / "find_lr.png", result.table, result.suggestion)
+        log.info("written: %s", ", ".join(str(self.output / f"find_lr.{kind}") for kind in ("csv", "json", "png")))
+        if result.suggestion is None:
+            raise TrainingError(result.verdict)
+        log.info("%s", result.verdict)
+        return 0
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Search for better settings: learning rate, weight decay and a few more. The same command goes on with a search."""
+
+    settings: Annotated[Config, arg(name="")] = field(default_factory=Config)
+    preset: Preset = "none"
+    """Settings to begin with; quick: small images and few epochs, for a first look on a CPU."""
+    config: Path | None = None
+    """TOML file with settings to begin with; every run has one, config.toml."""
+    runs: Path = RUNS
+    """Folder that the search's folder is made in."""
+    name: str = "tune"
+    """Name of the search."""
+    trials: int = 20
+    """Trainings in all; those that are ended early count."""
+    hours: float = 0.0
+    """Stop after so many hours; the same command goes on. 0 for no limit."""
+    learning_rates: tuple[float, float] | None = None
+    """Lowest and highest learning rate; without them, a tenth of --learning-rate to ten times it."""
+    choices: Suppress[Mapping[Recipe, Config] | None] = None
+
+    def run(self) -> int:
+        from diptych.tuning.tune import tune
+
+        best = tune(
+            self.settings,
+            self.runs,
+            self.name,
+            self.trials,
+            hours=self.hours,
+            learning_rates=self.learning_rates,
+            choices=self.choices,
+        )
+        if best is not None:
+            log.info("Next: %s", command_line("train", "--config", best))
+        return 0

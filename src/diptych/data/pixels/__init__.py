@@ -1,0 +1,1 @@
+"""From bytes to uint8 pixels, once."""

@@ -1,0 +1,412 @@
+"""The test of a run: figures in metrics.json, predictions in predictions.csv."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from diptych.data.pixels.decode import ImageSpec
+from diptych.data.reading.layouts import image_folder
+from diptych.data.reading.manifest import SPLITS, printable
+from diptych.data.splits import read_split
+from diptych.errors import ConfigError
+from diptych.evaluation.curves import compute_curves, describe_answers, describe_sets
+from diptych.evaluation.external_test import external_folder, is_external, read_external, source_of
+from diptych.evaluation.model_card import start_model_card
+from diptych.evaluation.provenance import describe_data, describe_run, list_images
+from diptych.evaluation.report_images import check_maps, picture_images
+from diptych.evaluation.report_page import Pictures, render_report, write_report
+from diptych.evaluation.split_images import Answering, groups_of, keep_all, no_scores, pick_rows, read_images
+from diptych.inference.decision import (
+    Decision,
+    Rules,
+    choose_decision,
+    find_positive,
+    hash_of_weights,
+    read_decision,
+    write_decision,
+)
+from diptych.inference.outliers import FLAGGED_SHARE, Outliers, fit_outliers, read_outliers, write_outliers
+from diptych.inference.predict import read_own, tap, with_predictions
+from diptych.inference.tta import View, plan_test
+from diptych.metrics.classification import compute_metrics
+from diptych.metrics.influence import share_interval
+from diptych.metrics.positive import turned
+from diptych.metrics.probabilities import as_shares
+from diptych.metrics.subgroups import check_column, compute_subgroups
+from diptych.model.checkpoint import load_run_network
+from diptych.screen import command_line, count_of
+from diptych.settings.config import Config
+from diptych.settings.presets import read_toml
+from diptych.storage.atomic import FORMAT_VERSION, PathLike, as_paths, refuse_unwritable, write_json, write_table, write_text
+from diptych.storage.run_dir import RunDir, tidy
+from diptych.storage.runs import open_run
+from diptych.training.state import read_state
+
+log = logging.getLogger(__name__)
+
+MAPS = 4
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is chosen on the validation images. None: as in the run's decision, or what stands in brackets.
+
+    Attributes:
+        threshold: see `choose_threshold` ("0.5").
+        abstain: see `choose_abstention` ("none").
+        coverage: of the sets of classes (0.95).
+        positive: name of the positive class of two (the second one).
+        keep: let `predict` obey what is chosen, although it obeys something else by now, or images of another size or views.
+    """
+
+    threshold: str | None = None
+    abstain: str | None = None
+    coverage: float | None = None
+    positive: str | None = None
+    keep: bool = False
+
+    def after(self, stored: Decision | None, class_names: Sequence[str]) -> Rules:
+        """Return the rules with nothing left open.
+
+        Raises:
+            ConfigError: there is no such class, or another class becomes positive while a probability stays.
+        """
+        before = (stored or Decision()).rules
+        positive = before.positive if self.positive is None else find_positive(self.positive, class_names)
+        rules = Rules(
+            before.threshold if self.threshold is None else self.threshold,
+            before.abstain if self.abstain is None else self.abstain,
+            before.coverage if self.coverage is None else self.coverage,
+            positive,
+        )
+        if positive != before.positive:
+            kept = (("threshold", self.threshold, rules.threshold), ("abstain", self.abstain, rules.abstain))
+            for name, given, rule in kept:
+                if given is None and is_about_one_class(name, rule):
+                    raise ConfigError(
+                        f"--{name} {rule} of the run is a probability of class {class_names[before.positive]}; with --positive "
+                        f"{class_names[positive]}, say what it is to be now: --{name}."
+                    )
+        return rules
+
+
+def is_about_one_class(name: str, rule: str) -> bool:
+    """Tell whether a rule holds a probability of the positive class: another than 0.5, or a range."""
+    if name == "abstain":
+        return "," in rule and ":" not in rule
+    return rule != "0.5" and not rule[0].isalpha()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run whose network is loaded, and how it looks at images.
+
+    Attributes:
+        run: its folder.
+        config: its settings.
+        network: with the best weights.
+        class_names: in the order of the targets.
+        spec: how images become pixels.
+        views: of each image.
+    """
+
+    run: RunDir
+    config: Config
+    network: keras.Model
+    class_names: tuple[str, ...]
+    spec: ImageSpec
+    views: tuple[View, ...]
+
+    @property
+    def plain(self) -> bool:
+        """Whether images are looked at as `predict` does without flags."""
+        return len(self.views) == 1 and self.spec.size == self.config.data.image_size
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of a report is made.
+
+    Attributes:
+        by: columns of the table; the figures of their subgroups are computed too.
+        maps: on how many images the maps are checked, and how many mistakes have an occlusion map.
+    """
+
+    by: Sequence[str] = ()
+    maps: int = MAPS
+
+
+def evaluate(
+    run: RunDir | PathLike,
+    data: PathLike | None = None,
+    cache: PathLike | None = None,
+    *,
+    tta: bool = False,
+    test_size: int | None = None,
+    choices: Choices | None = None,
+    by: Sequence[str] = (),
+    maps: int = MAPS,
+    output: PathLike | None = None,
+) -> dict[str, Any]:
+    """Test the best checkpoint of a run on the images that its split keeps for the test, or on another labelled data set.
+
+    Temperature, threshold, "don't know", sets of classes and the limit of outliers are chosen on the validation images, unless
+    they were for the same weights and the same choices. The first choice is kept in the run, where `predict` finds it; later
+    ones, and those with `tta` or `test_size`, only with `choices.keep`.
+
+    Args:
+        run: a trained run, its folder, or its name in runs/.
+        data: the data folder or table, where it has moved since; None for the one that the run was trained on. One that has
+            none of the run's test images is an external test set: all of its images are tested, with the run's decision.
+        cache: the folder that keeps the prepared images; None for the one of the training.
+        tta: test-time augmentation: the mean over the flips and quarter turns that the run was trained with.
+        test_size: height and width of the images for the network, in pixels; None for those of the training.
+        choices: what to choose.
+        by: columns of the table; the figures of their subgroups are computed too.
+        maps: on how many images the maps are checked, and how many mistakes have an occlusion map: a thousand passes of the
+            network for each; 0 for no maps at all.
+        output: the folder for the report of an external test; None for one in the run.
+
+    Returns:
+        What is written to metrics.json; docs/metrics.md describes it.
+
+    Raises:
+        DataError: an image is missing, unreadable, or not the same file as when the run was trained; an external test set
+            has other classes, or images that the run was trained on.
+        CheckpointError: the run has no checkpoint or no split.
+        ConfigError: as `plan_test`, `choose_decision` and `compute_subgroups`, or the run cannot be written.
+        TypeError: the run or a path is none.
+    """
+    run = open_run(run)
+    (root, keep, place) = (as_paths(path)[0] if path is not None else None for path in (data, cache, output))
+    config, table, extent = read_toml(run.config, Config()), read_split(run.split), Extent(by, maps)
+    external = root is not None and is_external(run, table, root)
+    folder = check_places(run, root if external else None, place)
+    spec, views = plan_test(config, tta, test_size)
+    log.info("loading the network of %s", run.root)
+    network, _, class_names = load_run_network(run)
+    subject = Subject(run, config, network, class_names, spec, views)
+    warn_of_unfinished(run, config)
+    cached = keep or config.data.cache
+    if external and root is not None:
+        if choices not in (None, Choices()):
+            raise ConfigError(
+                f"{root} is an external test set: it is tested with what the run has chosen on its own validation images. Choose "
+                f"first, without --data: {command_line('evaluate', run.root, '--keep')}, with --threshold and the like."
+            )
+        return evaluate_external(subject, table, root, cached, extent, folder)
+    return evaluate_own(subject, table, image_folder(config.data, root), cached, extent, choices or Choices())
+
+
+def evaluate_own(
+    subject: Subject, table: pd.DataFrame, root: Path, cache: Path, extent: Extent, choices: Choices
+) -> dict[str, Any]:
+    """Do `evaluate` on the images of the split."""
+    run, config = subject.run, subject.config
+    for column in extent.by:
+        check_column(table, column)
+    tidy(run)
+    weights, stored = hash_of_weights(run), read_decision(run)
+    rules = choices.after(stored, subject.class_names)
+    decision, outliers = stored, read_outliers(run)
+    if decision is not None and decision.made_for != (weights, subject.spec.size, len(subject.views), rules):
+        decision = None
+    if outliers is not None and outliers.made_for != (weights, subject.spec.size):
+        outliers = None
+    found = set(table["split"]) if "validation" in set(table["split"]) and not (decision and outliers) else {"test"}
+    parts = pick_rows(table, [part for part in SPLITS if part in found], config.training.seed)
+    store = read_images(root, parts, subject.spec, cache)
+    answers = Answering(tap(subject.network), store, parts, subject.views)
+    keep = choices.keep or (subject.plain and (stored is None or stored.weights != weights))
+    if decision is None or outliers is None:
+        probabilities, features = answers.outputs("validation", keep_all)
+        if decision is None:
+            chosen = choose(answers.targets("validation"), probabilities, rules, config.training.seed)
+            decision = replace(chosen, weights=weights, test_size=subject.spec.size, views=len(subject.views))
+            if keep:
+                write_decision(run, decision)
+        if outliers is None and found >= {"train", "validation"}:
+            checked = groups_of(parts[parts["split"] == "validation"], config.data.group_column)
+            units = None if checked is None else len(np.unique(checked))
+            training = answers.outputs("train", keep_all)[1]
+            outliers = fit_outliers(training, features, weights, subject.spec.size, units)
+            if keep:
+                write_outliers(run, outliers)
+    figures, predictions, pictures = judge(subject, answers, root, decision, outliers, extent)
+    grouped = groups_of(answers.table, config.data.group_column) is not None
+    figures |= {"kept": decision == read_decision(run), "external": None}
+    figures |= {"data": describe_data(run, config, table, subject.class_names, grouped), "run": describe_run(run, config)}
+    start_model_card(run, subject.class_names)
+    write_table(run.predictions, predictions)
+    write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})
+    write_report(run, figures, pictures)
+    return figures
+
+
+def evaluate_external(
+    subject: Subject, split: pd.DataFrame, data: Path, cache: Path, extent: Extent, folder: Path
+) -> dict[str, Any]:
+    """Do `evaluate` on all labelled images of another data set, with what the run has chosen; nothing else of it changes."""
+    run, config = subject.run, subject.config
+    log.info("%s has none of the test images of %s: an external test of all its images", data, run.root)
+    table, store, problems = read_external(run, split, data, subject.class_names, subject.spec, cache)
+    for path, problem in zip(problems["path"][:10], problems["problem"][:10], strict=True):
+        log.warning("not tested: %s: %s", path, problem)
+    test = table[table["split"] == "test"].reset_index(drop=True)
+    for column in extent.by:
+        check_column(test, column)
+    decision, outliers = read_own(run, subject.spec.size, len(subject.views))
+    answers = Answering(tap(subject.network), store, table, subject.views)
+    root = image_folder(config.data, data)
+    figures, predictions, pictures = judge(subject, answers, root, decision, outliers, extent)
+    figures |= {"kept": True, "external": {"data": source_of(data), "images": len(test), "unreadable": len(problems)}}
+    figures["external"]["report"] = printable(str(folder / run.report.name))
+    grouped = groups_of(test, config.data.group_column) is not None
+    facts = describe_data(run, config, test, subject.class_names, grouped)
+    figures |= {"data": facts | {"name": Path(source_of(data)).name, "findings": [], "audited": False}}
+    figures |= {"run": describe_run(run, config)}
+    start_model_card(run, subject.class_names)
+    write_table(folder / run.predictions.name, predictions)
+    write_json(folder / run.metrics.name, {"format_version": FORMAT_VERSION, **figures})
+    write_text(folder / run.report.name, render_report(run, figures, pictures))
+    return figures
+
+
+def judge(
+    subject: Subject, answers: Answering, root: Path, decision: Decision, outliers: Outliers | None, extent: Extent
+) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Pictures]]:
+    """Let the network answer the test images of a table, whose files lie in a folder.
+
+    Returns:
+        The figures, the table with the predictions, and the pictures of the images that the figures list.
+    """
+    names, parts = subject.class_names, answers.table
+    test = parts[parts["split"] == "test"].reset_index(drop=True)
+    probabilities, scores = answers.outputs("test", outliers.scores if outliers else no_scores)
+    log.info("figures of %s", count_of(len(test)))
+    figures = compute_all(test, probabilities, names, decision, subject.config, extent.by)
+    figures |= {"outliers": describe_outliers(outliers, scores, groups_of(test, subject.config.data.group_column))}
+    figures |= {"test_size": subject.spec.size, "views": len(subject.views)}
+    told = (scores, outliers.limit) if outliers else (None, None)
+    predictions = with_predictions(test, probabilities, names, decision, *told)
+    figures |= list_images(predictions, names, decision)
+    rows = pd.Series(np.flatnonzero(parts["split"] == "test"), test["path"])
+    listed = list(dict.fromkeys(row["path"] for key in ("mistakes", "least_sure") for row in figures[key]))
+    if extent.maps:
+        log.info("maps of %s, a thousand passes of the network for each", count_of(min(extent.maps, len(test))))
+    where = rows[listed].to_numpy(np.int64)
+    files = {path: root / path for path in listed}
+    pictures = picture_images(subject.network, decision, answers.store, where, files, subject.spec, extent.maps)
+    every = rows.to_numpy(np.int64)
+    figures["maps"] = check_maps(subject.network, subject.config, decision, answers.store, every, extent.maps)
+    return figures, predictions, pictures
+
+
+def check_places(run: RunDir, external: Path | None, output: Path | None) -> Path:
+    """Return the folder that the report goes to, once it is sure that files can be written there.
+
+    Raises:
+        ConfigError: they cannot, or a folder is named for the report of the run's own test.
+    """
+    if external is None:
+        if output is not None:
+            raise ConfigError(f"--output {output} is for an external test (--data); the run's own report lies in {run.report}.")
+        refuse_unwritable(run.root, "The report and what predict obeys are kept there: copy the run to where you can write.")
+        return run.report.parent
+    folder = output or external_folder(run, external)
+    refuse_unwritable(folder, "Name another folder with --output.")
+    return folder
+
+
+def choose(targets: NDArray[np.int64], probabilities: NDArray[np.float32], rules: Rules, seed: int) -> Decision:
+    if len(targets):
+        return choose_decision(targets, as_shares(probabilities), *rules, seed)
+    if rules._replace(positive=1) != Rules():
+        raise ConfigError(
+            "--threshold, --abstain and --coverage are chosen on validation images, and the split of this run has none. Leave "
+            "them out."
+        )
+    return Decision(positive=rules.positive)
+
+
+def compute_all(
+    test: pd.DataFrame,
+    probabilities: NDArray[np.float32],
+    class_names: Sequence[str],
+    decision: Decision,
+    config: Config,
+    by: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Compute everything that follows from the predictions alone.
+
+    Where class 0 is the positive one, all is computed with the classes the other way round, and then turned back.
+
+    Args:
+        test: N rows with `target`, the columns to divide by, and that of the groups, if there are any.
+        probabilities: as the network gives them: of two classes (N,), that of class 1; of more (N, K).
+        class_names: the K names.
+        decision: of the run.
+        config: of the run.
+        by: columns.
+    """
+    if decision.positive == 0:
+        other = test.assign(target=1 - test["target"])
+        found = compute_all(other, 1 - probabilities, class_names[::-1], replace(decision, positive=1), config, by)
+        return turned(found) | {"decision": described(decision)}
+    targets, raw = test["target"].to_numpy(np.int64), as_shares(probabilities)
+    shares = decision.calibrated(raw)
+    counted = shares[:, 1] if probabilities.ndim == 1 else shares
+    groups = groups_of(test, config.data.group_column)
+    options: dict[str, Any] = {"seed": config.training.seed, "groups": groups}
+    figures = compute_metrics(targets, counted, decision.threshold, class_names, **options)
+    return figures | {
+        **({"positive": class_names[1]} if len(class_names) == 2 else {}),
+        "decision": described(decision),
+        "answers": describe_answers(targets, shares, decision, groups),
+        "class_sets": describe_sets(targets, shares, decision, groups),
+        "subgroups": {
+            column: compute_subgroups(test, column, counted, decision.threshold, class_names, **options) for column in by
+        },
+        "curves": compute_curves(targets, raw, shares, decision),
+    }
+
+
+def described(decision: Decision) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(asdict(decision)))
+    return found
+
+
+def describe_outliers(
+    outliers: Outliers | None, scores: NDArray[np.float64], groups: NDArray[np.int64] | None = None
+) -> dict[str, Any] | None:
+    """Say how many test images (N,) are outliers; with groups (N,), the interval is by group. None without any limit."""
+    if outliers is None:
+        return None
+    facts = {
+        "references": len(outliers.references),
+        "neighbour": outliers.neighbour,
+        "validation_units": outliers.units,
+        "limit": outliers.limit,
+        "expected_share": FLAGGED_SHARE,
+        "expected_interval": outliers.expected,
+    }
+    if outliers.limit is None:
+        return facts | {"flagged": None, "share": None, "share_interval": None}
+    flagged = scores > outliers.limit
+    found = {"flagged": int(flagged.sum()), "share": float(flagged.mean())}
+    return facts | found | {"share_interval": share_interval(flagged, groups).interval}
+
+
+def warn_of_unfinished(run: RunDir, config: Config) -> None:
+    state = read_state(run)
+    if state is not None and not state.finished(config.training.epochs):
+        done, best = f"{state.epoch} of {config.training.epochs} epochs", f"epoch {state.best_epoch}"
+        log.warning("The training of %s is not finished (%s); tested is the best up to now, %s.", run.root, done, best)

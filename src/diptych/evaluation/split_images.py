@@ -1,0 +1,84 @@
+"""The parts of a run's split: their rows, their images, their groups, and what the network says of them."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from diptych.data.pixels.decode import ImageSpec
+from diptych.data.pixels.prepare import prepare
+from diptych.data.pixels.store import Images
+from diptych.errors import DataError
+from diptych.inference.outliers import pick_references
+from diptych.inference.predict import Reduce, predict_outputs
+from diptych.inference.tta import View
+from diptych.metrics.intervals import number_groups
+from diptych.screen import count_of
+
+log = logging.getLogger(__name__)
+
+
+def pick_rows(table: pd.DataFrame, wanted: Sequence[str], seed: int) -> pd.DataFrame:
+    """Return the rows of some parts; of the training images, those that new images are compared with."""
+    rows = [np.flatnonzero(table["split"] == part) for part in wanted]
+    picked = [pick_references(found, seed) if part == "train" else found for part, found in zip(wanted, rows, strict=True)]
+    return table.iloc[np.concatenate(picked)].reset_index(drop=True)
+
+
+def read_images(root: Path, table: pd.DataFrame, spec: ImageSpec, cache: Path) -> Images:
+    """Prepare the images of a table, and make sure that they are those of the training.
+
+    Raises:
+        DataError: one is missing, unreadable or changed.
+    """
+    store, outcome = prepare([root / path for path in table["path"]], spec, cache)
+    for path, expected, digest, problem in zip(
+        table["path"], table["sha256"], outcome["sha256"], outcome["problem"], strict=True
+    ):
+        if problem:
+            raise DataError(
+                f"{root / path}: {problem}. It was readable when the run was trained; bring it back, "
+                "or name the folder with --data."
+            )
+        if digest != expected:
+            raise DataError(f"{root / path} has changed since the run was trained; bring the file back, or train anew.")
+    return store
+
+
+def groups_of(table: pd.DataFrame, column: str) -> NDArray[np.int64] | None:
+    """Number the groups that a column names, as `number_groups` does; None where there is no such column."""
+    return number_groups(table[column].str.strip().to_numpy(str)) if column in table else None
+
+
+@dataclass(frozen=True)
+class Answering:
+    """What the network says of the parts of a split."""
+
+    tapped: keras.Model
+    store: Images
+    table: pd.DataFrame
+    views: Sequence[View]
+
+    def targets(self, part: str) -> NDArray[np.int64]:
+        return self.table["target"].to_numpy(np.int64)[self.table["split"] == part]
+
+    def outputs(self, part: str, reduce: Reduce) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Do `predict_outputs`; of training images only the features count, so that one view is enough."""
+        views = self.views[:1] if part == "train" else self.views
+        rows = np.flatnonzero(self.table["split"] == part)
+        log.info("answering %s", count_of(len(rows), f"{'training' if part == 'train' else part} image"))
+        return predict_outputs(self.tapped, self.store, rows, views, reduce, part)
+
+
+def keep_all(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    return features
+
+
+def no_scores(features: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.zeros(len(features))

@@ -1,0 +1,1 @@
+"""Several trainings, and what they say together."""

@@ -1,0 +1,183 @@
+"""Cross-validation: one run a fold, each trained in a process of its own, since TensorFlow keeps a model's memory."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from diptych.data.dataset import LoadedData, load
+from diptych.data.folds import assign_folds
+from diptych.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, CheckpointError, ConfigError, DiptychError, Stopped
+from diptych.machine.backend import choose_compute, load_backend
+from diptych.machine.environment import describe_environment
+from diptych.machine.processes import run_diptych
+from diptych.screen import command_line
+from diptych.settings.config import Config, Recipe
+from diptych.settings.presets import read_toml, to_toml
+from diptych.storage.atomic import write_json, write_table, write_text
+from diptych.storage.lock import only_one
+from diptych.storage.run_dir import RunDir, tidy
+from diptych.storage.runs import creating_run, is_run, new_run
+from diptych.training.resolve import choices_of, settle_recipe
+from diptych.training.resume import (
+    changes_of_settings,
+    is_finished,
+    matching,
+    refuse_changes_of_data,
+    way_of_data,
+    with_data,
+    with_whole_paths,
+)
+from diptych.training.tracking.tracking import check_tracking
+
+log = logging.getLogger(__name__)
+
+
+def train_folds(config: Config, runs: Path, name: str, folds: int, choices: Mapping[Recipe, Config] | None = None) -> RunDir:
+    """Train one run on each fold's complement; within it, validation is drawn as in any training.
+
+    Args:
+        config: all settings; a split may not be given.
+        runs: the folder in which the folder of the folds is made.
+        name: of that folder; "" for one made of the date and time. With the name of one that was stopped, its folds go on.
+        folds: how many, at least 2.
+        choices: as `train`.
+
+    Returns:
+        The folder of the folds: folds.csv, and the runs fold-1, fold-2, ... in it.
+
+    Raises:
+        DataError: something is wrong with the data; no run is made.
+        ConfigError: a split is given too, or a run of that name exists and is finished or has other settings.
+        DiptychError: the training of a fold failed; the folds before it are whole.
+        Stopped: Ctrl-C or SIGTERM; the folds before are whole, and this one is saved.
+    """
+    if folds < 2:
+        raise ConfigError(f"--folds is {folds}; expected at least 2.")
+    if config.data.split is not None:
+        raise ConfigError(f"--folds is {folds}, and --split is given too; leave --split out, since the folds are the split.")
+    compute, _ = choose_compute(config.compute)
+    config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
+    check_tracking(config.tracking)
+    possible = choices_of(config, choices, runs)
+    run = RunDir(runs / name)
+    if not (name and is_run(run.root) and run.folds.is_file()):
+        new_run(runs, name)
+        data = load(config.data, config.training.seed)
+        if config.training.recipe == "auto":
+            load_backend(compute.backend)
+            config, reason = settle_recipe(possible, data.manifest.table.shape[0])
+            log.info("%s", reason)
+        run = lay_out(config, runs, name, folds, data)
+    else:
+        refuse_changes(run, list(possible.values()), folds)
+    return train_open(run)
+
+
+def refuse_changes(run: RunDir, wanted: list[Config], folds: int) -> None:
+    saved = read_toml(run.config, Config())
+    config = matching(saved, wanted)
+    changes = changes_of_settings(saved, config)
+    if config.training.epochs > saved.training.epochs:
+        changes.append(f"epochs is {config.training.epochs}, was {saved.training.epochs}")
+    if folds != len(folds_of(run)):
+        changes.append(f"folds is {folds}, was {len(folds_of(run))}")
+    if changes:
+        raise ConfigError(
+            f"{run.root} exists already, with other settings: {'; '.join(changes)}. Go on with it as it was set up "
+            f"({command_line('resume', run.root)}){way_of_data(run, saved, config)}, or choose another --name."
+        )
+    if not open_folds(run):
+        raise ConfigError(f"run {run.root} exists already, and all its folds are trained; choose another --name.")
+
+
+def lay_out(config: Config, runs: Path, name: str, folds: int, data: LoadedData) -> RunDir:
+    """Make the folder, with the split and the settings of each fold."""
+    table = data.manifest.table.drop(columns="split", errors="ignore")
+    table = table.assign(fold=assign_folds(data.manifest, data.units, data.hashes, folds, config.training.seed))
+    with creating_run(runs, name) as aside:
+        run = RunDir(runs / aside.root.name.split("-", 2)[2])
+        write_text(aside.config, to_toml(config))
+        write_table(aside.folds, table)
+        for fold in range(1, folds + 1):
+            given = Path("splits") / f"fold-{fold}.csv"
+            part = (table["fold"] == fold).map({True: "test", False: "train"})
+            write_table(aside.root / given, table[["path"]].assign(split=part))
+            own = dataclasses.replace(config, data=dataclasses.replace(config.data, split=(run.root / given).resolve()))
+            write_text(aside.root / given.with_suffix(".toml"), to_toml(own))
+        write_json(aside.environment, describe_environment(config.training.seed, "a process for each fold"))
+    sizes = " + ".join(map(str, table["fold"].value_counts(sort=False).sort_index()))
+    log.info("%d folds of %s images in %s", folds, sizes, run.root)
+    return run
+
+
+def folds_of(run: RunDir) -> list[RunDir]:
+    """Return the runs of the folds, trained or not."""
+    count = len(list((run.root / "splits").glob("fold-*.csv")))
+    return [RunDir(run.root / f"fold-{number}") for number in range(1, count + 1)]
+
+
+def open_folds(run: RunDir) -> list[RunDir]:
+    """Return the folds that are not trained to their end."""
+    config = read_toml(run.config, Config())
+    return [fold for fold in folds_of(run) if not is_finished(fold, config)]
+
+
+def move(run: RunDir, data: Path) -> None:
+    """Write down where the images of a cross-validation lie now.
+
+    Args:
+        run: the folder of the folds.
+        data: the data folder, which has moved.
+
+    Raises:
+        DataError: its images are not those that the folds were made of.
+        ConfigError: another process trains a fold.
+    """
+    config = with_data(read_toml(run.config, Config()), data)
+    refuse_changes_of_data(run, load(config.data, config.training.seed), "cross-validation")
+    begun = [fold for fold in folds_of(run) if is_run(fold.root)]
+    with ExitStack() as held:
+        for one in (run, *begun):
+            held.enter_context(only_one(one))
+        for fold in folds_of(run):
+            given = run.root / "splits" / f"{fold.root.name}.csv"
+            for path in (given.with_suffix(".toml"), fold.config):
+                if path.is_file():
+                    settings = with_data(read_toml(path, Config()), data)
+                    settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, split=given.resolve()))
+                    write_text(path, to_toml(settings))
+        write_text(run.config, to_toml(config))
+
+
+def train_open(run: RunDir, mlflow: str | None = None, data: Path | None = None) -> RunDir:
+    """Train the folds that are not trained yet, each by `diptych train` in a child process that prints to the same screen.
+
+    Args:
+        run: the folder of the folds.
+        mlflow: where MLflow logs them; None for where the settings say.
+        data: the data folder, where it has moved since; that its images are the same is checked.
+
+    Raises:
+        CheckpointError: all of them are trained.
+        DataError: the images have changed.
+        DiptychError, Stopped: as `train_folds`.
+    """
+    waiting = open_folds(run)
+    if not waiting:
+        raise CheckpointError(f"all folds of {run.root} are trained; there is nothing to go on with.")
+    if data is not None:
+        move(run, data)
+    tidy(run)
+    for fold in waiting:
+        log.info("\n%s", fold.root.name.replace("-", " "))
+        settings = run.root / "splits" / f"{fold.root.name}.toml"
+        tracking = () if mlflow is None else ("--mlflow", mlflow)
+        code = run_diptych("train", "--config", settings, "--runs", run.root, "--name", fold.root.name, *tracking)
+        if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+            log.info("Go on with all folds: %s", command_line("resume", run.root))
+            raise Stopped(code)
+        if code != 0:
+            raise DiptychError(f"the training of {fold.root.name} ended with exit code {code}; its message stands above.")
+    return run

@@ -1,0 +1,201 @@
+"""The promise of an exact resume, tried on the user's own images, settings and machine."""
+
+import dataclasses
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from diptych.data.reading.layouts import read_manifest
+from diptych.errors import TrainingError
+from diptych.settings.config import Config, TrackingConfig
+from diptych.settings.presets import to_toml
+from diptych.storage.atomic import write_table, write_text
+from diptych.storage.run_dir import RunDir
+from diptych.training.resume import with_whole_paths
+from diptych.training.state import read_state
+
+log = logging.getLogger(__name__)
+
+# Enough for a kill in mid-epoch and for the end of an epoch after it; few, because it shall take a minute or two.
+EPOCHS = 2
+STEPS = 4
+BATCH_SIZE = 8
+CLASSES = 10
+ATTEMPTS = 3
+# Of an exact resume, these alone may differ.
+TIMES = ("seconds", "images_per_second")
+LINES_SHOWN = 15
+
+
+def verify_resume(config: Config, runs: Path) -> None:
+    """Train twice on a few of the images, once killed and gone on with, and compare every bit of the two.
+
+    The network, the image size, the augmentation, the optimizer and the device are those of `config`; the batches are of at
+    most 8 images, and there are 2 epochs of 4 of them. The killed process gets SIGKILL in the first epoch.
+
+    Args:
+        config: all settings.
+        runs: the folder in which the two runs are made; they are deleted in the end.
+
+    Raises:
+        TrainingError: the two differ, or one could not be trained; the message says in what, or why.
+        DataError: something is wrong with the data.
+    """
+    started = time.monotonic()
+    made = not runs.exists()
+    runs.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".partial-{os.getpid()}-verify-", dir=runs) as folder:
+            whole, killed, place = try_both(config, runs, Path(folder))
+            different, compared = compare(whole, killed)
+    finally:
+        if made and not any(runs.iterdir()):
+            runs.rmdir()
+    if different:
+        raise TrainingError(
+            f"the training that was killed {place} and went on is not the same as the one that was not killed: "
+            f"{'; '.join(different[:3])}{f' and {len(different) - 3} more' * (len(different) > 3)}. Resuming goes on from "
+            "where it was, but not bit for bit. --deterministic makes the backend compute alike in every run; try it with that."
+        )
+    log.info(
+        "Resuming is exact here: killed %s by SIGKILL, then gone on with, the training has the same %s as without. %.0f s",
+        place,
+        compared,
+        time.monotonic() - started,
+    )
+
+
+def try_both(config: Config, runs: Path, folder: Path) -> tuple[RunDir, RunDir, str]:
+    """Train uninterrupted, and killed and resumed; return both runs and where the second was killed."""
+    settings = folder / "settings.toml"
+    write_text(settings, to_toml(shortened(with_whole_paths(config, runs), choose_images(config, folder / "images"))))
+    log.info("Training %d epochs of %d small batches: once as a whole; once killed, and gone on with", EPOCHS, STEPS)
+    whole = RunDir(folder / "whole")
+    finish(start(folder, settings, whole))
+    for attempt in range(ATTEMPTS):
+        killed = RunDir(folder / f"killed{attempt}")
+        if place := kill_in_epoch(start(folder, settings, killed), killed):
+            finish(start(folder, settings, killed))
+            return whole, killed, place
+    raise TrainingError(f"the trainings were over before they could be killed, {ATTEMPTS} times; nothing was verified.")
+
+
+def shortened(config: Config, images: Path) -> Config:
+    """Return the settings of a very short training on some images that are copied to a folder."""
+    data = dataclasses.replace(
+        config.data,
+        data=images.resolve(),
+        path_column="",
+        label_column="",
+        images=None,
+        class_names="",
+        fixes=None,
+        split=None,
+        near_twins=False,
+        allow_leaks=True,
+        max_unreadable=0.5,
+    )
+    settings = dataclasses.replace(
+        config.training,
+        epochs=EPOCHS,
+        batch_size=min(BATCH_SIZE, config.training.batch_size),
+        # A snapshot after each step.
+        checkpoint_minutes=1e-4,
+    )
+    return dataclasses.replace(config, data=data, training=settings, tracking=TrackingConfig())
+
+
+def choose_images(config: Config, folder: Path) -> Path:
+    """Copy a few images of the largest classes, with a table of their labels and parts; return the folder."""
+    manifest = read_manifest(config.data)
+    counts = manifest.table["target"].value_counts()
+    classes = counts.index[:CLASSES]
+    wanted = min(BATCH_SIZE, config.training.batch_size)
+    train, others = -(-STEPS * wanted // len(classes)), -(-wanted // len(classes))
+    folder.mkdir(parents=True)
+    rows: list[dict[str, object]] = []
+    for target in classes:
+        found = manifest.table.loc[manifest.table["target"] == target, "path"].iloc[: train + 2 * others]
+        parts = ["train", "validation", "test"] + ["validation", "test"] * (others - 1) + ["train"] * len(found)
+        for path, part in zip(found, parts, strict=False):
+            name = f"{len(rows):04d}{Path(path).suffix}"
+            shutil.copyfile(manifest.root / path, folder / name)
+            rows.append({"path": name, "label": manifest.class_names[target], "split": part})
+    write_table(folder / "labels.csv", pd.DataFrame(rows))
+    return folder
+
+
+def start(folder: Path, settings: Path, run: RunDir) -> subprocess.Popen[str]:
+    """Begin or go on with a training in a process of its own, by the same command."""
+    package = Path(__file__).resolve().parents[2]
+    found = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "diptych", "train", "--config", settings, "--runs", folder, "--name", run.root.name]
+    return subprocess.Popen(
+        list(map(str, command)),
+        env={**os.environ, "PYTHONPATH": found},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(child: subprocess.Popen[str]) -> None:
+    """Wait for the end of a training.
+
+    Raises:
+        TrainingError: it failed; its last lines are in the message.
+    """
+    with child:
+        try:
+            said, _ = child.communicate()
+        except BaseException:
+            child.kill()
+            raise
+    if child.returncode != 0:
+        last = "\n".join(said.strip().splitlines()[-LINES_SHOWN:])
+        raise TrainingError(f"the short training that was to be compared ended with exit code {child.returncode}:\n{last}")
+
+
+def kill_in_epoch(child: subprocess.Popen[str], run: RunDir) -> str:
+    """Kill a training once it has written a snapshot in mid-epoch; return where, or "" where it ended before."""
+    with child:
+        try:
+            while child.poll() is None:
+                state = read_state(run)
+                if state is not None and state.batch > 0:
+                    child.kill()
+                    child.communicate()
+                    last = read_state(run) or state
+                    return f"in epoch {last.epoch + 1} after batch {last.batch} of {STEPS}" if child.returncode < 0 else ""
+                time.sleep(0.005)
+        finally:
+            child.kill()
+    return ""
+
+
+def compare(first: RunDir, second: RunDir) -> tuple[list[str], str]:
+    """Compare two finished runs; return what differs, and what was compared, in words."""
+    from diptych.storage.arrays import read_arrays
+
+    different, count, size = [], 0, 0
+    for one, two in ((first.last, second.last), (first.best, second.best)):
+        before, after = (read_arrays(path, "model", "optimizer", "metrics")[1] for path in (one, two))
+        if before.keys() != after.keys():
+            different.append(f"{one.name} has other variables")
+        for name in before.keys() & after.keys():
+            count, size = count + 1, size + before[name].nbytes
+            if before[name].tobytes() != after[name].tobytes():
+                gap = np.abs(before[name].astype(np.float64) - after[name].astype(np.float64)).max()
+                different.append(f"{name} in {one.name} by up to {gap:.2g}")
+    tables = [pd.read_csv(run.history).drop(columns=list(TIMES)) for run in (first, second)]
+    if not tables[0].equals(tables[1]):
+        different.append(f"{first.history.name}")
+    return different, f"{count} arrays ({size / 1e6:.1f} MB) and the same history"

@@ -1,0 +1,1 @@
+"""What computes: backend, devices, memory, processes."""

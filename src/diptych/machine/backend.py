@@ -1,0 +1,258 @@
+"""Choosing the backend of Keras, loading it without its own chatter, and what each of the three does in its own way.
+
+No other file imports TensorFlow, JAX or PyTorch.
+"""
+
+import dataclasses
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal
+
+from diptych.errors import ConfigError
+from diptych.machine.devices import BACKENDS, best_backend, best_precision, check_installed, graphics_cards
+from diptych.machine.memory import ram_limit, ram_peak
+from diptych.settings.config import Backend, ComputeConfig
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def choose_compute(settings: ComputeConfig) -> tuple[ComputeConfig, list[str]]:
+    """Settle what is "auto" among the settings, without loading Keras.
+
+    Returns:
+        The settings with nothing left open, and a line on each choice: what, and why.
+
+    Raises:
+        ConfigError: the backend that was asked for is not installed, or Keras is loaded on another one.
+    """
+    backend, why = (settings.backend, "as asked for") if settings.backend != "auto" else choose_backend()
+    check_installed(backend, why)
+    loaded = loaded_backend()
+    if loaded not in (None, backend):
+        raise ConfigError(
+            f"backend {backend} is asked for, but this process has loaded Keras on {loaded}. Use a fresh process, or set "
+            f"KERAS_BACKEND={backend} before Keras is imported."
+        )
+    lines = [f"backend {backend}: {why}"]
+    precision = settings.precision
+    if precision == "auto":
+        precision, why = best_precision(backend, graphics_cards())
+        lines.append(f"precision {precision}: {why}")
+    return dataclasses.replace(settings, backend=backend, precision=precision), lines
+
+
+def choose_backend() -> tuple[Backend, str]:
+    loaded = loaded_backend()
+    if loaded is not None:
+        return loaded, "Keras is loaded on it already"
+    named = os.environ.get("KERAS_BACKEND", "")
+    if named:
+        for backend in BACKENDS:
+            if named == backend:
+                return backend, "KERAS_BACKEND says so"
+        raise ConfigError(f"KERAS_BACKEND is {named!r}; expected one of {', '.join(BACKENDS)}.")
+    return best_backend(graphics_cards())
+
+
+def loaded_backend() -> Backend | None:
+    """Return the backend that Keras is loaded on in this process; None where it is not loaded."""
+    if "keras" not in sys.modules:
+        return None
+    import keras
+
+    return next((backend for backend in BACKENDS if backend == keras.backend.backend()), None)
+
+
+def load_backend(name: Backend = "auto") -> None:
+    """Import Keras on a backend; "auto" chooses as `choose_compute` does.
+
+    Raises:
+        ConfigError: it is not installed, or Keras is loaded on another one.
+    """
+    os.environ["KERAS_BACKEND"] = choose_compute(ComputeConfig(backend=name))[0].backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # JAX would say that there may be a card that it is not installed for, which `choose_compute` says already.
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    # Several networks in one process, as the folds or the maps have them, look to TensorFlow like one that is traced anew: it
+    # counts the calls by their place in Keras's code.
+    logging.getLogger("tensorflow").addFilter(is_no_advice_on_tracing)
+    if "keras" not in sys.modules:
+        with quiet_stderr():
+            import keras  # noqa: F401
+        if os.environ["KERAS_BACKEND"] != "tensorflow":
+            # Keras would load TensorFlow wherever it is installed, only to seed its random numbers too: three seconds.
+            from keras.src.utils import module_utils
+
+            module_utils.tensorflow._available = False
+
+
+def is_no_advice_on_tracing(record: logging.LogRecord) -> bool:
+    """Tell whether a message of TensorFlow is another one than its advice on retracing, which is about code that is not ours."""
+    return "tf.function retracing" not in record.getMessage()
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Keep off the screen what is written to standard error; it is shown after all if an error comes.
+
+    TensorFlow's C++ code writes there past Python while it is loaded, whatever TF_CPP_MIN_LOG_LEVEL says (2.21).
+    """
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            aside.seek(0)
+            os.write(screen, aside.read())
+            raise
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
+
+
+def make_deterministic() -> None:
+    """Turn on what the loaded backend has for bit-for-bit the same result in every run.
+
+    Call it after `load_backend` and before anything is computed or a device is asked for: JAX reads XLA_FLAGS only once.
+    """
+    loaded = loaded_backend()
+    if loaded == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.experimental.enable_op_determinism()
+    elif loaded == "jax":
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+    elif loaded == "torch":
+        import torch
+
+        # cuBLAS wants to be told before its first call (PyTorch's notes on reproducibility).
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+def list_devices() -> list[str]:
+    """List what the loaded backend computes on, such as "gpu:0", "gpu:1": all graphics cards; without one, processors."""
+    if loaded_backend() == "torch":
+        import torch
+
+        return [f"gpu:{number}" for number in range(torch.cuda.device_count())] or ["cpu:0"]
+    if loaded_backend() == "tensorflow":
+        import tensorflow
+
+        found = tensorflow.config.list_logical_devices("GPU") or tensorflow.config.list_logical_devices("CPU")
+        return [device.name.removeprefix("/device:").lower() for device in found]
+    import keras
+
+    return [name.replace("cuda", "gpu") for name in keras.distribution.list_devices()]
+
+
+def describe_device() -> str:
+    """Say which backend computes, and on what."""
+    return f"{loaded_backend()} on {', '.join(list_devices())}"
+
+
+def device_scope(devices: Literal["one", "all"]) -> AbstractContextManager[None]:
+    """Return the context to build, compile and fit in, so that each of the devices has its part of every batch.
+
+    Batch sizes must be multiples of the number of devices, `len(list_devices())`, those of the validation too.
+
+    Raises:
+        ConfigError: "all" of several graphics cards with PyTorch.
+    """
+    names = list_devices()
+    if devices == "one" or len(names) == 1:
+        return nullcontext()
+    if loaded_backend() == "torch":
+        raise ConfigError(
+            f"devices all: Keras 3.15 trains on one graphics card only with PyTorch, and there are {len(names)}. "
+            "Choose --backend jax or tensorflow, or --devices one."
+        )
+    scope: AbstractContextManager[None]
+    if loaded_backend() == "jax":
+        import keras
+
+        scope = keras.distribution.DataParallel(devices=keras.distribution.list_devices()).scope()
+    else:
+        import tensorflow
+
+        scope = tensorflow.distribute.MirroredStrategy(names).scope()
+    return scope
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function of arrays and lists of arrays: traced once for each set of shapes; on PyTorch it stays as it is."""
+    if loaded_backend() == "tensorflow":
+        import tensorflow
+
+        function = tensorflow.function(function)
+    elif loaded_backend() == "jax":
+        import jax
+
+        function = jax.jit(function)
+    return function
+
+
+def feed(batches: "Iterator[tuple[NDArray[Any], ...]]") -> Any:
+    """Return what Keras reads batches from: as they are, but on TensorFlow as a dataset that does not tune itself.
+
+    The thread that tunes a dataset sleeps 10 ms, 20 ms, 40 ms and so on, and a `fit` that ends waits until it wakes (TensorFlow
+    2.21): an epoch of 47 s then takes up to 85 s (docs/experiments.md).
+
+    Args:
+        batches: tuples of arrays, at least one tuple; all sizes but the first are the same in all of them.
+    """
+    if loaded_backend() != "tensorflow":
+        return batches
+    import tensorflow
+
+    first = next(batches)
+    shapes = tuple(tensorflow.TensorSpec((None, *part.shape[1:]), part.dtype) for part in first)
+    dataset = tensorflow.data.Dataset.from_generator(lambda: chain([first], batches), output_signature=shapes)
+    options = tensorflow.data.Options()
+    options.autotune.enabled = False
+    return dataset.prefetch(2).with_options(options)
+
+
+def memory_limit() -> int:
+    """Return how many bytes there are to train in: of the first graphics card, or of what this process may use."""
+    if not list_devices()[0].startswith("gpu"):
+        return ram_limit()
+    loaded = loaded_backend()
+    if loaded == "jax":
+        import jax
+
+        # JAX takes three quarters of the card unless it is told otherwise.
+        return int(jax.local_devices()[0].memory_stats()["bytes_limit"])
+    if loaded == "torch":
+        import torch
+
+        return int(torch.cuda.mem_get_info(0)[1])
+    cards = graphics_cards()
+    return (cards[0].memory if cards else None) or ram_limit()
+
+
+def peak_memory() -> int:
+    """Return the most bytes that were in use at a time so far: on the first graphics card, or of this process."""
+    if not list_devices()[0].startswith("gpu"):
+        return ram_peak()
+    loaded = loaded_backend()
+    if loaded == "jax":
+        import jax
+
+        return int(jax.local_devices()[0].memory_stats()["peak_bytes_in_use"])
+    if loaded == "torch":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(0))
+    import tensorflow
+
+    return int(tensorflow.config.experimental.get_memory_info("GPU:0")["peak"])

@@ -1,0 +1,169 @@
+"""Files that are written aside, synced and renamed, so that no reader ever sees half of one."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diptych.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT_VERSION = 1
+PathLike = str | os.PathLike[str]
+# What is being written: by the process of this number. The same of a folder that is being filled.
+PARTIAL = re.compile(r"\.partial-(\d+)[.-]")
+ABANDONED_SECONDS = 3600
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file in a folder beside `path`, sync it, and move it into place: `path` is never half written.
+
+    What a writer leaves beside its file when it is killed (safetensors, a file of its own) lies in that folder too, which
+    `tidy` deletes.
+
+    Args:
+        path: where the file shall stand; its folder is made if need be. It has the mode that any new file has here.
+        write: is given the path to write to, whose name is that of `path`.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; it names `path`, which is as it was.
+    """
+    aside = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    partial = aside / path.name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        delete(aside)
+        aside.mkdir()
+        try:
+            write(partial)
+            # safetensors makes files that their owner alone may read (0.8).
+            partial.chmod(aside.stat().st_mode & 0o666)
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except Exception as error:
+        # A full disk has no file name in Python, and is an error of their own in safetensors and HDF5.
+        found = re.search(r"(?:os error|errno =) (\d+)", str(error))
+        number = getattr(error, "errno", None) or (int(found[1]) if found else None)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def delete(path: Path) -> None:
+    """Delete a file or a folder, where it is there and can be."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def is_abandoned(path: Path) -> bool:
+    """Tell of a half-written file or folder, ".partial-NUMBER-NAME", whether the process of that number is gone."""
+    found = PARTIAL.match(path.name)
+    # In a container, the process before may have had the number of this one.
+    if found is None or int(found[1]) == os.getpid():
+        return found is not None
+    if sys.platform == "win32":
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def is_old(path: Path) -> bool:
+    """Tell whether nothing was written to a file or folder for an hour, as no write takes."""
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
+    except OSError:
+        return False
+
+
+def reason_of(error: Exception) -> str:
+    """Say why a file cannot be read: "cannot be read: permission denied", or "is damaged" and how."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, FileNotFoundError):
+        return f"cannot be read: {error.strerror.lower()}"
+    return f"is damaged: {error!r}"
+
+
+def why_unwritable(folder: Path) -> str:
+    """Say why no file can be made in a folder, which need not be there yet; "" if it is possible. Nothing is left behind."""
+    # os.path.lexists: what lies below a folder of somebody else is not there for us, where Path.exists is an error.
+    nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        return f"{folder} cannot be made: {nearest} is a file, no folder."
+    # A read-only file system answers no here to the administrator too.
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return f"{folder} cannot be written: no permission in {nearest.absolute()}, or it is read-only."
+    try:
+        # Some file systems say yes and mean no. A file without a name leaves nothing behind.
+        with tempfile.TemporaryFile(dir=nearest):
+            return ""
+    except OSError as error:
+        return f"{folder} cannot be written: {error.strerror or error}."
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_atomically(path, lambda partial: partial.write_bytes(text.encode("utf-8")))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON atomically; NaN and infinities are refused, for JSON has none."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_table(path: Path, table: "pd.DataFrame") -> None:
+    """Write a table as CSV atomically, without its index."""
+    write_text(path, table.to_csv(index=False))
+
+
+def refuse_unwritable(folder: Path, mend: str) -> None:
+    """Raise a ConfigError where no file can be made in a folder, before the work whose result shall lie there.
+
+    Args:
+        folder: as `why_unwritable`.
+        mend: what to do about it.
+    """
+    reason = why_unwritable(folder)
+    if reason:
+        raise ConfigError(f"{reason} {mend}")
+
+
+def as_paths(paths: object) -> list[Path]:
+    """Return the paths that a caller gives as text, as a path, or as several of these.
+
+    Raises:
+        TypeError: they are anything else.
+    """
+    if isinstance(paths, str | os.PathLike):
+        return [Path(paths)]
+    if not isinstance(paths, Iterable) or isinstance(paths, bytes):
+        raise TypeError(f"expected a path (text or pathlib.Path) or several of them; got {paths!r}, a {type(paths).__name__}")
+    found = list(paths)
+    for path in found:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"expected paths (text or pathlib.Path); got {path!r} among them, a {type(path).__name__}")
+    return [Path(path) for path in found]
+
+
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of `content`, 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()

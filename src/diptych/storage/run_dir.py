@@ -1,0 +1,170 @@
+"""Files that are either whole or not there, and where everything of a run lies."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diptych.errors import CheckpointError
+from diptych.storage.atomic import FORMAT_VERSION, delete, is_abandoned, is_old, reason_of, write_json
+
+if TYPE_CHECKING:
+    pass
+
+# The classes of a run from before their names were written down.
+TWO_CLASSES = ("0", "1")
+
+
+def tidy(run: "RunDir", *, alone: bool = False) -> None:
+    """Delete what processes that were killed left half written in a run.
+
+    Args:
+        run: the run.
+        alone: whether this process holds the run, so that no other one writes checkpoints.
+    """
+    checkpoints = run.last.parent
+    for path in [*run.root.glob(".partial-*"), *run.root.glob("*/.partial-*")]:
+        if is_abandoned(path) or is_old(path):
+            delete(path)
+    # Of the versions before this one: safetensors's own, and a snapshot that had not got its name yet.
+    for path in [*run.root.glob(".tmp*"), *checkpoints.glob(".tmp*"), checkpoints / "next.safetensors"]:
+        if (alone and path.parent == checkpoints) or is_old(path):
+            delete(path)
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder of one run; every file of it has its name here and nowhere else. In Python, text will do for `root`."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.toml"
+
+    @property
+    def environment(self) -> Path:
+        return self.root / "environment.json"
+
+    @property
+    def audit(self) -> Path:
+        return self.root / "audit.json"
+
+    @property
+    def folds(self) -> Path:
+        return self.root / "folds.csv"
+
+    @property
+    def classes(self) -> Path:
+        return self.root / "classes.json"
+
+    @property
+    def split(self) -> Path:
+        return self.root / "split.csv"
+
+    @property
+    def problems(self) -> Path:
+        return self.root / "problems.csv"
+
+    @property
+    def history(self) -> Path:
+        return self.root / "history.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def mlflow(self) -> Path:
+        return self.root / "mlflow.json"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.txt"
+
+    @property
+    def best(self) -> Path:
+        return self.root / "checkpoints" / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        return self.root / "checkpoints" / "last.safetensors"
+
+    @property
+    def previous(self) -> Path:
+        return self.root / "checkpoints" / "previous.safetensors"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def thinned(self) -> Path:
+        """Says why what a training goes on from was deleted, where it was."""
+        return self.root / "thinned.txt"
+
+    @property
+    def best_keras(self) -> Path:
+        return self.root / "best.keras"
+
+    @property
+    def plots(self) -> Path:
+        return self.root / "plots"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "evaluation" / "metrics.json"
+
+    @property
+    def decision(self) -> Path:
+        return self.root / "decision.json"
+
+    @property
+    def outliers(self) -> Path:
+        return self.root / "outliers.safetensors"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "evaluation" / "report.html"
+
+    @property
+    def model_card(self) -> Path:
+        return self.root / "model_card.md"
+
+    @property
+    def predictions(self) -> Path:
+        return self.root / "evaluation" / "predictions.csv"
+
+    @property
+    def explanations(self) -> Path:
+        return self.root / "explanations"
+
+
+def write_classes(run: RunDir, class_names: Sequence[str]) -> None:
+    """Write the names of a run's classes in the order of their targets."""
+    write_json(run.classes, {"format_version": FORMAT_VERSION, "class_names": list(class_names)})
+
+
+def read_classes(run: RunDir) -> tuple[str, ...]:
+    """Read the names of a run's classes in the order of their targets.
+
+    Raises:
+        CheckpointError: the file is damaged, or of a format that this version does not know.
+    """
+    if not run.classes.is_file():
+        return TWO_CLASSES
+    try:
+        content = json.loads(run.classes.read_text(encoding="utf-8"))
+        version, names = content["format_version"], tuple(content["class_names"])
+        listed = isinstance(content["class_names"], list) and all(isinstance(name, str) for name in names)
+        if not listed or len(set(names)) < max(2, len(names)):
+            raise ValueError("class_names are not two or more names, each once")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{run.classes} {reason_of(error)}. Bring back the file that the training wrote.") from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{run.root}: run format {version}; this version of Diptych reads {FORMAT_VERSION}.")
+    return names

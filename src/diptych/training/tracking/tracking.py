@@ -1,0 +1,158 @@
+"""Where a training is logged besides its own folder. What becomes of these logs does not touch the training."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from diptych.errors import ConfigError
+from diptych.settings.config import Config, TrackingConfig
+from diptych.storage.history import Ending, Row
+from diptych.storage.run_dir import RunDir
+
+log = logging.getLogger(__name__)
+
+LogEpochs = Callable[[Sequence[Row]], None]
+SQLITE = "sqlite:///"
+# A log that fails is let alone for so many times the time that the failure took, so that waiting costs a tenth at most.
+PAUSE = 10
+
+
+class Tracker(Protocol):
+    """A log of a training. It is opened with the epochs so far, and then holds each of them once, whatever it held before."""
+
+    def epoch(self, history: Sequence[Row]) -> None:
+        """Add the last epoch of a history, all of whose others are in the log."""
+
+    def close(self, ending: Ending) -> None:
+        """Finish the log."""
+
+
+def whole_tracking(settings: TrackingConfig) -> TrackingConfig:
+    """Name MLflow's database by its whole path."""
+    uri = settings.mlflow
+    if not uri.startswith(SQLITE) or not uri.removeprefix(SQLITE):
+        return settings
+    path = Path(uri.removeprefix(SQLITE)).expanduser().resolve()
+    return TrackingConfig(settings.tensorboard, f"{SQLITE}{path.as_posix()}")
+
+
+def check_tracking(settings: TrackingConfig) -> None:
+    """Make sure, before anything is trained, that it can be logged.
+
+    Raises:
+        ConfigError: a package is missing, or the URI is wrong or cannot be reached.
+    """
+    if settings.tensorboard:
+        from diptych.training.tracking.tensorboard_log import TensorBoardLog  # noqa: F401
+    if settings.mlflow != "none":
+        check_uri(settings.mlflow)
+        from diptych.training.tracking.mlflow_log import check_store
+
+        check_store(whole_tracking(settings).mlflow)
+
+
+def check_uri(uri: str) -> None:
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        parts = urlsplit("")
+    if not ((parts.scheme in ("http", "https") and parts.netloc) or uri.removeprefix(SQLITE) not in ("", uri)):
+        raise ConfigError(f"--mlflow is {uri!r}; expected sqlite:///FILE, http://SERVER, https://SERVER, or none.")
+    if parts.password is not None:
+        raise ConfigError(
+            "--mlflow holds a password, which would be written into the run; set the environment variables "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead."
+        )
+
+
+class Guard:
+    """A tracker whose failures end no training: the first is a warning, and what was not logged is logged later."""
+
+    def __init__(self, name: str, begin: Callable[[Sequence[Row]], Tracker]) -> None:
+        """Take the name of the log and what opens it with the epochs so far."""
+        self.name, self.begin = name, begin
+        self.tracker: Tracker | None = None
+        self.warned, self.not_before = False, 0.0
+        self.history: Sequence[Row] = ()
+
+    def write(self, history: Sequence[Row]) -> None:
+        """Bring the log to the state of a history that has at most one epoch more than at the last call."""
+        self.history = history
+        if time.monotonic() >= self.not_before:
+            self.attempt(self.catch_up)
+
+    def catch_up(self) -> None:
+        if self.tracker is None:
+            self.tracker = self.begin(self.history)
+        else:
+            self.tracker.epoch(self.history)
+
+    def close(self, ending: Ending) -> None:
+        """Log what is missing still, and finish the log."""
+
+        def finish() -> None:
+            self.tracker = self.tracker or self.begin(self.history)
+            self.tracker.close(ending)
+
+        self.attempt(finish)
+        if self.tracker is None:
+            log.warning("Warning: %s does not hold all of this training; the run's history.csv does.", self.name)
+
+    def attempt(self, act: Callable[[], None]) -> None:
+        started = time.monotonic()
+        try:
+            act()
+        # Whatever a package and a server far away may raise.
+        except Exception as error:
+            self.tracker, now = None, time.monotonic()
+            self.not_before = now + PAUSE * (now - started)
+            if not self.warned:
+                reason = (str(error).splitlines() or [""])[0][:300]
+                log.warning(
+                    "Warning: logging to %s failed (%s: %s); the training goes on, and what is missing is logged when that is "
+                    "possible again.",
+                    self.name,
+                    type(error).__name__,
+                    reason,
+                )
+            self.warned = True
+
+
+@contextmanager
+def tracking(run: RunDir, config: Config, history: Sequence[Row]) -> Iterator[LogEpochs]:
+    """Open the logs that the settings ask for; what is yielded is called with the whole history after each epoch.
+
+    Args:
+        run: the run.
+        config: its settings.
+        history: the epochs that were trained before.
+    """
+    guards = []
+    if config.tracking.tensorboard:
+        from diptych.training.tracking.tensorboard_log import TensorBoardLog
+
+        guards.append(Guard("TensorBoard", lambda epochs: TensorBoardLog(run, epochs)))
+    if config.tracking.mlflow != "none":
+        from diptych.training.tracking.mlflow_log import MlflowLog
+
+        guards.append(Guard("MLflow", lambda epochs: MlflowLog(run, config, epochs)))
+
+    def write(epochs: Sequence[Row]) -> None:
+        for guard in guards:
+            guard.write(epochs)
+
+    write(history)
+    ending: Ending = "failed"
+    try:
+        yield write
+        ending = "finished"
+    except KeyboardInterrupt:
+        ending = "stopped"
+        raise
+    finally:
+        for guard in guards:
+            guard.close(ending)

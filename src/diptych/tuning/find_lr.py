@@ -1,0 +1,134 @@
+"""Finding a learning rate for a training with the very settings it will have."""
+
+import dataclasses
+import logging
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diptych.data.dataset import LoadedData, load, split
+from diptych.machine.backend import choose_compute, describe_device, device_scope, load_backend
+from diptych.machine.environment import describe_environment
+from diptych.settings.config import Config, Recipe
+from diptych.settings.presets import to_toml
+from diptych.storage.atomic import FORMAT_VERSION, write_json, write_table
+from diptych.storage.runs import RUNS
+from diptych.training.resolve import choices_of, settle_recipe, training_images
+from diptych.training.resume import with_whole_paths
+from diptych.training.steps.stages import plan_stages
+from diptych.tuning.lr_range_test import SMOOTHING, RangeTest, RateRange, range_test
+
+if TYPE_CHECKING:
+    import keras
+
+log = logging.getLogger(__name__)
+
+
+def find_lr(
+    config: Config,
+    output: Path,
+    rates: RateRange | None = None,
+    runs: Path = RUNS,
+    choices: Mapping[Recipe, Config] | None = None,
+) -> RangeTest:
+    """Test a range of learning rates as a run with these settings would train, and write down what comes out.
+
+    The rates are those of --learning-rate: `pretrained_factor` and `depth_factor` act on them as in a training. Everything
+    that the recipe ever trains is trained, at the image size at which its main phase begins.
+
+    Args:
+        config: all settings; the rate and the schedule in them do not count.
+        output: folder for find_lr.csv and find_lr.json.
+        rates: the range; None for the usual one.
+        runs: the folder of runs, for weights that are the name of one.
+        choices: for the recipe "auto", as in `train`.
+
+    Raises:
+        ConfigError: settings do not go together.
+        DataError: something is wrong with the data.
+        CheckpointError: the weights to start from cannot be had.
+    """
+    rates = rates or RateRange()
+    compute, reasons = choose_compute(config.compute)
+    config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
+    data = split(load(config.data, config.training.seed), config.data)
+    load_backend(compute.backend)
+    from diptych.training import fit
+
+    if config.training.recipe == "auto":
+        config, reason = settle_recipe(choices_of(config, choices, runs), training_images(data))
+        reasons.append(reason)
+    with device_scope(compute.devices):
+        network, weights = fit.start_network(config, runs, data.manifest.class_names)
+        for line in (f"weights: {weights.description}", *reasons, f"device: {describe_device()}"):
+            log.info("%s", line)
+        result = range_test(rates.rates(), step_of(network, config, data, weights.pretrained, rates.lowest))
+    write_result(output, result, config, rates)
+    return result
+
+
+def step_of(
+    network: "keras.Model", config: Config, data: LoadedData, pretrained: bool, lowest: float
+) -> Callable[[float], float]:
+    """Make the network ready, and return what trains it one update at a rate and returns the loss."""
+    from diptych.data import batches
+    from diptych.training.steps import optimizers
+
+    settings = dataclasses.replace(config.training, learning_rate=lowest, min_learning_rate=0.0, schedule="constant")
+    stages = plan_stages(settings, config.data.image_size, pretrained)
+    size = next(stage.image_size for stage in stages if not stage.head_only)
+    images = training_images(data)
+    optimizers.freeze_layers(network, settings, pretrained=pretrained, head_only=False, train_images=images)
+    optimizer = optimizers.build_optimizer(settings, network, settings.epochs, pretrained)
+    optimizers.compile_network(network, optimizer, settings.loss)
+    set_rate = rate_setter(optimizer, lowest)
+    stream = batches.training_batches(data.manifest, data.store, config, size).stream()
+
+    def loss_at(rate: float) -> float:
+        set_rate(rate)
+        losses = []
+        for _ in range(settings.accumulate):
+            images, labels, weights = next(stream)
+            labels = optimizers.smooth_labels(labels, settings.label_smoothing)
+            losses.append(network.train_on_batch(images, labels, sample_weight=weights, return_dict=True)["loss"])
+        return float(np.mean(losses))
+
+    return loss_at
+
+
+def rate_setter(optimizer: "keras.Optimizer", now: float) -> Callable[[float], None]:
+    """Return what sets the rate of an optimizer without schedule; of several, each keeps its part of it.
+
+    Args:
+        optimizer: as `build_optimizer` built it.
+        now: the `learning_rate` of the settings that it was built with.
+    """
+    import keras
+
+    from diptych.training.steps.optimizers import parts_of
+
+    factors = [(part, float(keras.ops.convert_to_numpy(part.learning_rate)) / now) for part in parts_of(optimizer)]
+
+    def set_rate(rate: float) -> None:
+        for part, factor in factors:
+            part.learning_rate = rate * factor
+
+    return set_rate
+
+
+def write_result(output: Path, result: RangeTest, config: Config, rates: RateRange) -> None:
+    """Write find_lr.csv, a row a step, and find_lr.json, the suggestion with all that is needed to repeat it."""
+    write_table(output / "find_lr.csv", result.table)
+    content = {
+        "suggested_learning_rate": result.suggestion,
+        "rule": "the lower of valley and tenth_of_minimum",
+        "suggestions": dict(result.suggestions),
+        "range": dataclasses.asdict(rates),
+        "test": {"steps_made": len(result.table), "ended": result.ended, "smoothing": SMOOTHING},
+        "settings": tomllib.loads(to_toml(config)),
+        "environment": describe_environment(config.training.seed, describe_device()),
+    }
+    write_json(output / "find_lr.json", {"format_version": FORMAT_VERSION, **content})
