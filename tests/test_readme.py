@@ -12,6 +12,7 @@ from diptych.settings.config import Config
 from diptych.settings.presets import read_toml
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DOORS = {"train.py": "train", "evaluate.py": "evaluate", "plot_results.py": "plot"}
 
 
@@ -32,8 +33,14 @@ def test_readme__commands_are_understood(line: str) -> None:
         assert (REPOSITORY / arguments[0]).is_file()
         parse([DOORS[arguments[0]], *arguments[1:]])
     else:
-        assert arguments[:4] == ["-m", "pip", "install", "-r"]
-        assert (REPOSITORY / arguments[4]).is_file()
+        assert arguments[:3] == ["-m", "pip", "install"]
+        assert arguments[3] in ("-r", "-e")
+        if arguments[3] == "-r":
+            assert (REPOSITORY / arguments[4]).is_file()
+        else:
+            extras = re.fullmatch(r"'\.\[([a-z,-]+)\]'", arguments[4])
+            assert extras
+            assert set(extras[1].split(",")) <= set(PROJECT["optional-dependencies"])
 
 
 def test_readme__flags_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:

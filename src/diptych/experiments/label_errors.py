@@ -28,7 +28,7 @@ try:
     from cleanlab.rank import get_label_quality_scores
 except ImportError as error:
     raise ConfigError(
-        "diptych label-errors needs cleanlab: pip install 'diptych[labels]', or pip install 'cleanlab>=2.7'."
+        "diptych label-errors needs cleanlab: pip install 'diptych[labels]', or pip install cleanlab."
     ) from error
 
 # Ten public test sets have 3.3 % of wrong labels on average, the worst of them 10 % (Northcutt, Athalye and Mueller, NeurIPS

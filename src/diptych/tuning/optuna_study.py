@@ -21,7 +21,7 @@ try:
     import optuna
     from optuna.trial import FrozenTrial, Trial, TrialState
 except ImportError as error:
-    raise ConfigError("diptych tune needs Optuna: pip install 'diptych[tune]', or pip install 'optuna>=5,<6'.") from error
+    raise ConfigError("diptych tune needs Optuna: pip install 'diptych[tune]', or pip install optuna.") from error
 
 log = logging.getLogger(__name__)
 

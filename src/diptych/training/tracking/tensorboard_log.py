@@ -17,7 +17,7 @@ try:
     from tensorboard.summary.writer.record_writer import RecordWriter
 except ImportError as error:
     raise ConfigError(
-        "--tensorboard needs TensorBoard: pip install 'diptych[tensorboard]', or pip install 'tensorboard>=2.20'."
+        "--tensorboard needs TensorBoard: pip install 'diptych[tensorboard]', or pip install tensorboard."
     ) from error
 
 
