@@ -27,9 +27,7 @@ try:
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 except ImportError as error:
-    raise ConfigError(
-        "diptych label-errors needs cleanlab: pip install 'diptych[labels]', or pip install cleanlab."
-    ) from error
+    raise ConfigError("diptych label-errors needs cleanlab: pip install 'diptych[labels]', or pip install cleanlab.") from error
 
 # Ten public test sets have 3.3 % of wrong labels on average, the worst of them 10 % (Northcutt, Athalye and Mueller, NeurIPS
 # 2021, https://arxiv.org/abs/2103.14749).

@@ -31,8 +31,7 @@ try:
     from mlflow.exceptions import MlflowException
 except ImportError as error:
     raise ConfigError(
-        "--mlflow needs MLflow: pip install 'diptych[mlflow]', or pip install 'mlflow-skinny>=3.17,<4' 'sqlalchemy>=2,<3' "
-        "'alembic>=1.16,<2'."
+        "--mlflow needs MLflow: pip install 'diptych[mlflow]', or pip install mlflow-skinny sqlalchemy alembic."
     ) from error
 
 log = logging.getLogger(__name__)
