@@ -5,8 +5,6 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import cache
@@ -16,7 +14,8 @@ from typing import Any
 import pandas as pd
 import safetensors
 from making import REPOSITORY, encode, make_image
-from running import environment, obeying_ctrl_c, once, shared
+from running import environment, once, shared
+from warm import Warm
 
 from diptych.storage.run_dir import RunDir
 
@@ -39,40 +38,17 @@ TIMES = ("seconds", "images_per_second")
 # A busy machine is not a failure.
 PATIENCE = 600
 
-LOADED = """
-import json, sys
-from diptych.machine.backend import load_backend
-load_backend()
-import diptych.training.fit
-arguments = json.loads(sys.stdin.readline() or "null")
-from diptych.cli import main
-sys.exit(0 if arguments is None else main(arguments))
-"""
 
+class Child:
+    """`diptych ARGUMENTS`, or a program of Python, in a process that has imported its backend already."""
 
-class Loaded:
-    """A process that has imported its backend, which takes seconds, and now waits for the command that it is to run."""
-
-    def __init__(self, folder: Path, said: Path, code: str = LOADED) -> None:
-        """Start it in a folder; what it prints goes to a file."""
-        with obeying_ctrl_c(), said.open("w") as screen:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                cwd=folder,
-                env=environment(PYTHONPATH=str(REPOSITORY / "src"), MALLOC_ARENA_MAX="2"),
-                stdin=subprocess.PIPE,
-                stdout=screen,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-            )
+    def __init__(self, folder: Path, said: Path, *arguments: object, code: str | None = None) -> None:
+        """Start it in a folder; what it says goes to a file."""
         self.said = said
-
-    def run(self, *arguments: object) -> None:
-        """Let it run `diptych ARGUMENTS`."""
-        assert self.process.stdin
-        self.process.stdin.write(json.dumps([str(argument) for argument in arguments]) + "\n")
-        self.process.stdin.close()
+        found = environment(PYTHONPATH=str(REPOSITORY / "src"))
+        with said.open("w") as screen:
+            streams = {"stdout": screen.fileno(), "stderr": screen.fileno()}
+            self.process = Warm(*arguments, folder=folder, environment=found, code=code, **streams)
 
     def wait_for(self, what: Callable[[], object]) -> bool:
         """Wait until something is true, and return True; or False, where the process ends before."""
@@ -88,8 +64,6 @@ class Loaded:
         """Send SIGKILL to it and its children, and return its exit code: -9, unless it had ended before."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        assert self.process.stdin
-        self.process.stdin.close()
         return self.process.wait()
 
     def finish(self) -> int:
@@ -162,8 +136,8 @@ def reference_once(base: Path) -> Reference:
     """Train without a break."""
 
     def train(folder: Path) -> None:
-        child = Loaded(folder, folder / "said.txt")
-        child.run("train", "--data", make_uneven(folder / "images"), "--name", "reference", "--epochs", EPOCHS, *SETTINGS)
+        train = ("train", "--data", make_uneven(folder / "images"), "--name", "reference", "--epochs", EPOCHS, *SETTINGS)
+        child = Child(folder, folder / "said.txt", *train)
         assert child.finish() == 0, child.said.read_text()
 
     folder, _ = once(base, "reference", train)

@@ -23,6 +23,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 from making import REPOSITORY, encode, write_table
+from warm import Warm
 
 from diptych.storage.run_dir import RunDir
 
@@ -90,17 +91,43 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | changes
 
 
+def default_backend(**changes: str) -> dict[str, str]:
+    """The environment of a user who has chosen no backend either, whichever this process tests."""
+    return {name: value for name, value in environment(**changes).items() if name != "KERAS_BACKEND"}
+
+
 def door(name: str, *arguments: object, folder: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """Run `python NAME ARGUMENTS`, one of the scripts of the repository, from another folder."""
+    """Run `python NAME ARGUMENTS`, one of the scripts of the repository, from another folder, on the default backend."""
     command = [sys.executable, str(REPOSITORY / name), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=timeout, check=False)
+    found = default_backend()
+    return subprocess.run(command, cwd=folder, env=found, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def module(*arguments: object, folder: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """Run `python -m diptych ARGUMENTS` from another folder."""
+    """Run `python -m diptych ARGUMENTS` from another folder, in a fresh process."""
     command = [sys.executable, "-m", "diptych", *map(str, arguments)]
     found = environment(PYTHONPATH=str(REPOSITORY / "src"))
     return subprocess.run(command, cwd=folder, env=found, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def start(*arguments: object, folder: Path, found: dict[str, str] | None = None, stderr: int | None = None) -> Warm:
+    """Start `diptych ARGUMENTS` in another folder, as a process that has imported its backend and obeys Ctrl-C.
+
+    Args:
+        arguments: as on the command line.
+        folder: where to start it.
+        found: its environment.
+        stderr: the number of an open file for what it says there; None to get it from `communicate`.
+    """
+    found = environment(PYTHONPATH=str(REPOSITORY / "src")) if found is None else found
+    return Warm(*arguments, folder=folder, environment=found, stderr=stderr)
+
+
+def diptych(*arguments: object, folder: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run `diptych ARGUMENTS` in another folder, in a process that has imported its backend already."""
+    with start(*arguments, folder=folder) as child:
+        stdout, stderr = child.communicate(timeout)
+    return subprocess.CompletedProcess(child.args, child.wait(), stdout, stderr)
 
 
 def shared(base: Path) -> Path:
@@ -173,8 +200,8 @@ def small_once(base: Path) -> Trained:
     def train_and_evaluate(folder: Path) -> object:
         make_colours(folder / "images")
         settings = (*SETTINGS, "--epochs", 2, "--branches", "convnet", "--backend", QUICKEST)
-        said_by(door("train.py", "--data", "images", "--name", "colours", *settings, folder=folder))
-        return said_by(door("evaluate.py", "--maps", "0", "--backend", QUICKEST, folder=folder))
+        said_by(diptych("train", "--data", "images", "--name", "colours", *settings, folder=folder))
+        return said_by(diptych("evaluate", "--maps", 0, "--backend", QUICKEST, folder=folder))
 
     folder, said = once(base, "small", train_and_evaluate)
     return Trained(folder, shared(base) / "small" / "images", RunDir(folder / "runs" / "colours"), **said)
@@ -187,7 +214,8 @@ def interrupted_once(base: Path) -> Interrupted:
 
     def interrupt(folder: Path) -> object:
         run = RunDir(folder / "runs" / "interrupted")
-        with start("train", "--data", data, "--name", "interrupted", "--epochs", 500, *SETTINGS, folder=folder) as child:
+        train = ("train", "--data", data, "--name", "interrupted", "--epochs", 500, *SETTINGS)
+        with start(*train, folder=folder, found=default_backend(PYTHONPATH=str(REPOSITORY / "src"))) as child:
             press_when(child, lambda: run.history.is_file() and len(run.history.read_text().splitlines()) > 2)
             stdout, stderr = child.communicate(timeout=120)
         return {"returncode": child.returncode, "stdout": stdout, "stderr": stderr}
@@ -211,13 +239,13 @@ FOLDS = 2
 
 @cache
 def cross_validated_once(base: Path) -> CrossValidated:
-    """Train a network a fold for one epoch through `python train.py`, and test them through `python evaluate.py`."""
+    """Train a network a fold for one epoch, and test them."""
 
     def train_and_evaluate(folder: Path) -> object:
         make_colours(folder / "images")
         settings = ("--folds", FOLDS, "--epochs", 1, "--no-near-twins", *SETTINGS, "--branches", "convnet", "--backend", QUICKEST)
-        trained = said_by(door("train.py", "--data", "images", "--name", "cross", *settings, folder=folder))
-        tested = said_by(door("evaluate.py", "--maps", "0", "--backend", QUICKEST, folder=folder))
+        trained = said_by(diptych("train", "--data", "images", "--name", "cross", *settings, folder=folder))
+        tested = said_by(diptych("evaluate", "--maps", 0, "--backend", QUICKEST, folder=folder))
         return {"trained": trained["stdout"], "tested": tested["stdout"]}
 
     folder, said = once(base, "cross-validated", train_and_evaluate)
@@ -234,16 +262,7 @@ def obeying_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def start(*arguments: object, folder: Path, **options: Any) -> subprocess.Popen[str]:
-    """Start `python -m diptych ARGUMENTS` as a process that obeys Ctrl-C."""
-    command = [sys.executable, "-m", "diptych", *map(str, arguments)]
-    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    with obeying_ctrl_c():
-        found = environment(PYTHONPATH=str(REPOSITORY / "src"))
-        return subprocess.Popen(command, cwd=folder, env=found, text=True, **streams)
-
-
-def press_when(child: subprocess.Popen[str], ready: Callable[[], bool], timeout: float = 240) -> None:
+def press_when(child: Warm, ready: Callable[[], bool], timeout: float = 240) -> None:
     """Send Ctrl-C to a process once `ready()`; stop it for good if that does not come to pass."""
     give_up = time.monotonic() + timeout
     while not ready():

@@ -64,7 +64,7 @@ def ablated(tmp_path_factory: pytest.TempPathFactory) -> Ablated:
         child.send_signal(signal.SIGKILL)
         child.communicate()
     killed = set(pd.read_csv(done)["name"]), times(done.parent / f"resnet50-{SEED}")
-    process = running.module(*COMMAND, folder=folder, timeout=600)
+    process = running.diptych(*COMMAND, folder=folder, timeout=600)
     assert process.returncode == 0, process.stdout + process.stderr
     return Ablated(folder, killed, process.stdout)
 
@@ -124,7 +124,7 @@ class TestAblation:
             assert not any(path.exists() for path in (run.last, run.previous, run.best_keras))
 
     def test_changed_settings__are_refused(self, ablated: Ablated) -> None:
-        process = running.module(*COMMAND, "--dropout", "0.4", folder=ablated.folder)
+        process = running.diptych(*COMMAND, "--dropout", "0.4", folder=ablated.folder)
         assert process.returncode == 2
         assert "dropout is 0.4, was 0.2" in process.stderr
 

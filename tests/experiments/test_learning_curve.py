@@ -172,7 +172,7 @@ def test_learning_curve__what_makes_no_sense_is_refused(tmp_path: Path, shares: 
 @pytest.mark.slow
 def test_learning_curve__through_the_command_line(tmp_path: Path) -> None:
     running.make_colours(tmp_path / "data")
-    done = running.module(*COMMAND, folder=tmp_path, timeout=600)
+    done = running.diptych(*COMMAND, folder=tmp_path, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     root = tmp_path / "runs" / "curve"
     table = pd.read_csv(root / "learning_curve.csv").set_index("share")
@@ -189,6 +189,6 @@ def test_learning_curve__through_the_command_line(tmp_path: Path) -> None:
     assert "2 sizes are too few" in written["not_determined"]
     assert "2 sizes are too few" in done.stdout
     assert (root / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
-    again = running.module(*COMMAND, folder=tmp_path, timeout=600)
+    again = running.diptych(*COMMAND, folder=tmp_path, timeout=600)
     assert again.returncode == 0, again.stderr
     assert "1 of 2" not in again.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from making import encode, fingerprint, make_image
 from resuming import SETTINGS, make_uneven
-from running import module, posix_only
+from running import diptych, posix_only
 
 from diptych.cli import main
 from diptych.experiments.verify_resume import compare
@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_verify_resume__says_that_it_is_exact_and_leaves_nothing(data: Path, tmp_path: Path) -> None:
     before = fingerprint(data)
-    done = module("train", "--data", data, "--verify-resume", *SETTINGS, folder=tmp_path, timeout=600)
+    done = diptych("train", "--data", data, "--verify-resume", *SETTINGS, folder=tmp_path, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"Resuming is exact here: killed in epoch 1 after batch (\d) of 4 by SIGKILL.* (\d+) arrays", done.stdout)
     assert found, done.stdout
@@ -50,7 +50,7 @@ def test_verify_resume__training_that_fails_is_an_error(data: Path, tmp_path: Pa
 
 
 def train(folder: Path, data: Path, name: str, *changes: str) -> RunDir:
-    done = module("train", "--data", data, "--name", name, "--epochs", 1, *SETTINGS, *changes, folder=folder, timeout=600)
+    done = diptych("train", "--data", data, "--name", name, "--epochs", 1, *SETTINGS, *changes, folder=folder, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return RunDir(folder / "runs" / name)
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from running import module
+from running import diptych
 
 from diptych.cli import main
 from diptych.explain.explain import describe, explain, name_picture
@@ -83,7 +83,7 @@ def test_explain__as_a_process(of_three, run, tmp_path):
     """A run by its path, a class by its name, an unreadable file: named, exit code 1, and the others are explained."""
     bad = tmp_path / "bad.png"
     bad.write_text("not an image")
-    done = module("explain", run.root, of_three.data / "ash" / "2.png", bad, "--class", "2 cedar", folder=tmp_path)
+    done = diptych("explain", run.root, of_three.data / "ash" / "2.png", bad, "--class", "2 cedar", folder=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert re.search(rf"{re.escape(str(bad))}: .*not an image", done.stdout)

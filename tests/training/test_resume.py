@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from resuming import EPOCHS, KILLS, LEARNING_RATE, PLATEAU_PATIENCE, SETTINGS, End, Loaded, Reference, read_end, reference_once
+from resuming import EPOCHS, KILLS, LEARNING_RATE, PLATEAU_PATIENCE, SETTINGS, Child, End, Reference, read_end, reference_once
 from running import posix_only
 
 from diptych.storage.run_dir import RunDir
@@ -50,12 +50,12 @@ def epochs_of(run: RunDir) -> int:
     return run.history.read_bytes().count(b"\n") if run.history.is_file() else 0
 
 
-def wait_for_snapshot(child: Loaded, run: RunDir) -> None:
+def wait_for_snapshot(child: Child, run: RunDir) -> None:
     before = stamp(run.last)
     child.wait_for(lambda: stamp(run.last) not in (None, before))
 
 
-def kill_at(moment: str, child: Loaded, run: RunDir, random: np.random.Generator) -> str:
+def kill_at(moment: str, child: Child, run: RunDir, random: np.random.Generator) -> str:
     """Kill a training at a moment of a kind; return the moment that it was, "over" where it had ended before."""
     before = {path: stamp(path) for path in (run.last, run.history)}
 
@@ -94,21 +94,18 @@ def killed(reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> Ki
     random = np.random.default_rng(7)
     train = ("train", "--data", reference.data, "--name", "killed", "--epochs", EPOCHS, *SETTINGS)
     waiting, hit, said = list(MOMENTS), [], []
-    coming = Loaded(folder, folder / "said0.txt")
     while waiting and len(hit) < len(MOMENTS) + MORE_TRIES:
-        child, coming = coming, Loaded(folder, folder / f"said{len(hit) + 1}.txt")
         resumes = run.root.is_dir() and len(hit) % 2
-        child.run(*(("resume", run.root) if resumes else train))
+        child = Child(folder, folder / f"said{len(hit)}.txt", *(("resume", run.root) if resumes else train))
         hit.append(kill_at(waiting[0], child, run, random))
         said.append(child.said.read_text())
         if hit[-1] == waiting[0]:
             waiting.pop(0)
         if hit[-1] == "over":
-            coming.kill()
             raise AssertionError(f"the training was over after {hit}: {said}")
-    coming.run(*train)
-    code = coming.finish()
-    said.append(coming.said.read_text())
+    child = Child(folder, folder / "said.txt", *train)
+    code = child.finish()
+    said.append(child.said.read_text())
     assert code == 0, said[-1]
     return Killed(run, read_end(run), hit, said)
 

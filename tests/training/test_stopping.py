@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import REPOSITORY, encode, fingerprint, make_image, skip_unless_installed
-from resuming import EPOCHS, SETTINGS, Loaded, Reference, read_end, read_file, reference_once
+from making import encode, fingerprint, make_image, skip_unless_installed
+from resuming import EPOCHS, SETTINGS, Child, Reference, read_end, read_file, reference_once
 from running import posix_only
 
 from diptych.cli import main
@@ -38,7 +38,7 @@ class Ended:
     run: RunDir
 
 
-def send(child: Loaded, run: RunDir, rows: int, *signals: int) -> Ended:
+def send(child: Child, run: RunDir, rows: int, *signals: int) -> Ended:
     """Send signals to a training that has written a snapshot, once the history has so many rows."""
 
     def ready() -> bool:
@@ -60,16 +60,14 @@ def signalled(reference: Reference, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("signalled")
     run = RunDir(folder / "runs" / "stopped")
     train = ("train", "--data", reference.data, "--name", "stopped", "--epochs", EPOCHS, *SETTINGS)
-    children = [Loaded(folder, folder / f"said{number}.txt") for number in range(2)]
-    children[0].run(*train)
-    assert children[0].wait_for(lambda: list(run.root.parent.glob(".partial-*"))), children[0].said.read_text()
-    ended = [Ended(children[0].kill(), str(run.root.exists()), run)]
+    child = Child(folder, folder / "said0.txt", *train)
+    assert child.wait_for(lambda: list(run.root.parent.glob(".partial-*"))), child.said.read_text()
+    ended = [Ended(child.kill(), str(run.root.exists()), run)]
     for rows, signals in ((1, (signal.SIGINT,)), (2, (signal.SIGINT, signal.SIGINT)), (3, (signal.SIGTERM,))):
-        children.append(Loaded(folder, folder / f"said{len(children)}.txt"))
-        children[-2].run(*(("resume", run.root) if run.root.exists() else train))
-        ended.append(send(children[-2], run, rows, *signals))
-    children[-1].run("resume", run.root)
-    return [*ended, Ended(children[-1].finish(), children[-1].said.read_text(), run)]
+        child = Child(folder, folder / f"said{rows}.txt", *(("resume", run.root) if run.root.exists() else train))
+        ended.append(send(child, run, rows, *signals))
+    child = Child(folder, folder / "said.txt", "resume", run.root)
+    return [*ended, Ended(child.finish(), child.said.read_text(), run)]
 
 
 @pytest.fixture
@@ -232,16 +230,21 @@ def test_changed_images__are_named(halfway: RunDir, movable: Path, capsys: pytes
     assert fingerprint(halfway.root) == before
 
 
+HOLDS = """
+import sys, time
+from pathlib import Path
+from diptych.storage.lock import only_one
+from diptych.storage.run_dir import RunDir
+with only_one(RunDir(Path(sys.argv[1]))):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
 def test_other_process__is_named_as_the_reason(
     halfway: RunDir, reference: Reference, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    holds = "import sys\nfrom pathlib import Path\nfrom diptych.storage.lock import only_one\n"
-    holds += "from diptych.storage.run_dir import RunDir\n"
-    holds += "with only_one(RunDir(Path(sys.stdin.readline().strip()))): print('held', flush=True); sys.stdin.read()"
-    child = Loaded(tmp_path, tmp_path / "said.txt", holds)
-    assert child.process.stdin
-    child.process.stdin.write(f"{halfway.root}\n")
-    child.process.stdin.flush()
+    child = Child(tmp_path, tmp_path / "said.txt", halfway.root, code=HOLDS)
     assert child.wait_for(lambda: "held" in child.said.read_text()), child.said.read_text()
     try:
         assert main(["resume", str(halfway.root)]) == 2
@@ -361,52 +364,37 @@ def test_ctrl_c_in_the_validation__goes_on_with_the_validation(tmp_path: Path) -
 
 # On PyTorch, which checks every piece of memory that it asks for: TensorFlow on a processor may crash or hang for want of a
 # small one, in code of its own. That its errors are known for what they are is tested in tests/test_backend.py.
-SCARCE = f"""
-import os, resource, sys
-os.environ["KERAS_BACKEND"] = "torch"
-sys.path.insert(0, {str(REPOSITORY / "src")!r})
+SCARCE = """
+import resource, sys
 from diptych.machine.backend import load_backend
-load_backend()
-import json, keras, numpy
-import diptych.training.fit
+load_backend("torch")
+import keras, numpy
 network = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
 network.compile("adam", "mse")
 network.fit(numpy.zeros((8, 8)), numpy.zeros((8, 1)), verbose=0)
-# It imports TensorFlow, where that is installed, on every backend; that takes room too.
-keras.utils.set_random_seed(0)
 pages = int(open("/proc/self/statm").read().split()[0])
 limits = resource.getrlimit(resource.RLIMIT_AS)
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 4000 * 2**20, limits[1]))
 from diptych.cli import main
-sys.exit(main(json.loads(sys.stdin.readline())))
+sys.exit(main(sys.argv[1:]))
 """
 LARGE = (
-    "--weights",
-    "none",
-    "--branches",
-    "convnet",
-    "--image-size",
-    "64",
-    "--epochs",
-    "1",
-    "--augment",
-    "none",
-    "--no-near-twins",
+    *("--weights", "none", "--branches", "convnet", "--image-size", "64", "--epochs", "1"),
+    *("--augment", "none", "--no-near-twins", "--backend", "torch"),
 )
 
 
 def test_out_of_memory__says_which_batch_size_would_fit(reference: Reference, tmp_path: Path) -> None:
     skip_unless_installed("torch")
     train = ("train", "--data", reference.data, "--name", "large", *LARGE)
-    child, again = (Loaded(tmp_path, tmp_path / f"{name}.txt", SCARCE) for name in ("said", "again"))
-    child.run(*train, "--batch-size", "10000")
+    child = Child(tmp_path, tmp_path / "said.txt", *train, "--batch-size", 10000, code=SCARCE)
     code, said = child.finish(), child.said.read_text()
     assert code == 2, said
     found = re.search(r"batches of 10000 images of 64 px do not fit .* --batch-size (\d+) should", said)
     assert found, said
     fits = int(found.group(1))
     assert 8 <= fits <= 5000
-    again.run(*train[:4], "smaller", *LARGE, "--batch-size", fits)
+    again = Child(tmp_path, tmp_path / "again.txt", *train[:4], "smaller", *LARGE, "--batch-size", fits, code=SCARCE)
     assert again.finish() == 0, again.said.read_text()
 
 
@@ -417,14 +405,12 @@ def test_folds__of_a_killed_process_go_on_with_the_one_that_was_open(
     folds = RunDir(tmp_path / "runs" / "folds")
     first, second = (RunDir(folds.root / f"fold-{number}") for number in (1, 2))
     train = ("train", "--data", reference.data, "--name", "folds", "--folds", 2, "--epochs", 4, *SETTINGS)
-    child = Loaded(tmp_path, tmp_path / "said.txt")
-    child.run(*train)
+    child = Child(tmp_path, tmp_path / "said.txt", *train)
     assert child.wait_for(second.history.is_file), child.said.read_text()
     assert child.kill() == -signal.SIGKILL
     assert not second.best_keras.is_file()
     before = fingerprint(first.root)
-    child = Loaded(tmp_path, tmp_path / "again.txt")
-    child.run(*train)
+    child = Child(tmp_path, tmp_path / "again.txt", *train)
     assert child.finish() == 0, child.said.read_text()
     said = child.said.read_text()
     assert "Going on with runs/folds/fold-2" in said

@@ -224,7 +224,7 @@ def test_ctrl_c__while_the_images_are_read_makes_no_run(tmp_path):
 
     with running.start("train", "--data", data, *running.SETTINGS, folder=tmp_path, stderr=terminal) as child:
         running.press_when(child, reading, timeout=60)
-        output, _ = child.communicate(timeout=60)
+        (output,) = child.communicate(timeout=60)
     os.close(terminal)
     os.close(screen)
     assert child.returncode == 130

@@ -18,7 +18,7 @@ import pytest
 from making import make_data, run_python
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from resuming import SETTINGS, Loaded, make_uneven
+from resuming import SETTINGS, Child, make_uneven
 from running import posix_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -337,14 +337,13 @@ def test_killed_training__has_each_epoch_once_when_it_has_gone_on(tmp_path: Path
     def epochs() -> int:
         return len(run.history.read_text().splitlines()) - 1 if run.history.is_file() else 0
 
-    child = Loaded(tmp_path, tmp_path / "first.txt")
     logs = ("--tensorboard", "--mlflow", "sqlite:///tracking.db")
-    child.run("train", "--data", data, "--name", "killed", "--epochs", 6, *SETTINGS, *logs)
+    train = ("train", "--data", data, "--name", "killed", "--epochs", 6, *SETTINGS, *logs)
+    child = Child(tmp_path, tmp_path / "first.txt", *train)
     assert child.wait_for(lambda: epochs() >= 3), child.said.read_text()
     assert child.kill() == -9
     (tmp_path / "elsewhere").mkdir()
-    child = Loaded(tmp_path / "elsewhere", tmp_path / "second.txt")
-    child.run("resume", run.root)
+    child = Child(tmp_path / "elsewhere", tmp_path / "second.txt", "resume", run.root)
     assert child.finish() == 0, child.said.read_text()
     assert "Going on with" in child.said.read_text()
     assert "Warning: logging" not in child.said.read_text()
