@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-INSTALLED_BY = {"tensorflow": "make test", "jax": "make test-jax", "jaxlib": "make test-jax", "torch": "make test-torch"}
+INSTALLED_BY = {"tensorflow": "make venv", "jax": "make test-jax", "jaxlib": "make test-jax", "torch": "make test"}
 
 
 def make_image(target: int, number: int = 0, size: int = 32) -> NDArray[np.uint8]:

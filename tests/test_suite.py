@@ -1,12 +1,17 @@
 """The suite's own machinery: what is made once for all processes, and what is said of tests that are left out."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from making import REPOSITORY
-from running import environment, once
+from running import QUICKEST, environment, once, posix_only
+from running import diptych as run_diptych
+from warm import Warm
+
+from diptych.version import __version__
 
 ASK = """
 import sys, time
@@ -51,6 +56,34 @@ def test_once__that_failed_is_tried_again(tmp_path: Path, monkeypatch: pytest.Mo
         once(tmp_path, "thing", fail)
     folder, said = once(tmp_path, "thing", lambda folder: [path.name for path in folder.iterdir()])
     assert (folder, said) == (tmp_path / "thing", [])
+
+
+WARM = """
+import os, sys, time
+print(len(os.listdir("/proc/self/task")), "keras" in sys.modules, sys.argv[1:], os.getcwd(), os.environ.get("MINE"), flush=True)
+print("wrong", file=sys.stderr)
+time.sleep(float(sys.argv[1]))
+sys.exit(3)
+"""
+
+
+@pytest.mark.slow
+@posix_only
+def test_warm_process__is_like_a_fresh_one_but_for_its_imports(tmp_path: Path) -> None:
+    def start(seconds: int) -> Warm:
+        return Warm(seconds, "b", folder=tmp_path, environment=environment(MINE="here", KERAS_BACKEND=QUICKEST), code=WARM)
+
+    with start(0) as child:
+        stdout, stderr = child.communicate(timeout=120)
+    assert (child.returncode, stdout, stderr) == (3, f"1 True ['0', 'b'] {tmp_path} here\n", "wrong\n")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        with start(600) as child:
+            assert child.poll() is None
+            with pytest.raises(subprocess.TimeoutExpired):
+                child.wait(0.1)
+            child.send_signal(number)
+            assert child.wait(120) == -number
+    assert run_diptych("--version", folder=tmp_path).stdout == f"diptych {__version__}\n"
 
 
 SOME_TESTS = """

@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 
-from diptych.devices import best_backend, graphics_cards
 from making import REPOSITORY
+
+from diptych.machine.devices import best_backend, graphics_cards
 
 SERVER = REPOSITORY / "tests" / "fork_server.py"
 

@@ -161,7 +161,7 @@ def test_explain_images__of_bfloat16_is_float32():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="need KERAS_BACKEND=tensorflow (make test)")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="need KERAS_BACKEND=tensorflow (make test-tensorflow)")
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_explain_images__is_the_same_on_the_other_backends(backend, tmp_path):
     skip_unless_installed(backend)

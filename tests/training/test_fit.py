@@ -22,7 +22,7 @@ from diptych.storage.atomic import write_text
 from diptych.storage.run_dir import RunDir, write_classes
 from diptych.training.fit import fit, keep_best, start_network
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.on_tensorflow]
 
 CLASS_NAMES = ("blue", "green", "red")
 # Uneven, so that each class has a weight of its own.
@@ -154,7 +154,7 @@ def test_ordered_batches__are_the_images_in_order_with_their_labels() -> None:
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in found]), np.eye(3)[targets[rows]])
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="need KERAS_BACKEND=tensorflow (make test)")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="need KERAS_BACKEND=tensorflow (make test-tensorflow)")
 def test_several_networks__bring_no_advice_on_tracing_to_the_screen() -> None:
     load_backend("tensorflow")
     heard: list[str] = []

@@ -326,6 +326,7 @@ class Pressing:
         return self.images[rows]
 
 
+@pytest.mark.on_tensorflow
 def test_ctrl_c_in_the_validation__goes_on_with_the_validation(tmp_path: Path) -> None:
     import pandas as pd
 
