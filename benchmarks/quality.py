@@ -79,7 +79,7 @@ def diptych(*arguments: object) -> None:
 def train_split(runs: Path, name: str, data: Path, passed: Sequence[str]) -> float:
     """Train, or go on, or find that it is done; return the seconds of the training."""
     from diptych.settings.config import Config
-    from diptych.settings.presets import read_toml
+    from diptych.settings.sources import read_toml
     from diptych.storage.run_dir import RunDir
     from diptych.training.resume import is_finished
 

@@ -9,7 +9,7 @@ from making import encode, make_image
 from diptych.model.checkpoint import save_checkpoint
 from diptych.model.network import build_network
 from diptych.settings.config import Config, DataConfig, ModelConfig
-from diptych.settings.presets import to_toml
+from diptych.settings.sources import to_toml
 from diptych.storage.atomic import sha256, write_json, write_table, write_text
 from diptych.storage.run_dir import RunDir, write_classes
 

@@ -18,7 +18,7 @@ from diptych.inference.decision import Decision, choose_decision
 from diptych.inference.predict import with_predictions
 from diptych.metrics.probabilities import as_shares
 from diptych.settings.config import Config
-from diptych.settings.presets import to_toml
+from diptych.settings.sources import to_toml
 from diptych.storage.atomic import write_json, write_text
 from diptych.storage.run_dir import RunDir, write_classes
 

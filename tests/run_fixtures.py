@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from diptych.metrics.classification import compute_metrics
 from diptych.settings.config import Config, DataConfig, ModelConfig
-from diptych.settings.presets import to_toml
+from diptych.settings.sources import to_toml
 from diptych.storage.atomic import sha256, write_atomically, write_json, write_table, write_text
 from diptych.storage.run_dir import RunDir, write_classes
 

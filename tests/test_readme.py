@@ -9,7 +9,7 @@ from making import REPOSITORY
 
 from diptych.cli import parse
 from diptych.settings.config import Config
-from diptych.settings.presets import read_toml
+from diptych.settings.sources import read_toml
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -21,7 +21,8 @@ from diptych.commands.tuning import FindLr, Tune
 from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, DiptychError, Stopped
 from diptych.screen import lost_output, show_messages, steady_screen
 from diptych.settings.config import Augmentation, Config, Recipe
-from diptych.settings.presets import PRESETS, augmentation, override, read_toml, with_preset, with_recipe
+from diptych.settings.presets import PRESETS, augmentation
+from diptych.settings.sources import override, read_toml, with_preset, with_recipe
 from diptych.version import __version__
 
 Training = Train | FindLr | Tune | Ablate | Curve

@@ -22,7 +22,7 @@ from diptych.inference.outliers import Outliers
 from diptych.inference.predict import predict
 from diptych.metrics.classification import compute_metrics
 from diptych.settings.config import AugmentConfig, Config
-from diptych.settings.presets import read_toml, to_toml
+from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import write_json, write_text
 from diptych.storage.run_dir import RunDir
 

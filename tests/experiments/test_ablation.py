@@ -18,7 +18,7 @@ from diptych.experiments.tested_run import match, read_tested
 from diptych.metrics.paired import compare_pairs
 from diptych.model.network import build_network
 from diptych.settings.config import Config, ModelConfig
-from diptych.settings.presets import override, read_toml
+from diptych.settings.sources import override, read_toml
 from diptych.storage.run_dir import RunDir
 
 SEED = 3

@@ -14,7 +14,7 @@ from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.experiments.compare import compare, compare_runs, describe, to_json
 from diptych.experiments.tested_run import read_tested
 from diptych.settings.config import Config, DataConfig
-from diptych.settings.presets import to_toml
+from diptych.settings.sources import to_toml
 from diptych.storage.atomic import write_json, write_table, write_text
 from diptych.storage.run_dir import RunDir, write_classes
 

@@ -19,7 +19,7 @@ from diptych.errors import CheckpointError, DataError
 from diptych.experiments.label_errors import describe_doubtful, find_doubtful, find_label_errors
 from diptych.experiments.tested_run import read_tested
 from diptych.settings.config import Config, DataConfig
-from diptych.settings.presets import read_toml, to_toml
+from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import write_json, write_table, write_text
 from diptych.storage.run_dir import RunDir, write_classes
 

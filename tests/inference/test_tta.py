@@ -26,7 +26,7 @@ from diptych.experiments.fold_report import describe_folds, evaluate_folds
 from diptych.inference.predict import predict, predict_probabilities
 from diptych.inference.tta import AS_IT_IS, SIZES, Turned, View, list_views, plan_test, turn
 from diptych.settings.config import AugmentConfig, Config
-from diptych.settings.presets import read_toml, to_toml
+from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import write_table, write_text
 from diptych.storage.run_dir import RunDir
 

@@ -25,7 +25,7 @@ from diptych.model.checkpoint import load_checkpoint, load_run_network, save_che
 from diptych.model.network import build_network
 from diptych.model.pretrained import start_weights
 from diptych.settings.config import Config, ModelConfig
-from diptych.settings.presets import to_toml
+from diptych.settings.sources import to_toml
 from diptych.storage.atomic import write_json, write_text
 from diptych.storage.run_dir import RunDir, read_classes, write_classes
 

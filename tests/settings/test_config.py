@@ -18,7 +18,8 @@ from diptych.commands.data import Preview
 from diptych.commands.train import Train
 from diptych.errors import ConfigError
 from diptych.settings.config import AugmentConfig, ComputeConfig, Config, DataConfig, ModelConfig, TrackingConfig, TrainingConfig
-from diptych.settings.presets import LEVELS, PRESETS, augmentation, override, read_toml, to_toml, with_preset
+from diptych.settings.presets import LEVELS, PRESETS, augmentation
+from diptych.settings.sources import override, read_toml, to_toml, with_preset
 
 SECTIONS = {
     "data": DataConfig,

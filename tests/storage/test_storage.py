@@ -20,7 +20,7 @@ from making import run_python
 
 from diptych.errors import CheckpointError, ConfigError
 from diptych.settings.config import Config
-from diptych.settings.presets import read_toml
+from diptych.settings.sources import read_toml
 from diptych.storage.atomic import sha256, write_atomically, write_json, write_table, write_text
 from diptych.storage.run_dir import RunDir, read_classes, tidy, write_classes
 from diptych.storage.runs import read_environment

@@ -17,7 +17,8 @@ from diptych.data.reading.manifest import Manifest
 from diptych.machine.backend import load_backend
 from diptych.model.checkpoint import load_checkpoint, load_run_network
 from diptych.settings.config import Config, DataConfig, ModelConfig, TrainingConfig
-from diptych.settings.presets import augmentation, to_toml
+from diptych.settings.presets import augmentation
+from diptych.settings.sources import to_toml
 from diptych.storage.atomic import write_text
 from diptych.storage.run_dir import RunDir, write_classes
 from diptych.training.fit import fit, keep_best, start_network

@@ -20,7 +20,7 @@ from diptych.experiments.cross_validation import folds_of, lay_out
 from diptych.experiments.run_group import Member, is_done, open_series
 from diptych.machine.processes import begin_or_go_on, last_words
 from diptych.settings.config import Config
-from diptych.settings.presets import override, read_toml, to_toml, with_recipe
+from diptych.settings.sources import override, read_toml, to_toml, with_recipe
 from diptych.storage.atomic import write_json, write_table, write_text
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir, write_classes

@@ -21,7 +21,7 @@ from diptych.data.pixels.prepare import prepare
 from diptych.data.reading.layouts import read_manifest
 from diptych.model.checkpoint import load_checkpoint, load_run_network
 from diptych.settings.config import Config
-from diptych.settings.presets import read_toml
+from diptych.settings.sources import read_toml
 from diptych.storage.run_dir import RunDir
 from diptych.training.trainer import log_file
 

@@ -16,7 +16,8 @@ from making import REPOSITORY, encode, make_data, make_image
 
 from diptych.errors import ConfigError, DataError, TrainingError
 from diptych.settings.config import AugmentConfig, Config, DataConfig, ModelConfig, TrainingConfig
-from diptych.settings.presets import augmentation, read_toml, to_toml, with_recipe
+from diptych.settings.presets import augmentation
+from diptych.settings.sources import read_toml, to_toml, with_recipe
 from diptych.storage.history import lowest_loss
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir
@@ -31,7 +32,7 @@ import sys
 from pathlib import Path
 from diptych.cli import show_messages
 from diptych.settings.config import Config
-from diptych.settings.presets import read_toml
+from diptych.settings.sources import read_toml
 from diptych.tuning.tune import tune
 
 show_messages()

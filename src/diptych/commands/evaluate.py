@@ -33,7 +33,7 @@ class TestOptions:
     def check(self, run: RunDir) -> None:
         """Say what is wrong with the flags before Keras is loaded, which takes seconds."""
         from diptych.inference.tta import plan_test
-        from diptych.settings.presets import read_toml
+        from diptych.settings.sources import read_toml
 
         plan_test(read_toml(run.config, Config()), self.tta, self.test_size)
 

@@ -11,7 +11,8 @@ from tyro.conf import Positional, Suppress, arg
 
 from diptych.screen import command_line
 from diptych.settings.config import Config, Recipe
-from diptych.settings.presets import Preset, read_toml
+from diptych.settings.presets import Preset
+from diptych.settings.sources import read_toml
 from diptych.storage.runs import RUNS
 
 log = logging.getLogger("diptych")

@@ -44,7 +44,7 @@ from diptych.metrics.subgroups import check_column, compute_subgroups
 from diptych.model.checkpoint import load_run_network
 from diptych.screen import command_line, count_of
 from diptych.settings.config import Config
-from diptych.settings.presets import read_toml
+from diptych.settings.sources import read_toml
 from diptych.storage.atomic import FORMAT_VERSION, PathLike, as_paths, refuse_unwritable, write_json, write_table, write_text
 from diptych.storage.run_dir import RunDir, tidy
 from diptych.storage.runs import open_run

@@ -17,7 +17,7 @@ from diptych.data.reading.manifest import Manifest, printable
 from diptych.data.reading.tables import is_table
 from diptych.errors import DataError
 from diptych.settings.config import Config, DataConfig
-from diptych.settings.presets import read_toml
+from diptych.settings.sources import read_toml
 from diptych.storage.atomic import sha256
 from diptych.storage.run_dir import RunDir
 

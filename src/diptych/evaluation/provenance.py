@@ -10,7 +10,7 @@ from diptych.data.reading.manifest import SPLITS
 from diptych.evaluation.figures import read_shares
 from diptych.inference.decision import Decision, certainty
 from diptych.settings.config import Config
-from diptych.settings.presets import to_toml
+from diptych.settings.sources import to_toml
 from diptych.storage.run_dir import RunDir
 from diptych.storage.runs import read_environment
 from diptych.training.state import read_state

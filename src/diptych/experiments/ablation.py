@@ -17,7 +17,7 @@ from diptych.experiments.tested_run import Tested, match, read_tested
 from diptych.metrics.paired import DRAWS, FIGURES, Difference, Pair, compare_pairs
 from diptych.metrics.weighted import Figures
 from diptych.settings.config import Config, ModelConfig, Recipe
-from diptych.settings.presets import override
+from diptych.settings.sources import override
 from diptych.storage.atomic import FORMAT_VERSION, write_json, write_text
 from diptych.storage.run_dir import RunDir
 

@@ -14,7 +14,7 @@ from diptych.machine.environment import describe_environment
 from diptych.machine.processes import run_diptych
 from diptych.screen import command_line
 from diptych.settings.config import Config, Recipe
-from diptych.settings.presets import read_toml, to_toml
+from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import write_json, write_table, write_text
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir, tidy

@@ -19,7 +19,7 @@ from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.experiments.tested_run import Tested, read_tested
 from diptych.metrics.influence import Sample, of_counts
 from diptych.settings.config import Config
-from diptych.settings.presets import read_toml
+from diptych.settings.sources import read_toml
 from diptych.storage.atomic import write_atomically, write_table
 from diptych.storage.run_dir import RunDir
 

@@ -18,7 +18,7 @@ from diptych.errors import EXIT_TROUBLE, CheckpointError, ConfigError, TrainingE
 from diptych.machine.processes import ENDED_FROM_OUTSIDE, Child, begin_or_go_on, last_words, terminating
 from diptych.screen import quoted
 from diptych.settings.config import Config, Recipe
-from diptych.settings.presets import read_toml, to_toml
+from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import FORMAT_VERSION, reason_of, write_json, write_table, write_text
 from diptych.storage.history import read_epochs
 from diptych.storage.lock import POLL_SECONDS, only_one, wait_until_free

@@ -16,7 +16,7 @@ from diptych.metrics.intervals import number_groups
 from diptych.metrics.weighted import Answers
 from diptych.screen import command_line, quoted
 from diptych.settings.config import Config
-from diptych.settings.presets import read_toml
+from diptych.settings.sources import read_toml
 from diptych.storage.atomic import reason_of
 from diptych.storage.run_dir import RunDir, read_classes
 

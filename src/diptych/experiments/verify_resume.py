@@ -16,7 +16,7 @@ import pandas as pd
 from diptych.data.reading.layouts import read_manifest
 from diptych.errors import TrainingError
 from diptych.settings.config import Config, TrackingConfig
-from diptych.settings.presets import to_toml
+from diptych.settings.sources import to_toml
 from diptych.storage.atomic import write_table, write_text
 from diptych.storage.run_dir import RunDir
 from diptych.training.resume import with_whole_paths

@@ -26,7 +26,7 @@ from diptych.metrics.classification import probability_column
 from diptych.metrics.probabilities import as_shares
 from diptych.model.checkpoint import load_run_network
 from diptych.settings.config import Config
-from diptych.settings.presets import read_toml
+from diptych.settings.sources import read_toml
 from diptych.storage.atomic import PathLike, as_paths, refuse_unwritable, write_table
 from diptych.storage.run_dir import TWO_CLASSES, RunDir
 from diptych.storage.runs import open_run

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from diptych.errors import CheckpointError
 from diptych.model.network import build_network
 from diptych.settings.config import Config, ModelConfig
-from diptych.settings.presets import read_toml
+from diptych.settings.sources import read_toml
 from diptych.storage.arrays import read_arrays, write_arrays
 from diptych.storage.atomic import write_atomically
 from diptych.storage.run_dir import TWO_CLASSES, RunDir, read_classes

@@ -8,7 +8,7 @@ from pathlib import Path
 from diptych.data.dataset import LoadedData, load, split
 from diptych.machine.backend import choose_compute
 from diptych.settings.config import Config, Recipe
-from diptych.settings.presets import read_toml, with_recipe
+from diptych.settings.sources import read_toml, with_recipe
 from diptych.training.resume import matching, with_whole_paths
 from diptych.training.steps.stages import choose_recipe
 from diptych.training.tracking.tracking import check_tracking

@@ -13,7 +13,7 @@ from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.machine.environment import installed_versions
 from diptych.screen import command_line, quoted
 from diptych.settings.config import Config, DataConfig
-from diptych.settings.presets import read_toml, to_toml
+from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import reason_of, write_text
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir

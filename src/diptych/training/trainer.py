@@ -16,7 +16,7 @@ from diptych.machine.backend import choose_compute, describe_device, device_scop
 from diptych.machine.environment import describe_environment
 from diptych.screen import command_line, count_of, quoted
 from diptych.settings.config import Config, Recipe
-from diptych.settings.presets import read_toml, to_toml
+from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import write_json, write_table, write_text
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir, read_classes, tidy, write_classes

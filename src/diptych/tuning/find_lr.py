@@ -13,7 +13,7 @@ from diptych.data.dataset import LoadedData, load, split
 from diptych.machine.backend import choose_compute, describe_device, device_scope, load_backend
 from diptych.machine.environment import describe_environment
 from diptych.settings.config import Config, Recipe
-from diptych.settings.presets import to_toml
+from diptych.settings.sources import to_toml
 from diptych.storage.atomic import FORMAT_VERSION, write_json, write_table
 from diptych.storage.runs import RUNS
 from diptych.training.resolve import choices_of, settle_recipe, training_images

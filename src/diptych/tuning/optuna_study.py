@@ -11,7 +11,7 @@ import pandas as pd
 from diptych.errors import ConfigError
 from diptych.rng import generator
 from diptych.settings.config import Config
-from diptych.settings.presets import to_toml
+from diptych.settings.sources import to_toml
 from diptych.storage.atomic import write_table, write_text
 from diptych.storage.history import lowest_loss, read_epochs
 from diptych.storage.run_dir import RunDir

@@ -12,7 +12,8 @@ from diptych.data.dataset import LoadedData
 from diptych.errors import CheckpointError, ConfigError
 from diptych.screen import quoted
 from diptych.settings.config import Augmentation, Config, Recipe
-from diptych.settings.presets import augmentation, override, read_toml, to_toml
+from diptych.settings.presets import augmentation
+from diptych.settings.sources import override, read_toml, to_toml
 from diptych.storage.atomic import FORMAT_VERSION, reason_of, write_json, write_table, write_text
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir

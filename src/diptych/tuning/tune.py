@@ -11,7 +11,7 @@ from diptych.errors import EXIT_TROUBLE, ConfigError, TrainingError
 from diptych.machine.processes import ENDED_FROM_OUTSIDE, Child, begin_or_go_on, last_words, terminating
 from diptych.screen import command_line
 from diptych.settings.config import Config, Recipe
-from diptych.settings.presets import to_toml
+from diptych.settings.sources import to_toml
 from diptych.storage.atomic import write_text
 from diptych.storage.lock import POLL_SECONDS, only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy

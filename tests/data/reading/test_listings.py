@@ -17,7 +17,7 @@ from diptych.data.splits import read_given
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.external_test import read_like
 from diptych.settings.config import Config, DataConfig
-from diptych.settings.presets import to_toml
+from diptych.settings.sources import to_toml
 from diptych.storage.run_dir import RunDir
 
 

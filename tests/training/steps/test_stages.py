@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from making import REPOSITORY
 
 from diptych.settings.config import AugmentConfig, Config, TrainingConfig
-from diptych.settings.presets import RECIPES, with_recipe
+from diptych.settings.presets import RECIPES
+from diptych.settings.sources import with_recipe
 from diptych.training.steps.stages import Stage, choose_recipe, phase_epochs, plan_stages, recipe_warnings, stage_at
 
 SETTINGS = st.builds(

@@ -24,7 +24,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from diptych.errors import ConfigError
 from diptych.settings.config import Config, TrackingConfig, TrainingConfig
-from diptych.settings.presets import read_toml, to_toml
+from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import write_json, write_text
 from diptych.storage.history import HISTORY_COLUMNS
 from diptych.storage.run_dir import RunDir
