@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -29,25 +28,21 @@ from diptych.inference.decision import (
     Rules,
     choose_decision,
     find_positive,
-    hash_of_weights,
-    read_decision,
     write_decision,
 )
-from diptych.inference.outliers import FLAGGED_SHARE, Outliers, fit_outliers, read_outliers, write_outliers
-from diptych.inference.predict import read_own, tap, with_predictions
+from diptych.inference.outliers import FLAGGED_SHARE, Outliers, fit_outliers, write_outliers
+from diptych.inference.predict import with_predictions
+from diptych.inference.trained_run import TrainedRun
 from diptych.inference.tta import View, plan_test
 from diptych.metrics.classification import compute_metrics
 from diptych.metrics.influence import share_interval
 from diptych.metrics.positive import turned
 from diptych.metrics.probabilities import as_shares
 from diptych.metrics.subgroups import check_column, compute_subgroups
-from diptych.model.checkpoint import load_run_network
 from diptych.screen import command_line, count_of
 from diptych.settings.config import Config
-from diptych.settings.sources import read_toml
 from diptych.storage.atomic import FORMAT_VERSION, PathLike, as_paths, refuse_unwritable, write_json, write_table, write_text
 from diptych.storage.run_dir import RunDir, tidy
-from diptych.storage.runs import open_run
 from diptych.training.state import read_state
 
 log = logging.getLogger(__name__)
@@ -107,28 +102,22 @@ def is_about_one_class(name: str, rule: str) -> bool:
 
 @dataclass(frozen=True)
 class Subject:
-    """A run whose network is loaded, and how it looks at images.
+    """A run that is tested, and how its images are looked at.
 
     Attributes:
-        run: its folder.
-        config: its settings.
-        network: with the best weights.
-        class_names: in the order of the targets.
+        run: the run.
         spec: how images become pixels.
         views: of each image.
     """
 
-    run: RunDir
-    config: Config
-    network: keras.Model
-    class_names: tuple[str, ...]
+    run: TrainedRun
     spec: ImageSpec
     views: tuple[View, ...]
 
     @property
     def plain(self) -> bool:
         """Whether images are looked at as `predict` does without flags."""
-        return len(self.views) == 1 and self.spec.size == self.config.data.image_size
+        return len(self.views) == 1 and self.spec == self.run.spec
 
 
 @dataclass(frozen=True)
@@ -145,7 +134,7 @@ class Extent:
 
 
 def evaluate(
-    run: RunDir | PathLike,
+    run: TrainedRun | RunDir | PathLike,
     data: PathLike | None = None,
     cache: PathLike | None = None,
     *,
@@ -163,7 +152,7 @@ def evaluate(
     ones, and those with `tta` or `test_size`, only with `choices.keep`.
 
     Args:
-        run: a trained run, its folder, or its name in runs/.
+        run: a trained run, open or not: its folder, or its name in runs/.
         data: the data folder or table, where it has moved since; None for the one that the run was trained on. One that has
             none of the run's test images is an external test set: all of its images are tested, with the run's decision.
         cache: the folder that keeps the prepared images; None for the one of the training.
@@ -185,15 +174,16 @@ def evaluate(
         ConfigError: as `plan_test`, `choose_decision` and `compute_subgroups`, or the run cannot be written.
         TypeError: the run or a path is none.
     """
-    run = open_run(run)
+    opened = TrainedRun.open(run)
+    run, config = opened.run_dir, opened.config
     (root, keep, place) = (as_paths(path)[0] if path is not None else None for path in (data, cache, output))
-    config, table, extent = read_toml(run.config, Config()), read_split(run.split), Extent(by, maps)
+    table, extent = read_split(run.split), Extent(by, maps)
     external = root is not None and is_external(run, table, root)
     folder = check_places(run, root if external else None, place)
     spec, views = plan_test(config, tta, test_size)
     log.info("loading the network of %s", run.root)
-    network, _, class_names = load_run_network(run)
-    subject = Subject(run, config, network, class_names, spec, views)
+    opened.network  # noqa: B018
+    subject = Subject(opened, spec, views)
     warn_of_unfinished(run, config)
     cached = keep or config.data.cache
     if external and root is not None:
@@ -210,13 +200,13 @@ def evaluate_own(
     subject: Subject, table: pd.DataFrame, root: Path, cache: Path, extent: Extent, choices: Choices
 ) -> dict[str, Any]:
     """Do `evaluate` on the images of the split."""
-    run, config = subject.run, subject.config
+    run, config = subject.run.run_dir, subject.run.config
     for column in extent.by:
         check_column(table, column)
     tidy(run)
-    weights, stored = hash_of_weights(run), read_decision(run)
-    rules = choices.after(stored, subject.class_names)
-    decision, outliers = stored, read_outliers(run)
+    weights, stored = subject.run.weights_hash, subject.run.stored_decision
+    rules = choices.after(stored, subject.run.class_names)
+    decision, outliers = stored, subject.run.stored_outliers
     if decision is not None and decision.made_for != (weights, subject.spec.size, len(subject.views), rules):
         decision = None
     if outliers is not None and outliers.made_for != (weights, subject.spec.size):
@@ -224,7 +214,7 @@ def evaluate_own(
     found = set(table["split"]) if "validation" in set(table["split"]) and not (decision and outliers) else {"test"}
     parts = pick_rows(table, [part for part in SPLITS if part in found], config.training.seed)
     store = read_images(root, parts, subject.spec, cache)
-    answers = Answering(tap(subject.network), store, parts, subject.views)
+    answers = Answering(subject.run.tapped, store, parts, subject.views)
     keep = choices.keep or (subject.plain and (stored is None or stored.weights != weights))
     if decision is None or outliers is None:
         probabilities, features = answers.outputs("validation", keep_all)
@@ -240,11 +230,12 @@ def evaluate_own(
             outliers = fit_outliers(training, features, weights, subject.spec.size, units)
             if keep:
                 write_outliers(run, outliers)
+    subject.run.forget_choices()
     figures, predictions, pictures = judge(subject, answers, root, decision, outliers, extent)
     grouped = groups_of(answers.table, config.data.group_column) is not None
-    figures |= {"kept": decision == read_decision(run), "external": None}
-    figures |= {"data": describe_data(run, config, table, subject.class_names, grouped), "run": describe_run(run, config)}
-    start_model_card(run, subject.class_names)
+    figures |= {"kept": decision == subject.run.stored_decision, "external": None}
+    figures |= {"data": describe_data(run, config, table, subject.run.class_names, grouped), "run": describe_run(run, config)}
+    start_model_card(run, subject.run.class_names)
     write_table(run.predictions, predictions)
     write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})
     write_report(run, figures, pictures)
@@ -255,25 +246,25 @@ def evaluate_external(
     subject: Subject, split: pd.DataFrame, data: Path, cache: Path, extent: Extent, folder: Path
 ) -> dict[str, Any]:
     """Do `evaluate` on all labelled images of another data set, with what the run has chosen; nothing else of it changes."""
-    run, config = subject.run, subject.config
+    run, config = subject.run.run_dir, subject.run.config
     log.info("%s has none of the test images of %s: an external test of all its images", data, run.root)
-    table, store, problems = read_external(run, split, data, subject.class_names, subject.spec, cache)
+    table, store, problems = read_external(run, split, data, subject.run.class_names, subject.spec, cache)
     for path, problem in zip(problems["path"][:10], problems["problem"][:10], strict=True):
         log.warning("not tested: %s: %s", path, problem)
     test = table[table["split"] == "test"].reset_index(drop=True)
     for column in extent.by:
         check_column(test, column)
-    decision, outliers = read_own(run, subject.spec.size, len(subject.views))
-    answers = Answering(tap(subject.network), store, table, subject.views)
+    decision, outliers = subject.run.answer_with(subject.spec.size, len(subject.views))
+    answers = Answering(subject.run.tapped, store, table, subject.views)
     root = image_folder(config.data, data)
     figures, predictions, pictures = judge(subject, answers, root, decision, outliers, extent)
     figures |= {"kept": True, "external": {"data": source_of(data), "images": len(test), "unreadable": len(problems)}}
     figures["external"]["report"] = printable(str(folder / run.report.name))
     grouped = groups_of(test, config.data.group_column) is not None
-    facts = describe_data(run, config, test, subject.class_names, grouped)
+    facts = describe_data(run, config, test, subject.run.class_names, grouped)
     figures |= {"data": facts | {"name": Path(source_of(data)).name, "findings": [], "audited": False}}
     figures |= {"run": describe_run(run, config)}
-    start_model_card(run, subject.class_names)
+    start_model_card(run, subject.run.class_names)
     write_table(folder / run.predictions.name, predictions)
     write_json(folder / run.metrics.name, {"format_version": FORMAT_VERSION, **figures})
     write_text(folder / run.report.name, render_report(run, figures, pictures))
@@ -288,12 +279,12 @@ def judge(
     Returns:
         The figures, the table with the predictions, and the pictures of the images that the figures list.
     """
-    names, parts = subject.class_names, answers.table
+    names, parts = subject.run.class_names, answers.table
     test = parts[parts["split"] == "test"].reset_index(drop=True)
     probabilities, scores = answers.outputs("test", outliers.scores if outliers else no_scores)
     log.info("figures of %s", count_of(len(test)))
-    figures = compute_all(test, probabilities, names, decision, subject.config, extent.by)
-    figures |= {"outliers": describe_outliers(outliers, scores, groups_of(test, subject.config.data.group_column))}
+    figures = compute_all(test, probabilities, names, decision, subject.run.config, extent.by)
+    figures |= {"outliers": describe_outliers(outliers, scores, groups_of(test, subject.run.config.data.group_column))}
     figures |= {"test_size": subject.spec.size, "views": len(subject.views)}
     told = (scores, outliers.limit) if outliers else (None, None)
     predictions = with_predictions(test, probabilities, names, decision, *told)
@@ -304,9 +295,9 @@ def judge(
         log.info("maps of %s, a thousand passes of the network for each", count_of(min(extent.maps, len(test))))
     where = rows[listed].to_numpy(np.int64)
     files = {path: root / path for path in listed}
-    pictures = picture_images(subject.network, decision, answers.store, where, files, subject.spec, extent.maps)
+    pictures = picture_images(subject.run.network, decision, answers.store, where, files, subject.spec, extent.maps)
     every = rows.to_numpy(np.int64)
-    figures["maps"] = check_maps(subject.network, subject.config, decision, answers.store, every, extent.maps)
+    figures["maps"] = check_maps(subject.run.network, subject.run.config, decision, answers.store, every, extent.maps)
     return figures, predictions, pictures
 
 

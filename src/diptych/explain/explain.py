@@ -16,13 +16,10 @@ from diptych.explain.activations import Floats, Taps
 from diptych.explain.faithfulness import Faithfulness, deletion_insertion
 from diptych.explain.overlays import BRANCHES, draw_explanation
 from diptych.explain.saliency import MEANINGS, Explanation, class_predictor, explain_images
-from diptych.inference.predict import read_own
-from diptych.inference.tta import plan_test
+from diptych.inference.trained_run import TrainedRun
 from diptych.metrics.classification import probability_column, shorten
-from diptych.model.checkpoint import load_run_network
 from diptych.storage.atomic import FORMAT_VERSION, PathLike, as_paths, refuse_unwritable, write_json
 from diptych.storage.run_dir import RunDir
-from diptych.storage.runs import open_run
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Explained:
 
 
 def explain(
-    run: RunDir | PathLike,
+    run: TrainedRun | RunDir | PathLike,
     paths: PathLike | Sequence[PathLike],
     output: PathLike | None = None,
     target: int | None = None,
@@ -55,7 +52,7 @@ def explain(
     """Explain what the best checkpoint of a run answers to images, each with a PNG file, and all figures in explanations.json.
 
     Args:
-        run: a trained run, its folder, or its name in runs/.
+        run: a trained run, open or not: its folder, or its name in runs/.
         paths: image files, folders that are searched for images with all that is below them, and patterns (*.jpg).
         output: the folder to write to; None for that of the run.
         target: number of the class to explain; None for the one that is predicted for each image.
@@ -70,13 +67,12 @@ def explain(
         ConfigError: the folder cannot be written.
         TypeError: the run or a path is none.
     """
-    run, files = open_run(run), find_images(as_paths(paths), follow_links=follow_links)
-    (folder,) = as_paths(output) if output is not None else (run.explanations,)
+    run, files = TrainedRun.open(run), find_images(as_paths(paths), follow_links=follow_links)
+    (folder,) = as_paths(output) if output is not None else (run.run_dir.explanations,)
     refuse_unwritable(folder, "Name another folder with --output.")
-    network, config, class_names = load_run_network(run)
-    spec, views = plan_test(config)
-    decision, _ = read_own(run, spec.size, len(views))
-    store, outcome = prepare(files, spec, None)
+    decision, _ = run.answer_with(run.spec.size, views=1)
+    network, class_names, config = run.network, run.class_names, run.config
+    store, outcome = prepare(files, run.spec, None)
     warn_of_doubts(outcome, f"The run was trained with grey_range = {config.data.grey_range}.")
     taps = Taps(network)
     found, taken = [], set[str]()
@@ -93,7 +89,12 @@ def explain(
         draw_explanation(picture, images[0], explanation, scores, describe(file, explanation, class_names))
         found.append(Explained(file, "", picture, explanation, tuple(scores)))
     place = folder / "explanations.json"
-    content = {"format_version": FORMAT_VERSION, "run": str(run.root), "image_size": spec.size, "class_names": list(class_names)}
+    content = {
+        "format_version": FORMAT_VERSION,
+        "run": str(run.run_dir.root),
+        "image_size": run.spec.size,
+        "class_names": list(class_names),
+    }
     write_json(place, content | {"meanings": MEANINGS, "images": [figures_of(each, class_names) for each in found]})
     return found, class_names, place
 

@@ -18,18 +18,14 @@ from diptych.data.pixels.store import Images
 from diptych.data.reading.class_folders import find_images
 from diptych.data.reading.manifest import printable
 from diptych.errors import CheckpointError, ConfigError
-from diptych.inference.decision import DEFAULT, Decision, hash_of_weights, read_decision
-from diptych.inference.outliers import Outliers, read_outliers
+from diptych.inference.decision import DEFAULT, Decision
+from diptych.inference.trained_run import TrainedRun
 from diptych.inference.tta import AS_IT_IS, Turned, View, describe_test, plan_test
 from diptych.machine.backend import feed
 from diptych.metrics.classification import probability_column
 from diptych.metrics.probabilities import as_shares
-from diptych.model.checkpoint import load_run_network
-from diptych.settings.config import Config
-from diptych.settings.sources import read_toml
 from diptych.storage.atomic import PathLike, as_paths, refuse_unwritable, write_table
 from diptych.storage.run_dir import TWO_CLASSES, RunDir
-from diptych.storage.runs import open_run
 
 log = logging.getLogger(__name__)
 
@@ -40,18 +36,13 @@ CHUNK = 64 * BATCH_SIZE
 Reduce = Callable[[NDArray[np.float32]], NDArray[Any]]
 
 
-def tap(network: keras.Model) -> keras.Model:
-    """Return a model that gives the dual model's pooled features, float (N, C), beside its probabilities."""
-    return keras.Model(network.input, [network.output, network.get_layer("pool").output])
-
-
 def predict_outputs(
     model: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View], reduce: Reduce, progress: str = ""
 ) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Return the probabilities of some rows of the images, and something made of their pooled features.
 
     Args:
-        model: the dual model, or what `tap` makes of it.
+        model: the dual model, or `TrainedRun.tapped`.
         images: uint8 (N, S, S, 3), RGB; a batch of them at a time is in memory.
         rows: (M,), which images.
         views: of each image, at least one, the first as it is; the probabilities are the mean over them.
@@ -143,7 +134,7 @@ def with_predictions(
 
 
 def predict(
-    run: RunDir | PathLike,
+    run: TrainedRun | RunDir | PathLike,
     paths: PathLike | Sequence[PathLike],
     output: PathLike | None = None,
     *,
@@ -154,7 +145,7 @@ def predict(
     """Classify new images with the best checkpoint of a run and its decision.
 
     Args:
-        run: a trained run, its folder, or its name in runs/.
+        run: a trained run, open or not: its folder, or its name in runs/.
         paths: image files, folders that are searched for images with all that is below them, and patterns (*.jpg).
         output: the CSV file to write the table to; None to write nothing.
         tta: test-time augmentation: the mean over the flips and quarter turns that the run was trained with.
@@ -171,15 +162,15 @@ def predict(
         ConfigError: as `plan_test`, or `output` cannot be written.
         TypeError: the run or a path is none.
     """
-    run, files = open_run(run), find_images(as_paths(paths), follow_links=follow_links)
+    run, files = TrainedRun.open(run), find_images(as_paths(paths), follow_links=follow_links)
     (place,) = as_paths(output) if output is not None else (None,)
     if place is not None:
         check_output(place, files)
-    spec, views = plan_test(read_toml(run.config, Config()), tta, test_size)
-    network, config, class_names = load_run_network(run)
-    decision, outliers = read_own(run, spec.size, len(views))
+    spec, views = plan_test(run.config, tta, test_size)
+    decision, outliers = run.answer_with(spec.size, len(views))
+    network, class_names = run.network, run.class_names
     store, outcome = prepare(files, spec, None)
-    warn_of_doubts(outcome, f"The run was trained with grey_range = {config.data.grey_range}.")
+    warn_of_doubts(outcome, f"The run was trained with grey_range = {run.config.data.grey_range}.")
     readable = (outcome["problem"] == "").to_numpy()
     table = pd.DataFrame({"path": [printable(str(file)) for file in files]})
     rows = np.flatnonzero(readable)
@@ -188,14 +179,14 @@ def predict(
             table[readable], predict_probabilities(network, store, rows, views, "predicting"), class_names, decision
         )
     else:
-        probabilities, scores = predict_outputs(tap(network), store, rows, views, outliers.scores, "predicting")
+        probabilities, scores = predict_outputs(run.tapped, store, rows, views, outliers.scores, "predicting")
         predicted = with_predictions(table[readable], probabilities, class_names, decision, scores, outliers.limit)
     predicted = predicted.astype({"predicted_target": "Int64", "answered": "boolean"})
     predicted = predicted.astype({"outlier": "boolean"}) if outliers else predicted
     table = pd.concat([table, predicted.drop(columns="path"), outcome["problem"]], axis=1)
     if place is not None:
         write_table(place, table)
-    if len(views) > 1 or spec.size != config.data.image_size:
+    if len(views) > 1 or spec.size != run.spec.size:
         log.info("%s", describe_test(spec.size, len(views)))
     return table
 
@@ -207,26 +198,3 @@ def check_output(place: Path, files: Sequence[Path]) -> None:
     if place.exists() and any(place.samefile(file) for file in files):
         raise ConfigError(f"--output {place} is one of the images; name another file.")
     refuse_unwritable(place.parent, "Name another file with --output.")
-
-
-def read_own(run: RunDir, test_size: int, views: int) -> tuple[Decision, Outliers | None]:
-    """Return the run's decision, or the default one with a word on that, and its outliers, if they are for these images.
-
-    Raises:
-        CheckpointError: the decision is for other weights than the run's best checkpoint.
-    """
-    decision, outliers = read_decision(run), read_outliers(run)
-    if decision is None:
-        log.info("threshold 0.5 and no calibration: diptych evaluate chooses them on the validation images")
-        return DEFAULT, None
-    weights = hash_of_weights(run)
-    if decision.weights != weights:
-        raise CheckpointError(
-            f"{run.decision} was chosen for other weights than {run.best}: the training went on since. Run diptych evaluate "
-            f"{run.root} again."
-        )
-    if (decision.test_size, decision.views) != (test_size, views):
-        chosen, now = describe_test(decision.test_size, decision.views), describe_test(test_size, views)
-        log.warning("Warning: threshold and calibration were chosen with %s; now it is %s.", chosen, now)
-    fitting = outliers is not None and (outliers.weights, outliers.test_size) == (weights, test_size)
-    return decision, outliers if fitting else None
