@@ -16,15 +16,24 @@ from diptych.commands.data import Cache, Check, Preview, Samples
 from diptych.commands.evaluate import Evaluate, Plot, Predict, Summary
 from diptych.commands.experiments import Ablate, Compare, Curve, LabelErrors
 from diptych.commands.explain import Explain
+from diptych.commands.help_page import command_page, overview, with_defaults
 from diptych.commands.train import Resume, Train
 from diptych.commands.tuning import FindLr, Tune
-from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, DiptychError, Stopped
+from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, ConfigError, DiptychError, Stopped
 from diptych.screen import lost_output, show_messages, steady_screen
 from diptych.settings.config import Augmentation, Config, Recipe
 from diptych.settings.presets import PRESETS, augmentation
 from diptych.settings.sources import override, read_toml, with_preset, with_recipe
 from diptych.version import __version__
 
+DESCRIPTION = "Turn a folder of labelled images into a classifier that can be trusted and shipped."
+# Every command once, under the headings of `diptych --help`, by the way of the data.
+GROUPS: dict[str, dict[str, type]] = {
+    "Look at the data": {"check": Check, "preview": Preview, "samples": Samples, "cache": Cache},
+    "Train": {"train": Train, "resume": Resume, "find-lr": FindLr, "tune": Tune, "summary": Summary},
+    "Test and use": {"evaluate": Evaluate, "plot": Plot, "predict": Predict, "explain": Explain},
+    "Compare": {"compare": Compare, "ablate": Ablate, "learning-curve": Curve, "label-errors": LabelErrors},
+}
 Training = Train | FindLr | Tune | Ablate | Curve
 Command = (
     Check | Preview | Training | Resume | Evaluate | Plot | Predict | Explain | Compare | LabelErrors | Summary | Cache | Samples
@@ -81,9 +90,27 @@ def parse_from(arguments: Sequence[str], start: argparse.Namespace, recipe: Reci
         | Annotated[Cache, subcommand("cache")]
         | Annotated[Samples, subcommand("samples")]
     )
-    description = "Turn a folder of labelled images into a classifier that can be trusted and shipped."
-    command: Command = tyro.cli(commands, prog="diptych", description=description, args=arguments, config=(OmitArgPrefixes,))
+    command: Command = tyro.cli(commands, prog="diptych", description=DESCRIPTION, args=arguments, config=(OmitArgPrefixes,))
     return command
+
+
+def help_for(arguments: Sequence[str]) -> str:
+    """Return the page that --help or --help-all among the arguments asks for, "" where none does.
+
+    Raises:
+        SystemExit: with 2 after a message about a wrong flag beside it.
+        ConfigError: a setting beside it is wrong.
+    """
+    asked = [argument for argument in arguments if argument in ("-h", "--help", "--help-all")]
+    if not asked:
+        return ""
+    name, *others = [argument for argument in arguments if argument not in asked] or [""]
+    command = next((commands[name] for commands in GROUPS.values() if name in commands), None)
+    if command is None:
+        return overview(GROUPS, DESCRIPTION)
+    # A preset or a file changes the defaults of a training; the other commands have those of their class.
+    default = parse([name, *others]) if issubclass(command, Training) else with_defaults(command)
+    return command_page(name, default, whole="--help-all" in asked)
 
 
 def in_words(error: OSError) -> str:
@@ -115,6 +142,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             if list(given) == ["--version"]:
                 print(f"diptych {__version__}")
+                return 0
+            if not given:
+                print(overview(GROUPS, DESCRIPTION), file=sys.stderr)
+                return ConfigError.exit_code
+            if page := help_for(given):
+                print(page)
                 return 0
             command = parse(given)
             show_messages()

@@ -19,7 +19,7 @@ class Looked(DataConfig):
     """The settings of the data for a command that looks at all of it; those of a training are hidden."""
 
     data: Positional[Path] = Path()
-    """The data folder or table; without one, the current folder."""
+    """Data folder or table. Default: the current folder."""
     allow_leaks: Suppress[bool] = DataConfig.allow_leaks
     max_unreadable: Suppress[float] = DataConfig.max_unreadable
     strict: Suppress[bool] = DataConfig.strict
@@ -38,7 +38,7 @@ class Glanced(Looked):
 
 @dataclass(frozen=True)
 class Check:
-    """Say what is wrong with a data set before anyone trains on it. Exit code 1 where there are errors."""
+    """Find what is wrong with a data set. The exit code is 1 if there are errors."""
 
     data: Annotated[Looked, arg(name="")] = field(default_factory=Looked)
     output: Path = Path("check")
@@ -52,16 +52,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Preview:
-    """Draw a sheet of augmented images, as the network will see them."""
+    """Draw augmented images as the network will see them."""
 
     data: Annotated[Glanced, arg(name="")] = field(default_factory=Glanced)
     augment: Annotated[AugmentConfig, arg(name="")] = field(default_factory=AugmentConfig)
     output: Path = Path("preview.png")
-    """The PNG file to write."""
+    """PNG file to write."""
     count: int = 6
-    """Number of images; each has a row."""
+    """Number of images, one per row."""
     seed: int = 0
-    """Seed of the choice of images and of the augmentation; that of the training shows what the training sees."""
+    """Seed of the choice of images and of the augmentation. With the seed of a training, the images are those of the
+    training."""
 
     def run(self) -> int:
         from diptych.data.preview import preview
@@ -75,12 +76,12 @@ class Preview:
 
 @dataclass(frozen=True)
 class Cache:
-    """Show, or clear, the images that were prepared for training."""
+    """Show or delete the cache of decoded images."""
 
     cache: Path = DataConfig.cache
-    """Folder that keeps them."""
+    """Folder of the cache."""
     clear: bool = False
-    """Delete them; they are prepared anew when they are needed."""
+    """Delete the images. They are decoded again when needed."""
 
     def run(self) -> int:
         from diptych.data.pixels.store import clear_cache, list_caches
@@ -105,7 +106,8 @@ class Cache:
 
 @dataclass(frozen=True)
 class Samples:
-    """Write out a real data set to begin with: the 2,624 solar cells of the package elpv-dataset (CC BY-NC-SA 4.0)."""
+    """Write out a real data set to try: 2,624 solar cells. They come from the package elpv-dataset and are licensed CC
+    BY-NC-SA 4.0."""
 
     folder: Positional[Path] = Path("data/elpv")
     """Folder to make."""

@@ -23,12 +23,13 @@ class TestOptions:
     """How the images of a test are looked at, and what computes."""
 
     tta: bool = False
-    """Test-time augmentation: the mean over the flips and quarter turns that the run was trained with."""
+    """Test-time augmentation: mean over several views. The views are the flips and quarter turns that the run was trained
+    with."""
     test_size: int | None = None
-    """Height and width of the images for the network, in pixels, at least 32; without it, those of the training. A tenth or
-    a quarter more can be better."""
+    """Height and width of the images for the network, in pixels. At least 32. Default: as in the training. A tenth or a
+    quarter more can be better."""
     backend: Backend = "auto"
-    """What Keras computes with; auto: as in diptych train."""
+    """Keras backend: auto, tensorflow, jax or torch. auto: as for diptych train."""
 
     def check(self, run: RunDir) -> None:
         """Say what is wrong with the flags before Keras is loaded, which takes seconds."""
@@ -40,44 +41,44 @@ class TestOptions:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Test a run on the images that its split keeps for the test."""
+    """Test a run on its test images and write the report."""
 
     of: Annotated[Positional[Path | None], arg(name="run")] = None
-    """The run's folder or name; without one, the newest."""
+    """Folder or name of the run. Default: the newest."""
     data: Path | None = None
-    """The data folder, where it has moved since the training. A labelled data set with none of the run's test images is an
-    external test: all its images are tested, and the report has a folder of its own."""
+    """Data folder, if it has moved since the training. A labelled data set with none of the run's test images is an external
+    test: all its images are tested, and the report has a folder of its own."""
     cache: Path | None = None
-    """Folder that keeps the prepared images; without one, that of the training."""
+    """Folder of the decoded images. Default: as in the training."""
     threshold: str | None = None
-    """From which probability of the positive class on it is the answer, of two classes: a number, youden, f1, cost:FP,FN,
-    recall:SHARE or precision:SHARE; chosen on the validation images. Without it, as predict does; at first 0.5."""
+    """Decision threshold of the positive class, for two classes: a number or a rule. Rules: youden, f1, cost:FP,FN,
+    recall:SHARE and precision:SHARE, applied to the validation images. Default: as predict uses it, at first 0.5."""
     positive: str | None = None
-    """Name of the class, of two, that threshold, recall, precision and F1 are about. Without it, as predict does; at first the
-    second class."""
+    """Name of the positive class, for two classes. Threshold, recall, precision and F1 refer to it. Default: as predict uses
+    it, at first the second class."""
     keep: bool = False
-    """Let predict obey what is chosen now. The first test of a run is kept anyway; later ones, and those with --tta or
-    --test-size, only look."""
+    """Store what is chosen now, so that predict obeys it. The first test of a run is stored anyway; later ones, and those
+    with --tta or --test-size, only look."""
     abstain: str | None = None
-    """When to answer "don't know": none, error:SHARE (so that at most that share of the answers to the validation images is
-    wrong), the least probability of an answer, or of two classes LOW,HIGH. Without it, as predict does; at first none."""
+    """When to answer "don't know": none, error:SHARE, a probability, or LOW,HIGH. error:SHARE: at most this share of the
+    answers on the validation images is wrong. A probability: the lowest of an answer. LOW,HIGH: a range of the probability
+    of the positive class, for two classes. Default: as predict uses it, at first none."""
     coverage: float | None = None
-    """The set of classes that an image may be of holds the true one with at least this chance. Without it, as predict
-    does; at first 0.95."""
+    """Target coverage of the conformal prediction sets. Default: as predict uses it, at first 0.95."""
     by: tuple[str, ...] = ()
-    """Columns of the table: the figures of each of their values are computed too."""
+    """Table columns for subgroups. The figures are also computed for each of their values."""
     maps: int = 4
-    """On how many images the maps of the report are checked, and how many mistakes get an occlusion map: about a thousand
-    passes of the network for each. 0: no maps."""
+    """Images on which maps are checked, and mistakes with an occlusion map (0 = no maps). Each takes about a thousand passes
+    of the network."""
     against: Path | None = None
-    """Another tested run, its folder or name: the two are compared on the same test images."""
+    """Another tested run to compare with, on the same test images."""
     fail_if_worse: bool = False
-    """Exit with 1 where the accuracy is significantly worse than that of --against; for use in CI."""
+    """Exit with code 1 if the accuracy is significantly worse than that of --against. For use in CI."""
     output: Path | None = None
-    """Folder for the report of an external test; without it, evaluation/external-NAME in the run."""
+    """Folder for the report of an external test. Default: evaluation/external-NAME in the run."""
     test: Annotated[TestOptions, arg(name="")] = field(default_factory=TestOptions)
     runs: Path = RUNS
-    """Folder that holds the runs."""
+    """Folder that contains the runs."""
 
     def run(self) -> int:
         from diptych.storage.runs import find_run
@@ -217,12 +218,13 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Plot:
-    """Draw accuracy, loss and learning rate against the epoch, and the confusion matrix and ROC curve of the test."""
+    """Draw the history of a run, its confusion matrix and its ROC curve. The history is accuracy, loss and learning rate
+    against the epoch."""
 
     of: Annotated[Positional[Path | None], arg(name="run")] = None
-    """The run's folder or name; without one, the newest."""
+    """Folder or name of the run. Default: the newest."""
     runs: Path = RUNS
-    """Folder that holds the runs."""
+    """Folder that contains the runs."""
 
     def run(self) -> int:
         from diptych.storage.runs import find_run
@@ -239,17 +241,17 @@ class Plot:
 
 @dataclass(frozen=True)
 class Predict:
-    """Classify new images with a run: a table on the screen and a CSV file."""
+    """Classify new images with a run. The answers are printed and written to a CSV file."""
 
     places: Annotated[Positional[tuple[Path, ...]], arg(name="[run] path…")]
-    """The run's folder or name (without one, the newest), then image files and folders of images."""
+    """Folder or name of the run (default: the newest), then image files and folders of images."""
     output: Path | None = None
-    """Where to write the CSV file; without one, a new file in the run."""
+    """CSV file to write. Default: a new file in the run."""
     follow_links: bool = False
-    """Follow links to folders that lie outside of those that are named."""
+    """Follow links to folders outside of the given ones."""
     test: Annotated[TestOptions, arg(name="")] = field(default_factory=TestOptions)
     runs: Path = RUNS
-    """Folder that holds the runs."""
+    """Folder that contains the runs."""
 
     def run(self) -> int:
         from diptych.storage.runs import find_run, is_run
@@ -285,15 +287,15 @@ class Predict:
 
 @dataclass(frozen=True)
 class Summary:
-    """Print the dual model, part by part, with shapes, parameters and multiply-adds."""
+    """Print the network, part by part, with shapes, parameters and multiply-adds."""
 
     model: Annotated[ModelConfig, arg(name="")] = field(default_factory=ModelConfig)
     image_size: int = 224
-    """Height and width of the network's input, in pixels; at least 32."""
+    """Height and width of the network's input, in pixels. At least 32."""
     classes: int = 2
     """Number of classes."""
     backend: Backend = "auto"
-    """What Keras computes with; auto: as in diptych train."""
+    """Keras backend: auto, tensorflow, jax or torch. auto: as for diptych train."""
 
     def run(self) -> int:
         size = DataConfig(image_size=self.image_size).image_size

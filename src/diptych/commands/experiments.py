@@ -22,17 +22,17 @@ Choices = Mapping[Recipe, Config] | None
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare tested runs on the same test images, each with those before it: which is better, and whether that means
-    something."""
+    """Compare tested runs on the same test images, each with those before it. The result says which is better and whether the
+    difference is significant."""
 
     runs_to_compare: Annotated[Positional[tuple[Path, ...]], arg(name="run…")]
     """Folders or names of two or more runs."""
     shared_only: bool = False
-    """Where the runs were tested on different images, compare on those that all share."""
+    """Compare on the test images that all runs share, if they were tested on different ones."""
     output: Path | None = None
-    """JSON file to write the comparison to."""
+    """JSON file for the comparison."""
     runs: Path = RUNS
-    """Folder that holds the runs."""
+    """Folder that contains the runs."""
 
     def run(self) -> int:
         from diptych.experiments.compare import compare, describe, write_comparison
@@ -49,22 +49,22 @@ class Compare:
 
 @dataclass(frozen=True)
 class Ablate:
-    """Train the network with and without each of its parts, and say whether each earns its place: ResNet50 alone, the custom
-    branch alone, both without attention, with the published one, and with the default one. The same command goes on."""
+    """Train the network with and without each of its parts, and compare. The variants: ResNet50 alone, the custom branch
+    alone, both without attention, with the published attention, and with the default one. The same command continues."""
 
     folder: Annotated[Positional[Path | None], arg(name="folder")] = None
-    """The data folder or table, as --data."""
+    """Data folder or table, like --data."""
     settings: Annotated[Config, arg(name="")] = field(default_factory=Config)
     preset: Preset = "none"
-    """Settings to begin with; quick: small images and few epochs, for a first look on a CPU."""
+    """Settings to start from: none, or quick for a first look. quick: small images and few epochs, for a CPU."""
     config: Path | None = None
-    """TOML file with settings to begin with; every run has one, config.toml."""
+    """TOML file of settings, such as the config.toml of a run."""
     runs: Path = RUNS
-    """Folder that the ablation's folder is made in."""
+    """Folder in which the folder of the ablation is made."""
     name: str = "ablation"
     """Name of the ablation."""
     seeds: int = 3
-    """Trainings of each variant, with --seed and the numbers after it; more than before go on."""
+    """Trainings of each variant, with --seed and the numbers after it. A higher number than before adds trainings."""
     choices: Suppress[Choices] = None
 
     def run(self) -> int:
@@ -79,27 +79,25 @@ class Ablate:
 
 @dataclass(frozen=True)
 class Curve:
-    """Train on parts of the training images, to see how the accuracy grows with their number and what more of them would
-    bring. The same command goes on."""
+    """Train on parts of the images to see what more images would bring. The same command continues."""
 
     folder: Annotated[Positional[Path | None], arg(name="folder")] = None
-    """The data folder or table, as --data."""
+    """Data folder or table, like --data."""
     settings: Annotated[Config, arg(name="")] = field(default_factory=Config)
     preset: Preset = "none"
-    """Settings to begin with; quick: small images and few epochs, for a first look on a CPU."""
+    """Settings to start from: none, or quick for a first look. quick: small images and few epochs, for a CPU."""
     config: Path | None = None
-    """TOML file with settings to begin with; every run has one, config.toml."""
+    """TOML file of settings, such as the config.toml of a run."""
     runs: Path = RUNS
-    """Folder that the curve's folder is made in."""
+    """Folder in which the folder of the curve is made."""
     name: str = "learning-curve"
     """Name of the curve."""
     seeds: int = 3
-    """Trainings of each size, with --seed and the numbers after it; more than before go on."""
+    """Trainings of each size, with --seed and the numbers after it. A higher number than before adds trainings."""
     shares: tuple[float, ...] = (0.0625, 0.125, 0.25, 0.5, 1.0)
-    """Parts of the training images to train on; four or more for a look ahead."""
+    """Shares of the training images to train on. Four or more are needed to extrapolate."""
     equal_updates: bool = False
-    """Train a share s for 1/s times the epochs, so that all sizes have the same number of updates; without it, all have the
-    same epochs."""
+    """Train all sizes for the same number of updates instead of epochs. A share s is then trained for 1/s times the epochs."""
     choices: Suppress[Choices] = None
 
     def run(self) -> int:
@@ -116,17 +114,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class LabelErrors:
-    """Name the images whose label a cross-validation (train --folds, then evaluate) doubts most: a table, a sheet to look at,
-    and lines for fixes.csv."""
+    """List the labels that a cross-validation doubts most. Needs `diptych train --folds` and `diptych evaluate`. It writes a
+    table, a sheet of the images, and lines for fixes.csv."""
 
     of: Annotated[Positional[Path | None], arg(name="run")] = None
-    """Folder or name of the cross-validation; without one, the newest run."""
+    """Folder or name of the cross-validation. Default: the newest run."""
     data: Path | None = None
-    """The data folder, where it has moved since the training."""
+    """Data folder, if it has moved since the training."""
     output: Path | None = None
-    """Folder for label_errors.csv, label_errors.png and fixes.csv; without one, label-errors in the run."""
+    """Folder for label_errors.csv, label_errors.png and fixes.csv. Default: label-errors in the run."""
     runs: Path = RUNS
-    """Folder that holds the runs."""
+    """Folder that contains the runs."""
 
     def run(self) -> int:
         from diptych.experiments.label_errors import find_label_errors

@@ -19,21 +19,22 @@ log = logging.getLogger("diptych")
 
 @dataclass(frozen=True)
 class Explain:
-    """Show where in an image a run looks: Grad-CAM and attention of each branch, an occlusion map, and each branch cut off."""
+    """Draw where in an image a run looks. It draws Grad-CAM and attention of each branch and an occlusion map, and answers
+    with each branch cut off."""
 
     places: Annotated[Positional[tuple[Path, ...]], arg(name="[run] image…")]
-    """The run's folder or name (without one, the newest), then image files and folders of images. An image takes some 600
-    passes of the network."""
+    """Folder or name of the run (default: the newest), then image files and folders of images. An image takes some 600 passes
+    of the network."""
     class_name: Annotated[str, arg(name="class")] = ""
-    """Name of the class to explain; without it, the one that is predicted for each image."""
+    """Name of the class to explain. Default: the predicted class of each image."""
     output: Path | None = None
-    """Folder for the pictures and explanations.json; without it, explanations in the run."""
+    """Folder for the pictures and explanations.json. Default: explanations in the run."""
     follow_links: bool = False
-    """Follow links to folders that lie outside of those that are named."""
+    """Follow links to folders outside of the given ones."""
     backend: Backend = "auto"
-    """What Keras computes with; auto: as in diptych train."""
+    """Keras backend: auto, tensorflow, jax or torch. auto: as for diptych train."""
     runs: Path = RUNS
-    """Folder that holds the runs."""
+    """Folder that contains the runs."""
 
     def run(self) -> int:
         first_is_run = bool(self.places) and (is_run(self.places[0]) or is_run(self.runs / self.places[0]))

@@ -19,23 +19,23 @@ log = logging.getLogger("diptych")
 
 @dataclass(frozen=True)
 class Train:
-    """Train the dual model on a data folder. A flag wins over the TOML file, the file over the preset, the preset over the
-    recipe. A training that was stopped goes on by the same command."""
+    """Train the network on a data folder. A flag wins over the TOML file, the file over the preset, the preset over the
+    recipe. The same command resumes a training that was stopped."""
 
     settings: Annotated[Config, arg(name="")] = field(default_factory=Config)
     preset: Preset = "none"
-    """Settings to begin with; quick: small images and few epochs, for a first look on a CPU."""
+    """Settings to start from: none, or quick for a first look. quick: small images and few epochs, for a CPU."""
     config: Path | None = None
-    """TOML file with settings to begin with; every run has one, config.toml."""
+    """TOML file of settings, such as the config.toml of a run."""
     runs: Path = RUNS
-    """Folder that the run's folder is made in."""
+    """Folder in which the folder of the run is made."""
     name: str = ""
-    """Name of the run; without one, the date and time."""
+    """Name of the run. Default: date and time."""
     folds: int | None = None
-    """Cross-validate: train this many runs, each tested on the part of the images that it has not seen."""
+    """Cross-validate: train N runs, each tested on a part of its own."""
     verify_resume: bool = False
-    """Instead of training: kill a short training on these images and this machine, let it go on, and compare every bit with
-    one that was not killed."""
+    """Check that a training resumes bit for bit, instead of training. It kills a short training on these images, resumes it,
+    and compares every bit with one that was not killed."""
     choices: Suppress[Mapping[Recipe, Config] | None] = None
 
     def run(self) -> int:
@@ -58,18 +58,18 @@ class Train:
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a training that was stopped, as if it had never been; or train a finished run for more epochs."""
+    """Resume a training that was stopped, or train a finished run for more epochs."""
 
     of: Annotated[Positional[Path | None], arg(name="run")] = None
-    """The run's folder or name; without one, the newest."""
+    """Folder or name of the run. Default: the newest."""
     epochs: int | None = None
-    """Passes over the training images in all, more than it was begun with; without it, as it was begun."""
+    """Passes over the training images in all, more than at the start. Default: as at the start."""
     mlflow: str | None = None
-    """Log to MLflow there from now on (none: no longer); without it, as it was begun."""
+    """Log to this MLflow database or server from now on (none: stop logging). Default: as at the start."""
     data: Path | None = None
-    """The data folder or table, where it has moved since; its images must be the same."""
+    """Data folder or table, if it has moved. Its images must be the same."""
     runs: Path = RUNS
-    """Folder that holds the runs."""
+    """Folder that contains the runs."""
 
     def run(self) -> int:
         from diptych.storage.runs import find_run

@@ -19,26 +19,24 @@ log = logging.getLogger("diptych")
 
 @dataclass(frozen=True)
 class FindLr:
-    """Find a learning rate: train with a rate that grows from step to step, and see where the loss falls.
-
-    A flag wins over the TOML file, the file over the preset. No run is made or changed.
-    """
+    """Find a learning rate by a range test. The rate grows from step to step until the loss diverges. A flag wins over the
+    TOML file, the file over the preset. No run is made or changed."""
 
     settings: Annotated[Config, arg(name="")] = field(default_factory=Config)
     preset: Preset = "none"
-    """Settings to begin with; quick: small images and few epochs, for a first look on a CPU."""
+    """Settings to start from: none, or quick for a first look. quick: small images and few epochs, for a CPU."""
     config: Path | None = None
-    """TOML file with settings to begin with; every run has one, config.toml."""
+    """TOML file of settings, such as the config.toml of a run."""
     runs: Path = RUNS
-    """Folder of the runs, for weights that are the name of one."""
+    """Folder of the runs, if --weights is the name of one."""
     output: Path = Path("find-lr")
     """Folder for find_lr.csv, find_lr.json and find_lr.png."""
     lowest: float = 1e-7
     """Learning rate of the first step."""
     highest: float = 1.0
-    """Learning rate of the last step; the test ends before where the loss diverges."""
+    """Learning rate of the last step. The test ends earlier if the loss diverges."""
     steps: int = 100
-    """Optimizer updates; more make the curve less noisy."""
+    """Optimizer steps. More of them make the curve less noisy."""
     choices: Suppress[Mapping[Recipe, Config] | None] = None
 
     def run(self) -> int:
@@ -58,23 +56,23 @@ class FindLr:
 
 @dataclass(frozen=True)
 class Tune:
-    """Search for better settings: learning rate, weight decay and a few more. The same command goes on with a search."""
+    """Search for better settings: learning rate, weight decay and a few more. The same command continues a search."""
 
     settings: Annotated[Config, arg(name="")] = field(default_factory=Config)
     preset: Preset = "none"
-    """Settings to begin with; quick: small images and few epochs, for a first look on a CPU."""
+    """Settings to start from: none, or quick for a first look. quick: small images and few epochs, for a CPU."""
     config: Path | None = None
-    """TOML file with settings to begin with; every run has one, config.toml."""
+    """TOML file of settings, such as the config.toml of a run."""
     runs: Path = RUNS
-    """Folder that the search's folder is made in."""
+    """Folder in which the folder of the search is made."""
     name: str = "tune"
     """Name of the search."""
     trials: int = 20
-    """Trainings in all; those that are ended early count."""
+    """Trainings in all, including those that are pruned."""
     hours: float = 0.0
-    """Stop after so many hours; the same command goes on. 0 for no limit."""
+    """Hours after which the search stops (0 = no limit). The same command continues it."""
     learning_rates: tuple[float, float] | None = None
-    """Lowest and highest learning rate; without them, a tenth of --learning-rate to ten times it."""
+    """Lowest and highest learning rate. Default: a tenth of --learning-rate and ten times it."""
     choices: Suppress[Mapping[Recipe, Config] | None] = None
 
     def run(self) -> int:

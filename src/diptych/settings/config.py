@@ -126,47 +126,49 @@ class DataConfig(Checked):
     """Where the images are and how they become pixels."""
 
     data: Path = Path()
-    """Folder of the images, in one of the layouts of the README, or a table of them (CSV, TSV, Parquet); else the current
-    folder."""
+    """Folder of images, or a table of them (CSV, TSV, Parquet). Its layouts are in docs/data.md. Default: the current folder."""
     image_size: int = 224
-    """Height and width of the network's input, in pixels; at least 32."""
+    """Height and width of the network's input, in pixels. At least 32."""
     resize: Resize = "stretch"
-    """How an image that is not square is made square: stretched, padded with black, or cut to its middle."""
+    """How images become square: stretch, letterbox or crop. letterbox pads with black, crop cuts to the middle."""
     grey_range: str = "declared"
-    """Stored values that become black and white in images of more than 8 bits: MAX (4095 for 12 bits), LOW,HIGH, or declared
-    (0 and what the file declares, else 65535). What lies beyond becomes black or white too."""
+    """Grey levels beyond 8 bits: MAX, LOW,HIGH or declared. The stored values that become black and white: 0 and MAX (4095
+    for 12 bits), LOW and HIGH, or as the file declares (else 0 and 65535). Values beyond them become black or white too."""
     cache: Path = Path("~/.cache/diptych")
-    """Folder that keeps the prepared (decoded and resized) images for the next run."""
+    """Folder of the decoded images, for the next run."""
     class_folder: ClassFolder = "auto"
-    """Which folder names the class of an image, where no table does: the upper one in the data folder (or in train/, val/,
-    test/), or the lower one that the image lies in; auto: the upper one, but not where the lower ones have the same names."""
+    """Folder level that names the class: auto, upper or lower. For images without a table. upper: the folder in the data
+    folder (or in train/, val/, test/). lower: the folder that contains the image. auto: upper, unless the lower folders
+    have the same names."""
     follow_links: bool = False
-    """Follow links that lead out of the data folder, to files and folders, as DVC and git-annex make them."""
+    """Follow links that lead out of the data folder. DVC and git-annex make such links, to files and folders."""
     fixes: Path | None = None
-    """Table of corrections (fixes.csv: drop, relabel, group), as the page of `diptych check` writes it."""
+    """Table of corrections (fixes.csv of diptych check). Its corrections are drop, relabel and group."""
     split: Path | None = None
-    """Table with the columns path (or image_name) and split to take over, split.csv of a run say; images that it lacks are
-    assigned as usual."""
+    """Table of the split to use, such as the split.csv of a run. It has the columns path (or image_name) and split. Images
+    that it does not list are assigned as usual."""
     validation_share: float = 0.15
-    """Share of the images kept for validation, unless the split is given."""
+    """Share of the images for validation, unless a split is given."""
     test_share: float = 0.15
-    """Share of the images kept for the test, unless the split is given."""
+    """Share of the images for the test, unless a split is given."""
     group_column: str = "group"
-    """Column of the tables whose equal values (a patient, a module, a scene) stay in one part of the split."""
+    """Table column of groups that stay in one part of the split. Images with the same value form a group: a patient, a
+    module, a scene."""
     path_column: str = ""
-    """Column of the tables with the path of each image, where its heading is not one of those known."""
+    """Table column with the image paths, if not recognised. Not needed for the usual headings."""
     label_column: str = ""
-    """Column of the tables with the class of each image, where its heading is not one of those known."""
+    """Table column with the classes, if not recognised. Not needed for the usual headings."""
     images: Path | None = None
-    """Folder that the paths in the tables are relative to; without it, the folder of the tables."""
+    """Folder that the paths in the tables are relative to. Default: the folder of the table."""
     class_names: str = ""
-    """Names for classes that the data gives as numbers, in the order of the numbers: functional,defective for 0 and 1."""
+    """Names for numbered classes: functional,defective for 0 and 1. In the order of the numbers."""
     near_twins: bool = True
-    """Look for near twins (resized, re-encoded, cropped, mirrored or turned copies), and keep them in one part."""
+    """Find near duplicates and keep them in one part of the split. Near duplicates are resized, re-encoded, cropped, mirrored
+    or turned copies."""
     allow_leaks: bool = False
-    """Go on although a given split has copies of an image, or a group, in more than one part."""
+    """Accept a given split with copies or groups in several parts."""
     max_unreadable: float = 0.05
-    """Up to this share of unreadable images is set aside and listed; above it, training does not start."""
+    """Share of unreadable images that is tolerated. They are set aside and listed. With more, training does not start."""
     strict: bool = False
     """Make a single unreadable image an error."""
 
@@ -189,33 +191,34 @@ class AugmentConfig(Checked):
     """
 
     augment: Augmentation = "standard"
-    """What the keys below begin with: none (all off), light (flips and tones), standard, or strong."""
+    """Level to start from: none, light, standard or strong. none: all off. light: flips and tones only. strong: colour, blur,
+    erasing, MixUp and CutMix too. Each flag of augmentation overrides it."""
     flip_horizontal: bool = True
     """Mirror left and right, half of the time."""
     flip_vertical: bool = True
-    """Mirror top and bottom, half of the time; turn it off for images that have an up."""
+    """Mirror top and bottom, half of the time. Turn it off for images with a top and a bottom."""
     quarter_turns: bool = False
-    """Turn by 0, 90, 180 or 270 degrees, for images that have no up."""
+    """Rotate by a random multiple of 90 degrees. For images that can be turned any way."""
     rotation: float = 10.0
-    """Largest rotation to either side, in degrees."""
+    """Maximum rotation to either side, in degrees."""
     zoom: float = 0.1
-    """Largest zoom in or out, as a share of the size."""
+    """Maximum zoom in or out, as a fraction of the size."""
     shift: float = 0.1
-    """Largest shift along each axis, as a share of the size."""
+    """Maximum shift along each axis, as a fraction of the size."""
     brightness: float = 0.1
-    """Largest change of brightness, as a share of the full range."""
+    """Maximum change of brightness, as a fraction of the full range."""
     contrast: float = 0.1
-    """Largest change of contrast, as a share of it."""
+    """Maximum relative change of contrast (0.1 = 10 % either way)."""
     colour: float = 0.0
-    """Largest change of saturation, and of the gain of each colour channel, as a share of it."""
+    """Maximum relative change of saturation and channel gains."""
     blur: float = 0.0
-    """Largest standard deviation of the Gaussian blur, in pixels."""
+    """Maximum standard deviation of a Gaussian blur, in pixels."""
     erasing: float = 0.0
-    """Share of the images that lose a rectangle (Random Erasing: Zhong et al., AAAI 2020)."""
+    """Probability of Random Erasing for each image. Zhong et al., AAAI 2020."""
     mixup: float = 0.0
-    """Alpha of MixUp's Beta distribution (Zhang et al., ICLR 2018); 0 turns it off."""
+    """Alpha of MixUp's Beta distribution (0 = off). Zhang et al., ICLR 2018."""
     cutmix: float = 0.0
-    """Alpha of CutMix's Beta distribution (Yun et al., ICCV 2019); 0 turns it off. With both, each image takes one."""
+    """Alpha of CutMix's Beta distribution (0 = off). Yun et al., ICCV 2019. With MixUp too, each image gets one of them."""
 
     def check(self) -> None:
         require(self, "rotation", 0 <= self.rotation <= 180, "0 to 180 degrees")
@@ -232,20 +235,21 @@ class ModelConfig(Checked):
     """The dual model."""
 
     weights: str = "imagenet"
-    """Weights to start from: imagenet, none, auto (imagenet if it is available, else none), or a path to the
-    official .h5 file or to a run."""
+    """Initial weights: imagenet, none, auto, .h5 file or run. auto: imagenet if it is available, else none. The .h5 file is
+    the official one of Keras."""
     width: float = 1.0
-    """Factor on the number of filters of every layer; small values make a tiny network of the same structure."""
+    """Factor on the number of filters of every layer. Small values make a tiny network of the same structure."""
     branches: Literal["both", "resnet50", "convnet"] = "both"
-    """Both branches, or one of them alone, to see what each is worth."""
+    """Branches of the network: both, resnet50 or convnet. One of them alone shows what each is worth."""
     attention: Attention = "identity"
-    """Global attention on each branch: starting as the identity, as published for CABNet, or none."""
+    """Attention on each branch: identity, published or none. identity starts as the identity; published is the form of
+    CABNet (He et al., TMI 2021)."""
     dense_units: int = 256
-    """Units of the head's hidden dense layer."""
+    """Units of the hidden dense layer."""
     dropout: float = 0.2
-    """Share of the pooled features dropped in training."""
+    """Dropout rate of the pooled features."""
     batch_norm_momentum: float = 0.99
-    """Share of the old moving statistics that batch normalisation keeps at each step."""
+    """Momentum of batch normalisation's moving statistics."""
 
     def check(self) -> None:
         require(self, "width", 0 < self.width <= 4, "a factor above 0 and up to 4")
@@ -259,63 +263,66 @@ class TrainingConfig(Checked):
     """How the model is trained."""
 
     recipe: Recipe = "classic"
-    """What the keys below begin with: classic; fine-tune, for pretrained weights; scratch, for random ones; or auto, which
-    chooses between the two by the weights and the number of images."""
+    """Preset of training: classic, fine-tune, scratch or auto. fine-tune is for pretrained weights, scratch for random ones.
+    auto picks fine-tune if pretrained weights are available, else scratch. Other flags override it."""
     epochs: int = 70
     """Passes over the training images."""
     batch_size: int = 32
     """Images per optimizer step."""
     loss: Literal["cross-entropy", "focal"] = "cross-entropy"
-    """What is minimised: cross-entropy (binary for two classes, else categorical), or the focal loss (Lin et al., ICCV
-    2017), which favours hard images."""
+    """Loss to minimise: cross-entropy or focal. cross-entropy is binary for two classes, else categorical. focal (Lin et al.,
+    ICCV 2017) gives hard images more weight."""
     class_weights: ClassWeights = "none"
-    """Weight of each image by its class: none, balanced (each class counts the same), or sqrt (half the way)."""
+    """Class weights in the loss: none, balanced or sqrt. balanced: every class counts the same. sqrt: half of the way."""
     label_smoothing: float = 0.0
-    """Share of each label that is spread over all classes (Szegedy et al., CVPR 2016)."""
+    """Share of each label spread over all classes. Szegedy et al., CVPR 2016."""
     freeze_resnet50: bool = False
-    """Leave the ResNet50 branch as it is loaded, its batch normalisation too; without it, all layers are trained."""
+    """Do not train the ResNet50 branch. Its batch normalisation stays as loaded too."""
     head_epochs: int = 0
-    """Epochs at the beginning in which only the layers without pretrained weights learn."""
+    """First epochs, which train only layers without pretrained weights."""
     freeze_batch_norm: Literal["never", "small", "always"] = "never"
-    """Keep the ResNet50 branch's batch normalisation as it is loaded: never, with fewer than 1,000 training images, or always."""
+    """Freeze ResNet50's BatchNorm: never, small or always. small: with fewer than 1,000 training images."""
     depth_factor: float = 1.0
-    """What the learning rate is multiplied by from each stage of a pretrained ResNet50 to the one below it."""
+    """Layer-wise learning-rate decay of ResNet50 (1 = off). Each earlier stage of a pretrained ResNet50 learns at this factor
+    of the next one's rate."""
     start_size: float = 1.0
-    """Share of image_size that the first epochs are trained at; the size then grows, and the last quarter of them has it all."""
+    """Progressive resizing: first fraction of image_size (1 = off). The first epochs run at this fraction, the last quarter
+    of them at full size."""
     best_by: Literal["accuracy", "loss"] = "accuracy"
-    """What the best checkpoint is best by: the highest validation accuracy, or the lowest validation loss."""
+    """Choose the best checkpoint by validation accuracy or loss. The highest accuracy, or the lowest loss."""
     optimizer: Literal["adam", "adamw"] = "adam"
-    """Adam, or AdamW with decoupled weight decay."""
+    """Optimizer: adam, or adamw with decoupled weight decay."""
     learning_rate: float = 1e-4
-    """Learning rate; the highest one when the schedule is one-cycle."""
+    """Learning rate, the highest one of the one-cycle schedule."""
     pretrained_factor: float = 1.0
-    """What the learning rate is multiplied by where the training starts from pretrained weights."""
+    """Learning-rate factor when starting from pretrained weights."""
     weight_decay: float = 0.01
-    """Weight decay of AdamW; biases and batch normalisation have none."""
+    """Weight decay of AdamW. Biases and batch normalisation have none."""
     gradient_clip: float = 0.0
-    """Largest norm of the gradient of all weights together; 0 for no limit."""
+    """Maximum norm of the gradient of all weights (0 = no limit)."""
     accumulate: int = 1
     """Batches whose gradients are averaged into one update."""
     ema: float = 0.0
-    """Momentum of the moving average of the weights, which is then what is validated and kept; 0 for none."""
+    """Momentum of the moving average of the weights (0 = off). The averaged weights are validated and kept."""
     schedule: Literal["plateau", "one-cycle", "constant"] = "plateau"
-    """Lower the rate when the validation loss stands still, or warm up and anneal over the whole run, or neither."""
+    """Learning-rate schedule: plateau, one-cycle or constant. plateau lowers the rate when the validation loss stops
+    improving; one-cycle warms up and anneals over the whole training."""
     plateau_factor: float = 0.5
-    """What the rate is multiplied by on a plateau."""
+    """Factor on the learning rate at a plateau."""
     plateau_patience: int = 5
-    """Epochs without a better validation loss before the rate is lowered."""
+    """Epochs without a better validation loss that make a plateau."""
     plateau_min_delta: float = 1e-4
-    """On a plateau, what lowers the validation loss by less than this is no better loss."""
+    """Smallest decrease of the validation loss that counts."""
     min_learning_rate: float = 1e-7
-    """The plateau schedule does not go below this rate."""
+    """Lowest rate of the plateau schedule."""
     warmup_share: float = 0.25
-    """Share of the one-cycle run in which the rate rises."""
+    """Share of the one-cycle schedule in which the rate rises."""
     early_stopping: int = 0
-    """Epochs without a better validation loss after which the training ends; 0 for never."""
+    """Epochs without a better validation loss to stop after (0 = never)."""
     checkpoint_minutes: float = 5.0
-    """A checkpoint to go on from is written at the end of each epoch, and at least this often."""
+    """Maximum minutes between checkpoints to resume from. One is also written at the end of each epoch."""
     seed: int = 0
-    """Seed of the split, the weights, the order of the images, the augmentation and the dropout."""
+    """Seed of split, weights, image order, augmentation and dropout."""
 
     def check(self) -> None:
         for key in ("epochs", "batch_size", "plateau_patience", "accumulate"):
@@ -339,26 +346,28 @@ class TrainingConfig(Checked):
 
 @dataclass(frozen=True)
 class ComputeConfig(Checked):
-    """What computes, and how exactly."""
+    """Backend, devices and arithmetic."""
 
     backend: Backend = "auto"
-    """What Keras computes with; auto: TensorFlow on a processor, JAX on a graphics card where it is installed for one."""
+    """Keras backend: auto, tensorflow, jax or torch. auto: TensorFlow on a processor, JAX on a graphics card if it is
+    installed for it."""
     precision: Precision = "auto"
-    """Numbers of the training: float32, or bfloat16 with weights in float32; auto: bfloat16 on a graphics card only."""
+    """Arithmetic of training: auto, float32 or bfloat16. bfloat16 keeps the weights in float32. auto: bfloat16 on a graphics
+    card only."""
     devices: Literal["one", "all"] = "one"
-    """Train on one graphics card, or on all of this machine, each with its part of every batch."""
+    """Graphics cards to train on: one, or all of this machine. With all, each computes a part of every batch."""
     deterministic: bool = False
-    """Turn on what the backend has for bit-for-bit the same result in every run; slower on a graphics card."""
+    """Use deterministic operations of the backend. For bit-for-bit equal results in every run; slower on a graphics card."""
 
 
 @dataclass(frozen=True)
 class TrackingConfig(Checked):
-    """Where a training is logged besides its own folder; of no consequence for what is trained."""
+    """Where a training is logged besides its own folder. It does not change the training."""
 
     tensorboard: bool = False
-    """Write logs for TensorBoard into the run's folder, tensorboard/."""
+    """Write TensorBoard logs into tensorboard/ of the run."""
     mlflow: str = "none"
-    """Log to MLflow: sqlite:///FILE, the http:// or https:// URI of a server, or none."""
+    """MLflow logs: sqlite:///FILE, http(s):// URI, or none. The URI is that of an MLflow server."""
 
 
 @dataclass(frozen=True)
