@@ -57,7 +57,7 @@ def test_page__has_every_key_of_metrics_json_and_no_other(tested: RunDir, tmp_pa
     assert of_three["mistakes"]
     assert "per_class" in of_three
     found = of_two | keys_of(of_three)
-    documented = keys_of_page("Figures", "Choices and what comes of them", "Curves and lists", "The run")
+    documented = keys_of_page("Figures", "Choices and their effect", "Curves and lists", "The run")
     # Where a part is empty or null, its keys are below it.
     empty = {key for key in found if any(other.startswith((f"{key}.", f"{key}[].")) for other in documented)}
     assert found - empty == documented
@@ -87,7 +87,5 @@ def test_page__has_every_column_of_predictions_csv(tested: RunDir) -> None:
 
 
 def test_page__has_every_field_of_the_decision() -> None:
-    documented = {
-        key.removeprefix("decision.") for key in keys_of_page("Choices and what comes of them") if key.startswith("dec")
-    }
+    documented = {key.removeprefix("decision.") for key in keys_of_page("Choices and their effect") if key.startswith("dec")}
     assert {field.name for field in dataclasses.fields(Decision)} == {key.partition(".")[0] for key in documented}

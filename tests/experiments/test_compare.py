@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from making import REPOSITORY
 
 from diptych.cli import main, parse
-from diptych.commands.experiments import Ablate, Compare, Curve, LabelErrors, on_folder
+from diptych.commands.experiments import Ablate, Curve, on_folder
 from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.experiments.compare import compare, compare_runs, describe, to_json
 from diptych.experiments.tested_run import read_tested
@@ -247,12 +246,6 @@ def test_describe__says_where_runs_were_tested_in_different_ways(tmp_path: Path,
     assert "turned, 64 x 64 pixels, mean over 8 views" in said
     write_json(runs[1].metrics, {"format_version": 1, "test_size": 64, "views": 1})
     assert "in its own way" not in describe(compare(runs, draws=50))
-
-
-def test_documentation__commands_are_understood() -> None:
-    lines = (REPOSITORY / "docs" / "comparing.md").read_text(encoding="utf-8").splitlines()
-    commands = [parse(line.split()[1:]) for line in lines if line.startswith("diptych ")]
-    assert {Compare, Ablate, Curve, LabelErrors} <= {type(command) for command in commands}
 
 
 @pytest.mark.parametrize("verb", ["ablate", "learning-curve"])

@@ -41,8 +41,9 @@ def chosen(run: RunDir, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunD
     return run
 
 
-def test_readme__python_example_answers_as_predict(chosen: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = re.findall(r"^```python\n(.*?)^```$", (REPOSITORY / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+def test_documentation__python_example_answers_as_predict(chosen: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (REPOSITORY / "docs" / "python.md").read_text("utf-8")
+    example = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[0]
     known: dict[str, pd.DataFrame] = {}
     exec(example, known)
     assert not (chosen.root / "predictions").exists()
