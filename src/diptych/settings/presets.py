@@ -63,6 +63,9 @@ RECIPES: Mapping[Recipe, Mapping[str, Mapping[str, Any]]] = {
     },
 }
 
+# Between these chooses the recipe "auto".
+AUTO_RECIPES: tuple[Recipe, Recipe] = ("fine-tune", "scratch")
+
 # What --augment begins with: the keys of AugmentConfig that differ from its defaults.
 LEVELS: Mapping[Augmentation, Mapping[str, Any]] = {
     "none": {

@@ -5,12 +5,14 @@ import difflib
 import json
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from diptych.errors import ConfigError
-from diptych.settings.config import Config, Recipe, convert, kinds_of
-from diptych.settings.presets import PRESETS, RECIPES, augmentation
+from diptych.settings.config import AugmentConfig, Config, Recipe, convert, kinds_of
+from diptych.settings.presets import AUTO_RECIPES, PRESETS, RECIPES, Preset, augmentation
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -18,35 +20,167 @@ def nearest(name: str, known: list[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
 
 
-def override(base: Config, tables: Mapping[str, Any], source: str) -> Config:
-    """Return `base` with the keys of `tables` ([section][key]) set.
+Tables = Mapping[str, Mapping[str, Any]]
 
-    Raises:
-        ConfigError: an unknown section or key (the nearest one is named), or a value of the wrong type.
-    """
-    sections = {}
-    for name, keys in tables.items():
-        if name not in kinds_of(Config):
-            raise ConfigError(f"{source}: unknown section [{name}]; {nearest(name, list(kinds_of(Config)))}")
+
+@dataclass(frozen=True)
+class Layer:
+    """The keys that one source sets, checked: for each section, its keys and their values."""
+
+    tables: Tables
+    source: str = ""
+    """Where they come from, for messages: a file or a preset; "" for flags and Python."""
+
+    def __post_init__(self) -> None:
+        checked = {name: MappingProxyType(self.check(name, keys)) for name, keys in self.tables.items()}
+        object.__setattr__(self, "tables", MappingProxyType(checked))
+
+    def check(self, name: str, keys: Any) -> dict[str, Any]:
+        """Return the keys of a section, each with a value of its type.
+
+        Raises:
+            ConfigError: an unknown section or key (the nearest one is named), or a value of the wrong type.
+        """
+        sections, begin = kinds_of(Config), f"{self.source}: " if self.source else ""
+        if name not in sections:
+            raise ConfigError(f"{begin}unknown section [{name}]; {nearest(name, list(sections))}")
         if not isinstance(keys, Mapping):
-            raise ConfigError(f"{source}: {name} is a value; expected a section [{name}] with keys below it.")
-        section = getattr(base, name)
-        kinds = kinds_of(type(section))
+            raise ConfigError(f"{begin}{name} is a value; expected a section [{name}] with keys below it.")
+        kinds = kinds_of(sections[name])
         for key in keys:
             if key not in kinds:
-                raise ConfigError(f"{source}: unknown key {key} in [{name}]; {nearest(key, list(kinds))}")
-        values = {key: convert(value, kinds[key], f"{source}: {key} in [{name}]") for key, value in keys.items()}
-        if name == "augment" and "augment" in values:
-            section = augmentation(values["augment"])
-        sections[name] = dataclasses.replace(section, **values)
+                raise ConfigError(f"{begin}unknown key {key} in [{name}]; {nearest(key, list(kinds))}")
+        return {
+            key: convert(value, kinds[key], f"{begin}{key} in [{name}]" if self.source else key) for key, value in keys.items()
+        }
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user gave, and nothing else: no default is in it, and no key of a recipe.
+
+    It becomes a Config when the recipe is known. For the recipe "auto" that is after a look at the weights and the images.
+
+    Raises:
+        ConfigError: a value is out of its range, or two of them do not go together.
+    """
+
+    layers: tuple[Layer, ...] = ()
+    """From the weakest to the strongest: the preset, the file, then flags or keyword arguments."""
+
+    def __post_init__(self) -> None:
+        for recipe in AUTO_RECIPES if self.recipe == "auto" else (self.recipe,):
+            self.resolve(recipe)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that was asked for."""
+        recipe: Recipe = "classic"
+        for layer in self.layers:
+            recipe = layer.tables.get("training", {}).get("recipe", recipe)
+        return recipe
+
+    def resolve(self, recipe: Recipe | None = None) -> Config:
+        """Return all settings: the defaults, over them the recipe's keys, over them each layer's.
+
+        Args:
+            recipe: where "auto" was asked for, the one that was chosen; None for the one asked for, of which "auto" stays.
+        """
+        recipe = recipe or self.recipe
+        auto = Layer({"model": {"weights": "auto"}} if self.recipe == "auto" else {})
+        chosen = Layer(RECIPES.get(recipe, {}), f"recipe {recipe}")
+        merged: dict[str, dict[str, Any]] = {section.name: {} for section in dataclasses.fields(Config)}
+        for layer in (auto, chosen, *self.layers, Layer({"training": {"recipe": recipe}})):
+            for name, keys in layer.tables.items():
+                # A level sets all of the augmentation, so that nothing is left of what weaker layers set.
+                begin = vars(augmentation(keys["augment"])) if "augment" in keys else merged[name]
+                merged[name] = {**begin, **keys}
+        return Config(**{name: kind(**merged[name]) for name, kind in kinds_of(Config).items()})
+
+
+def given_from(preset: Preset = "none", config: Config | Path | str | None = None, **keys: object) -> Given:
+    """Return what was given in Python, each key by its name alone: `given_from(preset="quick", data="photos", epochs=5)`.
+
+    Args:
+        preset: a key of PRESETS.
+        config: a TOML file with settings, or a Config. All that a Config holds counts as given; but with the recipe "auto" only
+            what differs from the defaults, since its other keys are the recipe's to set.
+        **keys: of any section; they win over the file, and the file over the preset.
+
+    Raises:
+        ConfigError: an unknown preset or key (the nearest one is named), a value of the wrong type or out of its range, or a
+            file that cannot be read.
+    """
+    sections = {key: name for name, kind in kinds_of(Config).items() for key in kinds_of(kind)}
+    tables: dict[str, dict[str, object]] = {}
+    for key, value in keys.items():
+        if key not in sections:
+            close = difflib.get_close_matches(key, sections, n=1, cutoff=0.5)
+            what = f"did you mean {close[0]}?" if close else "`diptych train --help` names them all."
+            raise ConfigError(f"{key} is no setting; {what}")
+        tables.setdefault(sections[key], {})[key] = value
+    return given(preset, config, tables)
+
+
+def given(preset: Preset, config: Config | Path | str | None, tables: Tables) -> Given:
+    """Return what was given, with keys by their sections; as `given_from` otherwise."""
+    layers, keys = [preset_layer(preset)], Layer(tables)
+    if isinstance(config, Config):
+        recipe = keys.tables.get("training", {}).get("recipe", config.training.recipe)
+        layers.append(changes_layer(config) if recipe == "auto" else whole_layer(config))
+    elif config is not None:
+        layers.append(file_layer(Path(config)))
+    return Given((*layers, keys))
+
+
+def preset_layer(preset: str) -> Layer:
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset}; {nearest(preset, list(PRESETS))}")
+    return Layer(PRESETS[preset], f"preset {preset}")
+
+
+def whole_layer(config: Config) -> Layer:
+    """Return all keys of a Config."""
+    return Layer({name: vars(getattr(config, name)) for name in kinds_of(Config)})
+
+
+def changes_layer(config: Config) -> Layer:
+    """Return the keys of a Config that are not as by default; those of its augmentation, that are not as by its level."""
+    plain = {name: vars(getattr(Config(), name)) for name in kinds_of(Config)}
+    plain["augment"] = {**vars(augmentation(config.augment.augment)), "augment": AugmentConfig.augment}
+    changed = {}
+    for name, keys in whole_layer(config).tables.items():
+        changed[name] = {key: value for key, value in keys.items() if value != plain[name][key]}
+    return Layer(changed)
+
+
+def file_layer(path: Path) -> Layer:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: it cannot be read, is not TOML, or holds an unknown key or a value of the wrong type.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}.") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a TOML file: {error}") from error
+    return Layer(tables, str(path))
+
+
+def override(base: Config, tables: Tables, source: str = "") -> Config:
+    """Return `base` with the keys of `tables` set; `source` and what is raised are as for `Layer`."""
+    sections: dict[str, Any] = {}
+    for name, keys in Layer(tables, source).tables.items():
+        section = augmentation(keys["augment"]) if "augment" in keys else getattr(base, name)
+        sections[name] = dataclasses.replace(section, **keys)
     return dataclasses.replace(base, **sections)
 
 
 def with_preset(base: Config, preset: str) -> Config:
     """Return `base` with the keys of a preset set; `preset` is a key of PRESETS."""
-    if preset not in PRESETS:
-        raise ConfigError(f"unknown preset {preset}; {nearest(preset, list(PRESETS))}")
-    return override(base, PRESETS[preset], f"preset {preset}")
+    return override(base, preset_layer(preset).tables)
 
 
 def with_recipe(base: Config, recipe: Recipe) -> Config:
@@ -56,18 +190,8 @@ def with_recipe(base: Config, recipe: Recipe) -> Config:
 
 
 def read_toml(path: Path, base: Config) -> Config:
-    """Return `base` with the keys of a TOML file set.
-
-    Raises:
-        ConfigError: the file cannot be read, is not TOML, or holds an unknown key or a wrong value.
-    """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}.") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a TOML file: {error}") from error
-    return override(base, tables, str(path))
+    """Return `base` with the keys of a TOML file set; raises what `file_layer` raises."""
+    return override(base, file_layer(path).tables)
 
 
 def to_toml(config: Config) -> str:
