@@ -7,7 +7,6 @@ the same for both numbers; its steps are large, so that an epoch of them ends in
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -76,10 +75,12 @@ def main() -> None:
     parser.add_argument("--part", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:
+        from diptych.machine.memory import ram_peak
+
         part, folder, cache, count = arguments.part
         started = time.perf_counter()
         {"prepare": prepare_some, "train": train_some}[part](Path(folder), Path(cache), int(count), arguments.image_size)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = ram_peak() / 2**20
         return print(json.dumps({"peak_mb": round(peak, 1), "seconds": round(time.perf_counter() - started, 1)}))
     peaks = {}
     with tempfile.TemporaryDirectory() as root:

@@ -113,7 +113,7 @@ def diptych(data: Path, runs: Path, seed: int) -> dict[str, float]:
     flags += ["--seed", str(seed)]
     subprocess.run([*command, "train", *flags, "--runs", str(runs), "--name", f"seed{seed}"], check=True)
     subprocess.run([*command, "evaluate", f"seed{seed}", "--maps", "0", "--runs", str(runs)], check=True)
-    figures = json.loads((runs / f"seed{seed}" / "evaluation" / "metrics.json").read_text())
+    figures = json.loads((runs / f"seed{seed}" / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     return {"seconds": time.perf_counter() - started, "accuracy": figures["test_accuracy"], "auc": figures["roc_auc"]}
 
 

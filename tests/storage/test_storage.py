@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,37 @@ def test_write_atomically__writer_is_given_a_name_with_the_same_ending(tmp_path:
     assert seen[0].name.endswith("best.keras")
     # A move is at once within a file system alone.
     assert seen[0].parent.parent == tmp_path
+
+
+def held_for(tries: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let so many renames fail as on Windows while a virus scanner has the file open; return the pauses between them."""
+    left, pauses, replace = iter(range(tries)), [], os.replace
+
+    def scanned(source: str, target: str) -> None:
+        if next(left, None) is not None:
+            raise PermissionError(errno.EACCES, "Access is denied", source, 5, target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", scanned)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    return pauses
+
+
+def test_write_atomically__waits_for_a_virus_scanner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = held_for(3, monkeypatch)
+    write_text(tmp_path / "file.txt", "new")
+    assert (tmp_path / "file.txt").read_text(encoding="utf-8") == "new"
+    assert len(pauses) == 3
+
+
+def test_write_atomically__does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path / "file.txt", "old")
+    pauses = held_for(1000, monkeypatch)
+    with pytest.raises(PermissionError) as caught:
+        write_text(tmp_path / "file.txt", "new")
+    assert caught.value.filename == str(tmp_path / "file.txt")
+    assert 0.5 < sum(pauses) < 2
+    assert [file.read_text(encoding="utf-8") for file in tmp_path.iterdir()] == ["old"]
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from diptych.errors import ConfigError
+from diptych.storage.atomic import rename
 
 LICENCE = """\
 The images are the ELPV data set: C. Buerhop-Lutz, S. Deitsch, A. Maier, F. Gallwitz, S. Berger, B. Doll, J. Hauch,
@@ -53,7 +54,7 @@ def write_elpv(folder: Path) -> pd.DataFrame:
                 shutil.copyfile(source / file, whole / str(target) / Path(file).name)
         (whole / "LICENCE.txt").write_text(LICENCE, encoding="utf-8")
         try:
-            whole.rename(folder)
+            rename(whole, folder)
         except OSError as error:
             if not folder.exists():
                 raise

@@ -143,7 +143,8 @@ def start(folder: Path, settings: Path, run: RunDir) -> subprocess.Popen[str]:
         env={**os.environ, "PYTHONPATH": found},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
 
 
@@ -174,7 +175,7 @@ def kill_in_epoch(child: subprocess.Popen[str], run: RunDir) -> str:
                     child.kill()
                     child.communicate()
                     last = read_state(run) or state
-                    return f"in epoch {last.epoch + 1} after batch {last.batch} of {STEPS}" if child.returncode < 0 else ""
+                    return f"in epoch {last.epoch + 1} after batch {last.batch} of {STEPS}" if child.returncode != 0 else ""
                 time.sleep(0.005)
         finally:
             child.kill()

@@ -55,7 +55,7 @@ def cards_of_driver() -> list[GraphicsCard]:
     if found:
         command = [found, "--query-gpu=name,compute_cap,memory.total", "--format=csv,noheader,nounits"]
         try:
-            said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+            said = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=30).stdout
         except (OSError, subprocess.SubprocessError):
             return []
         return [card_of_line(line) for line in said.splitlines() if line.count(",") >= 2]
@@ -92,7 +92,8 @@ def has_cuda(backend: str) -> bool:
     folder = package_folder(backend)
     if backend == "torch":
         version = folder / "version.py"
-        return version.is_file() and re.search(r"^cuda\b.*=\s*['\"]\d", version.read_text(), re.MULTILINE) is not None
+        built_for = version.read_text(encoding="utf-8") if version.is_file() else ""
+        return re.search(r"^cuda\b.*=\s*['\"]\d", built_for, re.MULTILINE) is not None
     # TensorFlow knows CUDA on Linux only; its build that does comes without CUDA's libraries, unless it is asked for them.
     names = {distribution.metadata["Name"].replace("_", "-") for distribution in metadata.distributions()}
     libraries = any(name.startswith("nvidia-cudnn") for name in names) or ctypes.util.find_library("cudnn") is not None

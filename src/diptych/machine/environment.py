@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from diptych.machine.memory import ram_of_machine
 from diptych.storage.atomic import FORMAT_VERSION
 
 RECORDED_PACKAGES = (
@@ -35,7 +36,7 @@ def describe_environment(seed: int, device: str) -> dict[str, Any]:
         "system": platform.platform(),
         "processor": processor_name(),
         "cores": os.cpu_count(),
-        "memory_gib": memory_gib(),
+        "memory_gib": round(ram_of_machine() / 2**30, 1),
         "device": device,
     }
 
@@ -44,7 +45,7 @@ def git_commit() -> str | None:
     """Return the commit of the working folder, "-dirty" behind it where files differ; None outside of git."""
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+        return subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=10).stdout.strip() or None
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -60,10 +61,3 @@ def processor_name() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def memory_gib() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, OSError, ValueError):
-        return None

@@ -16,15 +16,19 @@ from diptych.storage.run_dir import RunDir
 from diptych.storage.runs import is_run
 
 ENDED_FROM_OUTSIDE = (EXIT_INTERRUPTED, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
+# Windows has no such signal; there, nobody can tell why a process was ended.
+KILLED = -getattr(signal, "SIGKILL", 0)
 
-# A child dies with its parent, as far as the system can be told so: Linux's PR_SET_PDEATHSIG (1), which outlives exec.
+# A child dies with its parent, as far as the system can be told so: Linux's PR_SET_PDEATHSIG (1). Not with os.execv, which on
+# Windows ends the child and starts another one.
 LAUNCHER = """
-import ctypes, os, signal, sys
+import ctypes, os, runpy, signal, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     if os.getppid() != int(sys.argv[1]):
         sys.exit(143)
-os.execv(sys.executable, [sys.executable, "-m", "diptych", *sys.argv[2:]])
+sys.argv[1:] = sys.argv[2:]
+runpy.run_module("diptych", run_name="__main__", alter_sys=True)
 """
 
 
@@ -102,7 +106,7 @@ def last_words(log: Path, code: int) -> str:
     """Say why a child ended: its error message, or else its exit code."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    if code == -signal.SIGKILL:
+    if code and code == KILLED:
         return "killed by the system, perhaps for its memory: try a smaller --batch-size"
     return errors[-1] if code in (EXIT_TROUBLE, 2) and errors else f"exit code {code}, see {log}"
 

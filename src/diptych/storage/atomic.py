@@ -23,6 +23,8 @@ PathLike = str | os.PathLike[str]
 # What is being written: by the process of this number. The same of a folder that is being filled.
 PARTIAL = re.compile(r"\.partial-(\d+)[.-]")
 ABANDONED_SECONDS = 3600
+# Between the tries of a rename; about a second in all.
+RENAME_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -50,7 +52,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             partial.chmod(aside.stat().st_mode & 0o666)
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
-            partial.replace(path)
+            rename(partial, path)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     except Exception as error:
@@ -60,6 +62,22 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         if number is None:
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename a file, over another one if need be, or a folder.
+
+    On Windows this is refused while a virus scanner or an indexer looks at either of them, which takes a moment: it is tried
+    again for about a second.
+    """
+    for seconds in RENAME_PAUSES:
+        try:
+            source.replace(target)
+        except PermissionError:
+            time.sleep(seconds)
+        else:
+            return
+    source.replace(target)
 
 
 def delete(path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.errors import CheckpointError, ConfigError
-from diptych.storage.atomic import FORMAT_VERSION, delete, is_abandoned, is_old, reason_of
+from diptych.storage.atomic import FORMAT_VERSION, delete, is_abandoned, is_old, reason_of, rename
 from diptych.storage.run_dir import RunDir
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def creating_run(runs: Path, name: str) -> Iterator[RunDir]:
     try:
         yield aside
         try:
-            aside.root.replace(run.root)
+            rename(aside.root, run.root)
         except OSError as error:
             if not run.root.exists():
                 raise

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from diptych.errors import CheckpointError, TrainingError
 from diptych.model.checkpoint import named_arrays
 from diptych.storage.arrays import read_arrays, write_arrays
+from diptych.storage.atomic import rename
 from diptych.storage.run_dir import RunDir
 from diptych.training.state import TrainState
 
@@ -64,8 +65,8 @@ def save_snapshot(run: RunDir, network: keras.Model, state: TrainState, class_na
     waiting = run.last.with_name("next.safetensors")
     write_arrays(waiting, arrays, {"class_names": list(class_names), "epoch": state.epoch, "state": state.to_json()})
     if run.last.is_file():
-        run.last.replace(run.previous)
-    waiting.replace(run.last)
+        rename(run.last, run.previous)
+    rename(waiting, run.last)
 
 
 def read_snapshot(run: RunDir) -> Snapshot | None:

@@ -218,6 +218,24 @@ def test_windows__has_no_reading_and_writing_at_a_place(folder: Path, tmp_path: 
             np.testing.assert_array_equal(read, whole)
 
 
+def test_windows__keeps_files_that_are_open(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = prepare_folder(folder, tmp_path)
+    (index,) = tmp_path.glob("*/index-*.sqlite")
+    index.write_bytes(b"no database" * 1000)
+
+    def is_open(path: str, **_: object) -> None:
+        raise PermissionError(13, "The process cannot access the file because it is being used by another process", path, 32)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", is_open)
+        check_pixels(prepare_folder(folder, tmp_path), folder)
+    check_pixels(store, folder)
+    before = sorted(tmp_path.glob("*/*.u8"))
+    assert len(before) == 2
+    check_pixels(prepare_folder(folder, tmp_path), folder)
+    assert sorted(tmp_path.glob("*/*.u8")) == before
+
+
 @pytest.mark.slow
 @needs_mounts
 @pytest.mark.parametrize(

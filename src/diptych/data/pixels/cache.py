@@ -249,7 +249,9 @@ def open_cache(folder: Path, spec: ImageSpec, write: bool = False) -> Cache | No
 
 def renew_cache(folder: Path, spec: ImageSpec) -> Cache:
     """Delete what is in the folder of a spec, and begin a pair of a new mark. Who has the old one open keeps it."""
-    delete_files(folder)
+    # Windows deletes nothing that is open. The old pair stays then, unused: the newest mark counts.
+    with suppress(PermissionError):
+        delete_files(folder)
     mark = f"{time.time_ns():x}"
     pixels = os.open(folder / f"pixels-{mark}.u8", os.O_RDWR | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
     return Cache(folder / f"index-{mark}.sqlite", pixels, spec)
