@@ -74,12 +74,9 @@ def is_text_file(call: ast.Call) -> bool:
     """Tell whether a call opens a file as text: by its name, which may be that of another function, and by its mode."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     owner = call.func.value.id if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name) else ""
-    # os.open has flags, Image.open a format; storage's own functions write UTF-8.
-    if (
-        name not in TEXT_FILES
-        or owner in ("os", "Image")
-        or (name in ("read_text", "write_text") and not isinstance(call.func, ast.Attribute))
-    ):
+    # os.open has flags; Image.open and TrainedRun.open are no files of text; storage's own functions write UTF-8.
+    ours = name in ("read_text", "write_text") and not isinstance(call.func, ast.Attribute)
+    if name not in TEXT_FILES or owner == "os" or owner[:1].isupper() or ours:
         return False
     words = [word.value for word in call.keywords if word.arg == "mode"]
     modes = [value.value for value in [*call.args, *words] if isinstance(value, ast.Constant) and isinstance(value.value, str)]

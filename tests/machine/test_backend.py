@@ -49,10 +49,9 @@ def test_keep_freed_memory__undoes_a_low_trim_threshold() -> None:
 
 @pytest.mark.parametrize(("code", "shown"), [("pass", False), ("raise ValueError('broken')", True)])
 def test_quiet_stderr__shows_what_was_written_only_after_an_error(code: str, shown: bool) -> None:
-    script = (
-        f"import os\nfrom diptych.backend import quiet_stderr\nwith quiet_stderr():\n    os.write(2, b'chatter')\n    {code}\n"
-    )
-    done = run_python("-c", script)
+    lines = ["import os", "from diptych.machine.backend import quiet_stderr"]
+    lines += ["with quiet_stderr():", "    os.write(2, b'chatter')", f"    {code}"]
+    done = run_python("-c", "\n".join(lines))
     assert ("chatter" in done.stderr) is shown
     assert (done.returncode != 0) is shown
 
