@@ -1,4 +1,4 @@
-"""What our pictures share: fonts that have the letters of the user's names, and PNG files that are whole or not there."""
+"""Shared by all our pictures: fonts that have the letters of the user's names, and PNG files that are whole or not there."""
 
 import io
 import logging

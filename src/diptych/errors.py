@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree. The command line prints the message alone and leaves with the exit code.
+"""The errors of Diptych, as a tree. The command line prints the message alone and leaves with the exit code.
 
 DiptychError            2
 ├── ConfigError         2   a flag, a TOML key, or a combination of them

@@ -1,4 +1,4 @@
-"""What is said on the screen, in a way that ends no command: neither by an encoding, nor by a reader who has gone."""
+"""Messages on the screen that never end a command, whatever the encoding and even where the reader (`| head`) has gone."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""What is done with images before a training."""
+"""Commands for data: check, preview, cache, samples."""
 
 import logging
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What is done with a trained run."""
+"""Commands for a trained run: evaluate, plot, predict, summary."""
 
 import logging
 from dataclasses import dataclass, field

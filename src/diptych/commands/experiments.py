@@ -1,4 +1,4 @@
-"""What compares: runs with each other, parts of the network, numbers of images, and labels with what a network makes of them."""
+"""Commands for several trainings: compare, ablate, learning-curve, label-errors."""
 
 import dataclasses
 import logging

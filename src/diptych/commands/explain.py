@@ -1,4 +1,4 @@
-"""What the answers of a trained run rest on."""
+"""The command explain."""
 
 import difflib
 import logging

@@ -1,4 +1,4 @@
-"""What trains."""
+"""The commands train and resume."""
 
 import logging
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What looks for settings before a training."""
+"""Commands that search settings: find-lr, tune."""
 
 import logging
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is trained and validated on: the batches of a manifest's parts, at any image size up to the prepared one."""
+"""Training and validation batches of a Manifest, at any image size up to the prepared one."""
 
 from collections.abc import Iterator
 

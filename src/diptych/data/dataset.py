@@ -1,4 +1,4 @@
-"""From a data folder to prepared images with a split: the way that training, folds and preview share."""
+"""From a data folder to prepared images with a split; shared by training, folds and preview."""
 
 import dataclasses
 import logging

@@ -1,4 +1,4 @@
-"""k folds for cross-validation: stratified, with copies and groups whole."""
+"""k folds for cross-validation: stratified, with copies and groups kept together."""
 
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold

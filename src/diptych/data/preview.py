@@ -1,4 +1,4 @@
-"""A sheet of augmented images: what the network will see, for a person."""
+"""A sheet of augmented images, as the network will see them."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Train, validation and test: by a hash of the content or the group, so that copies stay together and old images stay put."""
+"""The split into training, validation and test: by a hash of content or group, so that added images move no old ones."""
 
 import hashlib
 import logging

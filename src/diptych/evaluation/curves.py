@@ -1,4 +1,4 @@
-"""What is drawn of a test: curves, the confusion matrix at every threshold, and what comes of "don't know" and of sets."""
+"""Curves of a test, the confusion matrix at every threshold, and the effect of "don't know" and of prediction sets."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""An external test set: another labelled data set than the one that a run was split from, of another camera or year, say."""
+"""External tests: labelled images from another source than the run's, another camera or year for example."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What the report says besides figures: the run, its data, the images that it went wrong on, and the card to fill in."""
+"""Facts in the report besides figures: the run, its data and its mistakes."""
 
 import json
 from collections.abc import Sequence

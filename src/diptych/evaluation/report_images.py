@@ -1,4 +1,4 @@
-"""The pictures of the report: the images that it lists, with the maps of where the network looked."""
+"""Images of the report: those that it lists, with maps of where the network looked."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The parts of a run's split: their rows, their images, their groups, and what the network says of them."""
+"""The images of a run's split, their groups, and the outputs of the network for them."""
 
 import logging
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The figures of a test as lines for the screen."""
+"""The figures of a test, as lines for the screen."""
 
 import textwrap
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Does each part of the network earn its place? Trained without it, under the same seeds and budget, and compared."""
+"""Ablation: train the network without each of its parts, under the same seeds and budget, and compare."""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Runs against each other on the same test images: which is better, and whether that means something."""
+"""Compare runs on the same test images: which is better, and is the difference significant?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

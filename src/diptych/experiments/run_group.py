@@ -1,4 +1,4 @@
-"""A series of trainings that differ in one thing, each in processes of its own; it can be stopped, and goes on."""
+"""A group of trainings that differ in one thing, each in processes of its own. It can be stopped and resumed."""
 
 import dataclasses
 import json

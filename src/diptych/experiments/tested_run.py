@@ -1,4 +1,4 @@
-"""What runs answered on their test images, read back from predictions.csv and laid side by side."""
+"""The answers of tested runs, read from predictions.csv and aligned by image."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The promise of an exact resume, tried on the user's own images, settings and machine."""
+"""Verify that resuming is exact, on the user's own images, settings and machine."""
 
 import dataclasses
 import logging

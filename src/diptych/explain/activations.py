@@ -1,4 +1,4 @@
-"""A trained network laid open: the features and the attention of each branch, and its head in NumPy."""
+"""Intermediate activations of a trained network, and its head as NumPy arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

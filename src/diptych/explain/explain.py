@@ -1,4 +1,4 @@
-"""The work of `diptych explain`: what the answers to some images rest on, as pictures and as figures."""
+"""`diptych explain`: where the network looks in some images, as pictures and figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whether a map means anything: deletion and insertion, and the check with randomised weights."""
+"""Faithfulness of saliency maps: deletion, insertion, and the check with randomised weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

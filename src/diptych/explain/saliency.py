@@ -1,4 +1,4 @@
-"""What in an image a decision rests on: Grad-CAM and attention of each branch, an occlusion map, and what a branch adds."""
+"""Saliency maps: Grad-CAM and attention of each branch, occlusion, and the effect of removing a branch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

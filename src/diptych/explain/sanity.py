@@ -1,4 +1,4 @@
-"""What stands in the report beside every map: whether maps of this network mean anything at all."""
+"""Sanity checks of saliency maps: weight randomisation, deletion and insertion."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

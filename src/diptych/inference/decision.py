@@ -1,4 +1,4 @@
-"""Decision: from what the network says to what is answered. It is chosen on validation images and kept in the run."""
+"""Decision: from probabilities to an answer. It is chosen on validation images and stored in the run."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Thresholds that are chosen on validation images: for a decision, for none, and for sets of classes that hold the true one."""
+"""Thresholds chosen on validation images: for the decision, for "don't know", and for prediction sets."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How the images of a test are looked at: their size, and the views of each that the answer is the mean over."""
+"""Test-time augmentation: the image size of a test, and the views that are averaged."""
 
 from typing import NamedTuple
 

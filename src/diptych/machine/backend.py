@@ -1,4 +1,4 @@
-"""Choosing the backend of Keras, loading it without its own chatter, and what each of the three does in its own way.
+"""Choose the Keras backend, load it quietly, and wrap what differs between TensorFlow, JAX and PyTorch.
 
 No other file imports TensorFlow, JAX or PyTorch.
 """

@@ -1,4 +1,4 @@
-"""What the machine computes on, and what fits it best: graphics cards and backends. No backend is loaded to find out."""
+"""Graphics cards and backends of this machine, and which fit best. No backend is loaded to find out."""
 
 import ctypes
 import ctypes.util

@@ -1,4 +1,4 @@
-"""What a run is made with: versions, machine, commit; and the same Diptych in a process of its own."""
+"""The environment of a run: versions, machine, commit."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Main memory: how much this process may use and has used, what glibc does with it, and errors for want of it."""
+"""Main memory: how much this process may use and has used, how glibc keeps it, and out-of-memory errors."""
 
 import ctypes
 import os

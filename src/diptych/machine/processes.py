@@ -1,4 +1,4 @@
-"""One training of several: a process of its own, that can be followed and ended."""
+"""A training in a child process that can be followed and ended."""
 
 import os
 import signal

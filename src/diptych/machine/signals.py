@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, obeyed between two batches."""
+"""Ctrl-C and SIGTERM, handled between two batches."""
 
 import signal
 import threading

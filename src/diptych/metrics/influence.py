@@ -1,4 +1,4 @@
-"""How sure the figures of a test are: the influence of each image on a figure, and the interval that follows from it.
+"""Confidence intervals of test figures, from the influence of each image on a figure.
 
 A figure is as sure as the share of so many images, its *effective number*: the variance of a share of n images is
 share (1 - share) / n, so that of a figure with its variance, solved for n. Wilson's interval of a share of that many images

@@ -1,4 +1,4 @@
-"""Which of two classes is the positive one: figures are computed with it as class 1, and told with both in their own order."""
+"""The positive class of two: figures are computed with it as class 1, and reported with both in their own order."""
 
 from collections.abc import Mapping
 from typing import Any

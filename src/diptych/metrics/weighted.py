@@ -1,4 +1,4 @@
-"""Figures of a classifier under many weightings of its test images at once: the plain one, and the draws of a bootstrap."""
+"""Metrics of a classifier under many weightings of its test images at once: all equal, or the draws of a bootstrap."""
 
 import warnings
 from dataclasses import dataclass

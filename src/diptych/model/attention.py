@@ -1,4 +1,4 @@
-"""Global attention: what matters among the channels, then where it stands.
+"""Global attention: first over channels, then over places.
 
 After the Global Attention Block of CABNet (He, Li, Li, Wang, Fu, IEEE TMI 40(1), 2021, pp. 143-153,
 https://doi.org/10.1109/TMI.2020.3023463). Every layer is one of Keras's own, so that a saved model loads anywhere.

@@ -1,4 +1,4 @@
-"""What a training starts from: random weights, ImageNet's, or those of an earlier run."""
+"""Initial weights: random, ImageNet's, or those of an earlier run."""
 
 import logging
 from collections.abc import Sequence

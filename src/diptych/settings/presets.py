@@ -1,4 +1,4 @@
-"""What settings can begin with: recipes, presets and levels of augmentation, all as keys of the classes in config."""
+"""Recipes, presets and levels of augmentation, as keys of the classes in config."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""One process at a run."""
+"""A lock, so that one process at a time trains a run."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and where everything of a run lies."""
+"""RunDir: the folder of a run, with a name for each of its files."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What happens between two batches: the progress bar, snapshots, the wish to stop, the watch over the loss."""
+"""Callbacks between batches: progress bar, snapshots, stopping on request, and the check that the loss is finite."""
 
 import math
 import threading

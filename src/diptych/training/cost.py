@@ -1,4 +1,4 @@
-"""What a training will cost: memory by walking the layers of the network, time from a few steps that were measured."""
+"""Estimate the cost of a training: memory from the layers of the network, time from a few measured steps."""
 
 import math
 import shutil

@@ -1,4 +1,4 @@
-"""The loop over epochs: train, validate, judge, write down. A snapshot of it goes on as if it had never been stopped."""
+"""The loop over epochs: train, validate, select the best, save. A resumed loop continues as if it had never been stopped."""
 
 import dataclasses
 import logging

@@ -1,4 +1,4 @@
-"""What follows from an epoch's figures: whether it is the best one, whether the rate falls, whether the training ends."""
+"""Model selection, learning-rate reduction on a plateau and early stopping, from the metrics of each epoch."""
 
 import dataclasses
 from collections.abc import Mapping

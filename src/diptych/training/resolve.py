@@ -1,4 +1,4 @@
-"""From the settings that were asked for to those that a training has: what computes, whole paths, and the recipe that fits."""
+"""Resolve requested settings: backend, absolute paths, and the recipe "auto"."""
 
 import dataclasses
 import logging

@@ -1,4 +1,4 @@
-"""Whether a training can go on: the same settings, the same images, and nobody else at it."""
+"""Checks before resuming a run: same settings, same images, no other process training it."""
 
 import dataclasses
 import logging

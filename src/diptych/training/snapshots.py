@@ -1,4 +1,4 @@
-"""Snapshots: a whole training, written down between two batches, so that it can go on from there bit for bit."""
+"""Snapshots: the whole state of a training, saved between two batches, to resume from bit for bit."""
 
 import logging
 from collections.abc import Iterable, Sequence

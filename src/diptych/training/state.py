@@ -1,4 +1,4 @@
-"""TrainState: where a training stands, besides what the network and the optimizer hold."""
+"""TrainState: the progress of a training, besides the variables of network and optimizer."""
 
 import dataclasses
 import json

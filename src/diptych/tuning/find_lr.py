@@ -1,4 +1,4 @@
-"""Finding a learning rate for a training with the very settings it will have."""
+"""Find a learning rate with the settings of a training."""
 
 import dataclasses
 import logging

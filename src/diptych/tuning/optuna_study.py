@@ -1,4 +1,4 @@
-"""The record of a search, kept by Optuna in SQLite: which trials there were, what to try next, what is given up."""
+"""The Optuna study of a search, in SQLite: finished trials, the next one to try, and pruning."""
 
 import logging
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a search varies and what it holds fast."""
+"""The search space of `diptych tune`: which settings vary, in which range, and which stay fixed."""
 
 import dataclasses
 import json

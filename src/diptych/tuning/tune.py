@@ -1,4 +1,4 @@
-"""A small search over the settings that matter most: it can be stopped at any moment, and goes on."""
+"""Search over the settings that matter most. It can be stopped at any moment and resumed."""
 
 import logging
 import shutil

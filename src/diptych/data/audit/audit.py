@@ -1,4 +1,4 @@
-"""The audit: what is wrong with a data set, said before anyone trains on it."""
+"""The audit: find what is wrong with a data set before training on it."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence

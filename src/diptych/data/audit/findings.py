@@ -1,4 +1,4 @@
-"""What an audit says: Findings, and how they are shown and written down."""
+"""Findings of an audit, and how they are shown and written."""
 
 import dataclasses
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Brightness, contrast, sharpness and colours of prepared images, for the audit."""
+"""Image quality for the audit: brightness, contrast, sharpness and colours."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Near twins: re-encoded, resized, slightly cropped, mirrored or quarter-turned copies of an image, found in its pixels.
+"""Near-duplicate detection: re-encoded, resized, slightly cropped, mirrored or turned copies, found in the pixels.
 
 A perceptual hash of 64 bits (Zauner 2010) takes images that share a layout for copies: of 2,624 solar cells it pairs off
 thousands. Here the data set itself says what its images share, in three steps, all on the low frequencies of each image (its

@@ -1,4 +1,4 @@
-"""Small grey images as their lowest cosine frequencies: turned by changes of sign, sampled anywhere, brought to cover each other.
+"""Register small grey images in the DCT domain: flip and rotate, sample, align (Lucas-Kanade).
 
 An image is float (BAND, BAND): its grey at the place (x, y), from 0 to 1 across and down, is the sum over v and u of
 waves[v, u] cos(pi v y) cos(pi u x). A frame is float (4,): scale and shift across, then scale and shift down; what is at c from

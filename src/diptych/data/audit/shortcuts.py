@@ -1,4 +1,4 @@
-"""Is it cheating? Whether the classes can be told apart by what is not the image's content."""
+"""Shortcut detection: can the classes be told apart without the content of the images?"""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the files of each class are like, in words: the example beside the verdict on shortcuts."""
+"""Describe how the files of the classes differ: the details beside the verdict on shortcuts."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence

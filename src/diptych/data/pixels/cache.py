@@ -1,4 +1,4 @@
-"""Prepared pixels on the disk: an append-only file of images, and an index of what lies where in it.
+"""The cache of prepared pixels: an append-only file of images, and an index of them.
 
 The folder of one ImageSpec, v2-224-stretch say, holds a pair of files of the same mark: pixels-MARK.u8 and index-MARK.sqlite.
 A slot of the first, once in the index, is never written again, and a pair that turns out to be damaged gives way to one of

@@ -1,4 +1,4 @@
-"""Images on their way into a cache, on all cores."""
+"""Decode images into a cache, on all cores."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""Which formats of images are read, by the endings of files; and what to do about those that are not."""
+"""Readable image formats, by file extension, and advice for the others."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""Every image decoded once, on all cores, before the first training step."""
+"""Decode every image once, on all cores, before the first training step."""
 
 import dataclasses
 import errno

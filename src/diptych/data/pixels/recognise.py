@@ -1,4 +1,4 @@
-"""What bytes are that are not read as an image, in words: a photograph of another format, a web page, a pointer, or damage."""
+"""Explain why bytes cannot be read as an image: another format, a web page, a pointer, or damage."""
 
 import re
 import struct

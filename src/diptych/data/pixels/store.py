@@ -1,4 +1,4 @@
-"""PixelStore: prepared images, read as an array is; and what the cache folder holds of them."""
+"""PixelStore: prepared images that are read like an array, and the contents of the cache folder."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""TIFF: what a file says of its pages, and what Pillow does not get right by itself."""
+"""TIFF: the pages of a file, and corrections of what Pillow reads wrongly."""
 
 import ctypes
 import struct

@@ -1,4 +1,4 @@
-"""What a table says that was probably meant otherwise: classes, groups and columns that Diptych goes on with, and warns of."""
+"""Warnings about tables that were probably meant otherwise: odd classes, groups and columns."""
 
 import re
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Corrections that a person made after an audit, in a table of their own: the user's files stay as they are."""
+"""Corrections after an audit, in a table of their own; the user's files are never changed."""
 
 import dataclasses
 import posixpath

@@ -1,4 +1,4 @@
-"""The layouts in which images and their classes may lie; each becomes the same Manifest."""
+"""Recognise the layout of a data folder and read it into a Manifest."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The Manifest: which images there are, and what they show; and the checks that the rows of every layout go through."""
+"""The Manifest: one row per image with path, class, group and split, and the checks that every layout shares."""
 
 import os
 import re

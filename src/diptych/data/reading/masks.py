@@ -1,4 +1,4 @@
-"""Masks: drawings of what is where in an image, which lie beside the images of many data sets and are no images to learn from."""
+"""Recognise segmentation masks, which many data sets keep beside the images and which are not for training."""
 
 import re
 from pathlib import PurePosixPath

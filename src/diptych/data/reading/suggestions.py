@@ -1,4 +1,4 @@
-"""What a path that leads to no image was probably meant to be."""
+"""Suggestions for paths that lead to no image."""
 
 import difflib
 import posixpath

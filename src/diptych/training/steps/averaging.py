@@ -1,4 +1,4 @@
-"""The averaged weights, put into the network for as long as they are looked at."""
+"""Temporarily swap the EMA weights into the network (for validation), with re-estimated BatchNorm statistics."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

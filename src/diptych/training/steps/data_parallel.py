@@ -1,4 +1,4 @@
-"""Training and validating on several devices at once, each with its part of every batch.
+"""Data parallelism: train and validate on several devices, each with a part of every batch.
 
 Measured with Keras 3.15: under TensorFlow's MirroredStrategy, `fit` loses batches of a generator, so it is given numbered
 batches here; a batch that does not divide by the devices is an error on JAX, so the last batch of the validation is padded.

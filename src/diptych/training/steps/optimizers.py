@@ -1,4 +1,4 @@
-"""Optimizers, learning-rate schedules, and what is minimised and counted."""
+"""Optimizers, learning-rate schedules, losses and metrics."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

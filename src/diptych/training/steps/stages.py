@@ -1,4 +1,4 @@
-"""What a recipe does when: the stages of a training, and which recipe fits. The numbers are in presets.RECIPES."""
+"""The stages of a training (head first, growing images), and the choice of a recipe. Its numbers are in presets.RECIPES."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where a training is logged besides its own folder. What becomes of these logs does not touch the training."""
+"""Logs besides the run's folder (TensorBoard, MLflow). A log that fails never stops the training."""
 
 import logging
 import time
