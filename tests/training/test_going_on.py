@@ -3,8 +3,10 @@
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,8 @@ from running import QUICKEST, posix_only
 from diptych.cli import main
 from diptych.data.dataset import load, split
 from diptych.errors import CheckpointError, ConfigError, DataError
-from diptych.experiments.cross_validation import folds_of, lay_out
+from diptych.experiments.cross_validation import folds_of, lay_out, open_folds, train_open
 from diptych.experiments.run_group import Member, is_done, open_series
-from diptych.machine.processes import begin_or_go_on, last_words
 from diptych.settings.config import Config
 from diptych.settings.sources import override, read_toml, to_toml, with_recipe
 from diptych.storage.atomic import write_json, write_table, write_text
@@ -29,6 +30,7 @@ from diptych.training.resolve import choices_of
 from diptych.training.resume import find_alike, find_named, is_finished, thin, with_data
 from diptych.training.state import TrainState
 from diptych.training.trainer import log_file, saying_how_to_go_on
+from diptych.tuning.child_training import begin_or_go_on
 from diptych.tuning.search_space import open_folder
 
 DATA = {"image_size": 32, "near_twins": False}
@@ -209,6 +211,32 @@ def test_folds__same_name_with_other_data_says_how_to_go_on(
     assert f"diptych resume {crossed.root} --data {moved}" in capsys.readouterr().err
 
 
+@posix_only
+def test_folds__that_were_stopped_say_how_to_go_on(crossed: RunDir, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "diptych")
+    settings = crossed.root / "splits" / "fold-1.toml"
+    settings.unlink()
+    # Who opens it for writing waits until the training of the fold reads its settings from it, which then waits for them.
+    os.mkfifo(settings)
+
+    def press() -> None:
+        with settings.open("w"):
+            os.kill(os.getpid(), signal.SIGINT)
+            ended.wait(60)
+
+    ended = threading.Event()
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_open(crossed)
+    finally:
+        ended.set()
+        pressing.join()
+    assert f"Go on with all folds: diptych resume {crossed.root}" in caplog.text
+    assert len(open_folds(crossed)) == 2
+
+
 def test_tested_member_of_a_series__is_not_trained_again(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where done.csv was deleted, as its message says, a member is tested again, from the weights that were kept."""
     series = open_series(tmp_path / "runs", "parts", settings(data), {"kind": "ablation"})
@@ -299,14 +327,6 @@ def test_checkpoint_of_another_user__is_not_begun_again(data: Path) -> None:
                 read_snapshot(run)
         finally:
             os.seteuid(0)
-
-
-def test_last_words__are_those_of_a_full_disk_too(tmp_path: Path) -> None:
-    log = tmp_path / "default-0.log"
-    log.write_text("epoch 1\nerror: runs/x/history.csv: No space left on device. Free some room.\n")
-    assert last_words(log, 1) == "runs/x/history.csv: No space left on device. Free some room."
-    log.write_text("epoch 1\n")
-    assert last_words(log, 1) == f"exit code 1, see {log}"
 
 
 def test_next_command__is_quoted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -90,7 +90,7 @@ def ablate(
 
     Raises:
         ConfigError: a setting does not go with it, or it was begun with other settings.
-        DiptychError, OSError, KeyboardInterrupt, SystemExit: as `open_series` and `run_series`.
+        DiptychError, OSError, KeyboardInterrupt: as `open_series` and `run_series`.
     """
     check_settings(config, seeds)
     series = open_series(runs, name, config, {"kind": "ablation"}, choices)

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from diptych.data.dataset import LoadedData, load
 from diptych.data.folds import assign_folds
-from diptych.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, CheckpointError, ConfigError, DiptychError, Stopped
+from diptych.errors import CheckpointError, ConfigError, DiptychError
 from diptych.machine.backend import choose_compute, load_backend
 from diptych.machine.environment import describe_environment
-from diptych.machine.processes import run_diptych
+from diptych.machine.processes import run_child
 from diptych.screen import command_line
 from diptych.settings.config import Config, Recipe
 from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import write_json, write_table, write_text
-from diptych.storage.lock import only_one
+from diptych.storage.lock import only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
 from diptych.storage.runs import creating_run, is_run, new_run
 from diptych.training.resolve import choices_of, settle_recipe
@@ -30,6 +30,7 @@ from diptych.training.resume import (
     with_whole_paths,
 )
 from diptych.training.tracking.tracking import check_tracking
+from diptych.tuning.child_training import train_command
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def train_folds(config: Config, runs: Path, name: str, folds: int, choices: Mapp
         DataError: something is wrong with the data; no run is made.
         ConfigError: a split is given too, or a run of that name exists and is finished or has other settings.
         DiptychError: the training of a fold failed; the folds before it are whole.
-        Stopped: Ctrl-C or SIGTERM; the folds before are whole, and this one is saved.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM as `Stopped`; the folds before are whole, and this one is saved.
     """
     if folds < 2:
         raise ConfigError(f"--folds is {folds}; expected at least 2.")
@@ -162,7 +163,7 @@ def train_open(run: RunDir, mlflow: str | None = None, data: Path | None = None)
     Raises:
         CheckpointError: all of them are trained.
         DataError: the images have changed.
-        DiptychError, Stopped: as `train_folds`.
+        DiptychError, KeyboardInterrupt: as `train_folds`.
     """
     waiting = open_folds(run)
     if not waiting:
@@ -174,10 +175,13 @@ def train_open(run: RunDir, mlflow: str | None = None, data: Path | None = None)
         log.info("\n%s", fold.root.name.replace("-", " "))
         settings = run.root / "splits" / f"{fold.root.name}.toml"
         tracking = () if mlflow is None else ("--mlflow", mlflow)
-        code = run_diptych("train", "--config", settings, "--runs", run.root, "--name", fold.root.name, *tracking)
-        if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+        # Of a parent that was killed, the child may still be saving its state.
+        wait_until_free(fold)
+        try:
+            code = run_child([*train_command(fold, settings), *tracking])
+        except KeyboardInterrupt:
             log.info("Go on with all folds: %s", command_line("resume", run.root))
-            raise Stopped(code)
+            raise
         if code != 0:
             raise DiptychError(f"the training of {fold.root.name} ended with exit code {code}; its message stands above.")
     return run

@@ -13,7 +13,7 @@ from diptych.evaluation.report_page import MATRIX_CLASSES, number, percent
 from diptych.evaluation.summary import NAMES, PERCENT
 from diptych.html import load_template
 from diptych.inference.tta import describe_test
-from diptych.machine.processes import run_diptych
+from diptych.machine.processes import run_child
 from diptych.metrics.classification import shorten
 from diptych.screen import command_line
 from diptych.settings.config import Backend
@@ -52,6 +52,7 @@ def evaluate_folds(
     Raises:
         CheckpointError: a fold is not trained yet.
         DiptychError: the test of a fold failed.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM as `Stopped`.
     """
     folds = trained_folds(run)
     given = {"--data": data, "--cache": cache, "--test-size": test_size, "--backend": backend}
@@ -59,7 +60,7 @@ def evaluate_folds(
     flags += [*(["--tta"] if tta else []), *more]
     for fold in folds:
         log.info("\n%s", fold.root.name)
-        code = run_diptych("evaluate", fold.root, *flags)
+        code = run_child(["evaluate", fold.root, *flags])
         if code != 0:
             raise DiptychError(f"the test of {fold.root} ended with exit code {code}; its message stands above.")
     figures = combine({fold.root.name: read_metrics(fold) or {} for fold in folds})

@@ -59,7 +59,7 @@ def learning_curve(
 
     Raises:
         ConfigError: a share or the number of seeds makes no sense, or it was begun with other settings.
-        DiptychError, OSError, KeyboardInterrupt, SystemExit: as `open_series` and `run_series`.
+        DiptychError, OSError, KeyboardInterrupt: as `open_series` and `run_series`.
     """
     shares = sorted(set(shares))
     if not shares or not all(0 < share <= 1 for share in shares):

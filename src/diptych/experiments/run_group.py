@@ -14,18 +14,20 @@ import pandas as pd
 import safetensors
 
 from diptych.data.dataset import LoadedData
-from diptych.errors import EXIT_TROUBLE, CheckpointError, ConfigError, TrainingError
-from diptych.machine.processes import ENDED_FROM_OUTSIDE, Child, begin_or_go_on, last_words, terminating
+from diptych.errors import CheckpointError, ConfigError, TrainingError
+from diptych.machine.processes import last_words, run_child
+from diptych.machine.signals import terminating
 from diptych.screen import quoted
 from diptych.settings.config import Config, Recipe
 from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import FORMAT_VERSION, reason_of, write_json, write_table, write_text
 from diptych.storage.history import read_epochs
-from diptych.storage.lock import POLL_SECONDS, only_one, wait_until_free
+from diptych.storage.lock import only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
 from diptych.storage.runs import creating_run
 from diptych.training.resolve import settle
 from diptych.training.resume import changes_of_settings, is_finished, moved_to, refuse_changes_of_data, thin, write_changes
+from diptych.tuning.child_training import begin_or_go_on
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +150,7 @@ def run_series(series: Series, members: Sequence[Member], again: Sequence[object
         ConfigError: another process is at it.
         TrainingError: a training or test failed; what is done is kept.
         OSError: the disk is full; the same call goes on.
-        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM; the same call goes on.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM as `Stopped`; the same call goes on.
     """
     with only_one(series.folder), terminating():
         tidy(series.folder)
@@ -159,7 +161,7 @@ def run_series(series: Series, members: Sequence[Member], again: Sequence[object
                     continue
                 log.info("%d of %d: %s", place + 1, len(members), member.name)
                 run_member(series, member)
-        except (KeyboardInterrupt, SystemExit, OSError):
+        except (KeyboardInterrupt, OSError):
             log.info("Stopped. Go on with: %s", shlex.join(map(str, again)))
             raise
 
@@ -194,14 +196,7 @@ def thin_tested(run: RunDir) -> None:
 
 def call(arguments: Sequence[str | Path], screen: Path) -> None:
     """Run a command of Diptych in a process of its own, and raise its error as one of ours."""
-    with Child(arguments, screen) as child:
-        while (code := child.wait(POLL_SECONDS)) is None:
-            pass
-    if code in ENDED_FROM_OUTSIDE:
-        raise KeyboardInterrupt
-    if code == EXIT_TROUBLE:
-        raise OSError(last_words(screen, code))
-    if code:
+    if code := run_child(arguments, screen):
         raise TrainingError(f"diptych {arguments[0]} failed for {screen.stem}: {last_words(screen, code)}; all is in {screen}.")
 
 

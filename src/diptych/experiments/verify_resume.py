@@ -4,8 +4,6 @@ import dataclasses
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,12 +13,15 @@ import pandas as pd
 
 from diptych.data.reading.layouts import read_manifest
 from diptych.errors import TrainingError
+from diptych.machine.processes import Child, run_child
+from diptych.machine.signals import terminating
 from diptych.settings.config import Config, TrackingConfig
 from diptych.settings.sources import to_toml
 from diptych.storage.atomic import write_table, write_text
 from diptych.storage.run_dir import RunDir
 from diptych.training.resume import with_whole_paths
 from diptych.training.state import read_state
+from diptych.tuning.child_training import train_command
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ ATTEMPTS = 3
 # Of an exact resume, these alone may differ.
 TIMES = ("seconds", "images_per_second")
 LINES_SHOWN = 15
+# Between two looks at the training that is to be killed: shorter than a step.
+POLL_SECONDS = 0.005
 
 
 def verify_resume(config: Config, runs: Path) -> None:
@@ -53,7 +56,7 @@ def verify_resume(config: Config, runs: Path) -> None:
     made = not runs.exists()
     runs.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".partial-{os.getpid()}-verify-", dir=runs) as folder:
+        with terminating(), tempfile.TemporaryDirectory(prefix=f".partial-{os.getpid()}-verify-", dir=runs) as folder:
             whole, killed, place = try_both(config, runs, Path(folder))
             different, compared = compare(whole, killed)
     finally:
@@ -79,11 +82,11 @@ def try_both(config: Config, runs: Path, folder: Path) -> tuple[RunDir, RunDir, 
     write_text(settings, to_toml(shortened(with_whole_paths(config, runs), choose_images(config, folder / "images"))))
     log.info("Training %d epochs of %d small batches: once as a whole; once killed, and gone on with", EPOCHS, STEPS)
     whole = RunDir(folder / "whole")
-    finish(start(folder, settings, whole))
+    train(whole, settings)
     for attempt in range(ATTEMPTS):
         killed = RunDir(folder / f"killed{attempt}")
-        if place := kill_in_epoch(start(folder, settings, killed), killed):
-            finish(start(folder, settings, killed))
+        if place := train_until_killed(killed, settings):
+            train(killed, settings)
             return whole, killed, place
     raise TrainingError(f"the trainings were over before they could be killed, {ATTEMPTS} times; nothing was verified.")
 
@@ -133,52 +136,29 @@ def choose_images(config: Config, folder: Path) -> Path:
     return folder
 
 
-def start(folder: Path, settings: Path, run: RunDir) -> subprocess.Popen[str]:
-    """Begin or go on with a training in a process of its own, by the same command."""
-    package = Path(__file__).resolve().parents[2]
-    found = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "diptych", "train", "--config", settings, "--runs", folder, "--name", run.root.name]
-    return subprocess.Popen(
-        list(map(str, command)),
-        env={**os.environ, "PYTHONPATH": found},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-    )
-
-
-def finish(child: subprocess.Popen[str]) -> None:
-    """Wait for the end of a training.
+def train(run: RunDir, settings: Path) -> None:
+    """Begin or go on with a training in a process of its own, to its end.
 
     Raises:
         TrainingError: it failed; its last lines are in the message.
+        OSError: the disk is full, or does not work.
     """
-    with child:
-        try:
-            said, _ = child.communicate()
-        except BaseException:
-            child.kill()
-            raise
-    if child.returncode != 0:
-        last = "\n".join(said.strip().splitlines()[-LINES_SHOWN:])
-        raise TrainingError(f"the short training that was to be compared ended with exit code {child.returncode}:\n{last}")
+    said = run.root.with_suffix(".log")
+    code = run_child(train_command(run, settings), said)
+    if code != 0:
+        last = "\n".join(said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-LINES_SHOWN:])
+        raise TrainingError(f"the short training that was to be compared ended with exit code {code}:\n{last}")
 
 
-def kill_in_epoch(child: subprocess.Popen[str], run: RunDir) -> str:
-    """Kill a training once it has written a snapshot in mid-epoch; return where, or "" where it ended before."""
-    with child:
-        try:
-            while child.poll() is None:
-                state = read_state(run)
-                if state is not None and state.batch > 0:
-                    child.kill()
-                    child.communicate()
-                    last = read_state(run) or state
-                    return f"in epoch {last.epoch + 1} after batch {last.batch} of {STEPS}" if child.returncode != 0 else ""
-                time.sleep(0.005)
-        finally:
-            child.kill()
+def train_until_killed(run: RunDir, settings: Path) -> str:
+    """Begin a training and kill it once it has written a snapshot in mid-epoch; return where, or "" where it ended before."""
+    with Child(train_command(run, settings), run.root.with_suffix(".log")) as child:
+        while child.wait(POLL_SECONDS) is None:
+            state = read_state(run)
+            if state is not None and state.batch > 0:
+                code = child.kill()
+                last = read_state(run) or state
+                return f"in epoch {last.epoch + 1} after batch {last.batch} of {STEPS}" if code != 0 else ""
     return ""
 
 

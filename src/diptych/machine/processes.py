@@ -1,26 +1,22 @@
-"""A training in a child process that can be followed and ended."""
+"""The one way to start Diptych in a process of its own: to be waited for, followed, or ended."""
 
 import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 
-from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE
-from diptych.settings.config import Config
-from diptych.storage.run_dir import RunDir
-from diptych.storage.runs import is_run
+from diptych.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_TROUBLE
+from diptych.machine.signals import terminating
 
-ENDED_FROM_OUTSIDE = (EXIT_INTERRUPTED, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
+ENDED_FROM_OUTSIDE = (EXIT_INTERRUPTED, EXIT_TERMINATED, -signal.SIGINT, -signal.SIGTERM)
 # Windows has no such signal; there, nobody can tell why a process was ended.
 KILLED = -getattr(signal, "SIGKILL", 0)
 
-# A child dies with its parent, as far as the system can be told so: Linux's PR_SET_PDEATHSIG (1). Not with os.execv, which on
-# Windows ends the child and starts another one.
+# A child is told to end when its parent is gone, where the system can do that: Linux's PR_SET_PDEATHSIG (1). Not with os.execv,
+# which on Windows ends the child and starts another one.
 LAUNCHER = """
 import ctypes, os, runpy, signal, sys
 if sys.platform == "linux":
@@ -33,73 +29,104 @@ runpy.run_module("diptych", run_name="__main__", alter_sys=True)
 
 
 class Child:
-    """`diptych ARGUMENTS` in a process of its own, which is ended, if need be, when it is left.
+    """`diptych ARGUMENTS` in a process of its own, which ends with the `with` block at the latest.
 
-    It has its own process group: Ctrl-C reaches this process alone, which then ends the child.
+    Code: the child imports the very Diptych that runs here, whatever is installed and whatever folder this is.
+    Signals: Ctrl-C and SIGTERM reach this process alone, as KeyboardInterrupt. On its way out of the block the child gets
+    SIGTERM, upon which a training saves its state, and is waited for; a second signal meanwhile kills it. Where this process
+    is killed, the child gets SIGTERM too, on Linux.
+    Output: what it prints goes to the same screen or into a file.
     """
 
-    def __init__(self, arguments: Sequence[str | Path], log: Path) -> None:
-        """Start it; what it says is added to the file `log`."""
+    def __init__(self, arguments: Sequence[str | Path], log: Path | None = None) -> None:
+        """Start it.
+
+        Args:
+            arguments: the command and its flags.
+            log: the file that its output is added to; None for the screen of this process.
+        """
+        self.signals = terminating()
         package = Path(__file__).resolve().parents[2]
-        found = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
-        command = [sys.executable, "-c", LAUNCHER, str(os.getpid()), *map(str, arguments)]
-        with log.open("ab") as screen:
+        path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
+        output = None if log is None else log.open("ab")
+        try:
             self.process = subprocess.Popen(
-                command,
+                # -P: a file named signal.py in the current folder is not imported.
+                [sys.executable, "-P", "-c", LAUNCHER, str(os.getpid()), *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
-                stdout=screen,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": found},
+                stdout=output,
+                stderr=None if output is None else subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": path},
                 start_new_session=True,
             )
+        finally:
+            if output is not None:
+                output.close()
 
-    def wait(self, seconds: float) -> int | None:
-        """Wait for its end; its exit code, or None where it goes on."""
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Wait for its end.
+
+        Args:
+            seconds: how long at most; None for as long as it takes.
+
+        Returns:
+            Its exit code, minus the number of the signal that ended it; None where it goes on.
+        """
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
 
+    def kill(self) -> int:
+        """End it by SIGKILL, which it cannot notice; return its exit code, 0 or above where it had ended before."""
+        self.process.kill()
+        return self.process.wait()
+
     def __enter__(self) -> "Child":
+        self.signals.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Let it save its state and go; a second Ctrl-C meanwhile stops it for good."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait()
-            except BaseException:
-                self.process.kill()
-                self.process.wait()
-                raise
+        try:
+            if self.process.poll() is None:
+                self.process.terminate()
+                try:
+                    self.process.wait()
+                except BaseException:
+                    self.kill()
+                    raise
+        finally:
+            self.signals.__exit__(kind, error, trace)
 
 
-def begin_or_go_on(run: RunDir, settings: Path, config: Config) -> list[str | Path]:
-    """Return the command that trains a run, or what is left of it; its images may have moved since.
+def run_child(arguments: Sequence[str | Path], log: Path | None = None) -> int:
+    """Run a command of Diptych as a `Child` to its end, and return its exit code.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM came, to this process or to the child, which has ended.
+        OSError: as `raise_if_interrupted`.
+    """
+    with Child(arguments, log) as child:
+        code = child.process.wait()
+    raise_if_interrupted(code, log)
+    return code
+
+
+def raise_if_interrupted(code: int | None, log: Path | None) -> None:
+    """Raise where the end of a child is no result of its work, so that the same command can be tried again.
 
     Args:
-        run: the run, which need not be there yet.
-        settings: the file of its settings.
-        config: what is in it.
+        code: its exit code; None where this process ended it.
+        log: the file of its output, if it has one.
+
+    Raises:
+        KeyboardInterrupt: somebody else ended it.
+        OSError: the disk is full, or does not work; only with a log, for on the screen it has been said.
     """
-    if is_run(run.root):
-        return ["resume", run.root, "--data", config.data.data]
-    return ["train", "--config", settings, "--runs", run.root.parent, "--name", run.root.name]
-
-
-@contextmanager
-def terminating() -> Iterator[None]:
-    """Leave on SIGTERM as on Ctrl-C, through all that is to be done at the end."""
-
-    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    if code in ENDED_FROM_OUTSIDE:
+        raise KeyboardInterrupt
+    if code == EXIT_TROUBLE and log is not None:
+        raise OSError(last_words(log, code))
 
 
 def last_words(log: Path, code: int) -> str:
@@ -109,26 +136,3 @@ def last_words(log: Path, code: int) -> str:
     if code and code == KILLED:
         return "killed by the system, perhaps for its memory: try a smaller --batch-size"
     return errors[-1] if code in (EXIT_TROUBLE, 2) and errors else f"exit code {code}, see {log}"
-
-
-def run_diptych(*arguments: str | Path) -> int:
-    """Run a command of this very Diptych in a process of its own, on the same screen, and return its exit code.
-
-    Ctrl-C reaches the child by itself, SIGTERM is handed on; either way the child's end is waited for.
-    """
-    package = Path(__file__).resolve().parents[1]
-    found = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "diptych", *map(str, arguments)]
-    if threading.current_thread() is not threading.main_thread():
-        return subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": found}).returncode
-    # Not in place before the child begins, which would take over SIGINT as ignored.
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": found}) as child:
-        before = {
-            signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
-            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: child.terminate()),
-        }
-        try:
-            return child.wait()
-        finally:
-            for number, action in before.items():
-                signal.signal(number, action)

@@ -1,9 +1,31 @@
-"""Ctrl-C and SIGTERM, handled between two batches."""
+"""Ctrl-C and SIGTERM: handled between two batches, or both alike."""
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
+
+from diptych.errors import EXIT_TERMINATED, Stopped
+
+
+@contextmanager
+def terminating() -> Iterator[None]:
+    """Let SIGTERM end this process as Ctrl-C does, through all that is to be done at the end; the exit code tells them apart."""
+    # Python hands signals to the main thread alone.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise Stopped(EXIT_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class StopSignals:

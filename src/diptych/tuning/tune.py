@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from diptych.errors import EXIT_TROUBLE, ConfigError, TrainingError
-from diptych.machine.processes import ENDED_FROM_OUTSIDE, Child, begin_or_go_on, last_words, terminating
+from diptych.errors import ConfigError, TrainingError
+from diptych.machine.processes import Child, last_words, raise_if_interrupted
+from diptych.machine.signals import terminating
 from diptych.screen import command_line
 from diptych.settings.config import Config, Recipe
 from diptych.settings.sources import to_toml
@@ -17,6 +18,7 @@ from diptych.storage.lock import POLL_SECONDS, only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
 from diptych.storage.runs import is_run
 from diptych.training.resume import is_finished, thin
+from diptych.tuning.child_training import begin_or_go_on
 from diptych.tuning.optuna_study import Outcome, Search, next_trial, open_search, overview, report, tell, values_of
 from diptych.tuning.search_space import open_folder, with_values
 
@@ -68,8 +70,7 @@ def tune(
         DataError: something is wrong with the data, or the images have changed.
         TrainingError: three trials in a row failed, or none finished.
         OSError: the disk is full; the same call goes on.
-        KeyboardInterrupt: Ctrl-C; the same call goes on.
-        SystemExit: with 143, SIGTERM; the same call goes on.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM as `Stopped`; the same call goes on.
     """
     if trials < 1:
         raise ConfigError(f"--trials is {trials}; expected at least 1.")
@@ -87,7 +88,7 @@ def tune(
         search = open_search(folder.root, config, space, unpruned_trials)
         try:
             run_trials(search, trials, until)
-        except (KeyboardInterrupt, SystemExit, OSError, TimeIsUp) as stopped:
+        except (KeyboardInterrupt, OSError, TimeIsUp) as stopped:
             what = "The time is up" if isinstance(stopped, TimeIsUp) else "Stopped"
             log.info("%s. Go on with: %s", what, command_line("tune", *again))
             if not isinstance(stopped, TimeIsUp):
@@ -167,13 +168,11 @@ def outcome_of(run: RunDir, code: int | None) -> tuple[Outcome, str]:
         OSError: the disk is full; the trial is unfinished.
         KeyboardInterrupt: the training was ended from outside; the trial is unfinished.
     """
-    if code in ENDED_FROM_OUTSIDE:
-        raise KeyboardInterrupt
-    if code == EXIT_TROUBLE:
-        raise OSError(last_words(run.root.with_suffix(".log"), code))
+    screen = run.root.with_suffix(".log")
+    raise_if_interrupted(code, screen)
     if code is None:
         return "pruned", "above the median of the others"
-    return ("failed", last_words(run.root.with_suffix(".log"), code)) if code else ("finished", "")
+    return ("failed", last_words(screen, code)) if code else ("finished", "")
 
 
 def drop_checkpoints(search: Search) -> None:
