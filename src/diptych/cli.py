@@ -1,16 +1,12 @@
 """The command line: from arguments to a command, and from its outcome to an exit code."""
 
-import argparse
-import dataclasses
 import errno
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, cast, get_args
 
 import tyro
-from tyro.conf import OmitArgPrefixes, subcommand
+from tyro.conf import OmitArgPrefixes
 
 from diptych.commands.data import Cache, Check, Preview, Samples
 from diptych.commands.evaluate import Evaluate, Plot, Predict, Summary
@@ -21,9 +17,7 @@ from diptych.commands.train import Resume, Train
 from diptych.commands.tuning import FindLr, Tune
 from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, ConfigError, DiptychError, Stopped
 from diptych.screen import lost_output, show_messages, steady_screen
-from diptych.settings.config import Augmentation, Config, Recipe
-from diptych.settings.presets import PRESETS, augmentation
-from diptych.settings.sources import override, read_toml, with_preset, with_recipe
+from diptych.settings.sources import nearest
 from diptych.version import __version__
 
 DESCRIPTION = "Turn a folder of labelled images into a classifier that can be trusted and shipped."
@@ -34,9 +28,25 @@ GROUPS: dict[str, dict[str, type]] = {
     "Test and use": {"evaluate": Evaluate, "plot": Plot, "predict": Predict, "explain": Explain},
     "Compare": {"compare": Compare, "ablate": Ablate, "learning-curve": Curve, "label-errors": LabelErrors},
 }
-Training = Train | FindLr | Tune | Ablate | Curve
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 Command = (
-    Check | Preview | Training | Resume | Evaluate | Plot | Predict | Explain | Compare | LabelErrors | Summary | Cache | Samples
+    Check
+    | Preview
+    | Samples
+    | Cache
+    | Train
+    | Resume
+    | FindLr
+    | Tune
+    | Summary
+    | Evaluate
+    | Plot
+    | Predict
+    | Explain
+    | Compare
+    | Ablate
+    | Curve
+    | LabelErrors
 )
 
 
@@ -44,53 +54,13 @@ def parse(arguments: Sequence[str]) -> Command:
     """Turn the command line into a command.
 
     Raises:
-        SystemExit: with 0 after --help, with 2 after a message about a wrong flag.
-        ConfigError: a setting's value is wrong, or the TOML file is.
+        SystemExit: with 2 after a message about a wrong flag.
+        ConfigError: there is no such command.
     """
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--preset", nargs="?", const="none", default="none", choices=None)
-    early.add_argument("--config", nargs="?", type=Path)
-    early.add_argument("--augment", nargs="?")
-    early.add_argument("--recipe", nargs="?")
-    start, _ = early.parse_known_args(arguments)
-    recipe = start.recipe or (read_toml(start.config, Config()).training.recipe if start.config else "classic")
-    command = parse_from(arguments, start, recipe if recipe in get_args(Recipe) else "classic")
-    if not isinstance(command, Training) or command.settings.training.recipe != "auto":
-        return command
-    choices: dict[Recipe, Config] = {}
-    for choice in ("fine-tune", "scratch"):
-        settings = cast(Training, parse_from(arguments, start, choice, with_recipe(Config(), "auto"))).settings
-        choices[choice] = dataclasses.replace(settings, training=dataclasses.replace(settings.training, recipe=choice))
-    return dataclasses.replace(command, choices=choices)
-
-
-def parse_from(arguments: Sequence[str], start: argparse.Namespace, recipe: Recipe, base: Config | None = None) -> Command:
-    """Parse with the defaults that come from a recipe upon `base`, then --preset, then --config, then --augment."""
-    settings = with_recipe(base or Config(), recipe)
-    settings = with_preset(settings, start.preset) if start.preset in PRESETS else settings
-    settings = read_toml(start.config, settings) if start.config else settings
-    level = start.augment if start.augment in get_args(Augmentation) else None
-    settings = override(settings, {"augment": {"augment": level}}, "--augment") if level else settings
-    commands = (
-        Annotated[Check, subcommand("check")]
-        | Annotated[Preview, subcommand("preview", default=Preview(augment=augmentation(level or "standard")))]
-        | Annotated[Train, subcommand("train", default=Train(settings))]
-        | Annotated[Resume, subcommand("resume")]
-        | Annotated[FindLr, subcommand("find-lr", default=FindLr(settings))]
-        | Annotated[Tune, subcommand("tune", default=Tune(settings))]
-        | Annotated[Evaluate, subcommand("evaluate")]
-        | Annotated[Plot, subcommand("plot")]
-        | Annotated[Predict, subcommand("predict")]
-        | Annotated[Compare, subcommand("compare")]
-        | Annotated[Ablate, subcommand("ablate", default=Ablate(settings=settings))]
-        | Annotated[Curve, subcommand("learning-curve", default=Curve(settings=settings))]
-        | Annotated[LabelErrors, subcommand("label-errors")]
-        | Annotated[Explain, subcommand("explain")]
-        | Annotated[Summary, subcommand("summary")]
-        | Annotated[Cache, subcommand("cache")]
-        | Annotated[Samples, subcommand("samples")]
-    )
-    command: Command = tyro.cli(commands, prog="diptych", description=DESCRIPTION, args=arguments, config=(OmitArgPrefixes,))
+    name, *others = arguments
+    if name not in COMMANDS:
+        raise ConfigError(f"{name} is no command of diptych; {nearest(name, list(COMMANDS))}")
+    command: Command = tyro.cli(COMMANDS[name], prog=f"diptych {name}", args=others, config=(OmitArgPrefixes,))
     return command
 
 
@@ -105,12 +75,12 @@ def help_for(arguments: Sequence[str]) -> str:
     if not asked:
         return ""
     name, *others = [argument for argument in arguments if argument not in asked] or [""]
-    command = next((commands[name] for commands in GROUPS.values() if name in commands), None)
-    if command is None:
+    if name not in COMMANDS:
         return overview(GROUPS, DESCRIPTION)
-    # A preset or a file changes the defaults of a training; the other commands have those of their class.
-    default = parse([name, *others]) if issubclass(command, Training) else with_defaults(command)
-    return command_page(name, default, whole="--help-all" in asked)
+    # A preset, a file or a level changes the defaults of a setting; commands without settings have those of their class.
+    command = with_defaults(COMMANDS[name])
+    shown = parse([name, *others]) if hasattr(command, "resolved") else command
+    return command_page(name, shown, whole="--help-all" in asked)
 
 
 def in_words(error: OSError) -> str:

@@ -224,7 +224,7 @@ def test_check__the_next_step_reads_the_data_as_the_check_did(folder, capsys):
     assert "fixes.csv" in capsys.readouterr().err
     trained = parse(shlex.split(page[page.index("diptych train ") : page.index(" --fixes fixes.csv")])[1:])
     checked = parse(["check", "labels.csv", *named, "--image-size", "32", "--cache", "cache"])
-    assert {**vars(trained.settings.data)} == {**vars(checked.data)}
+    assert trained.resolved().data == checked.resolved().data
 
 
 def test_cache__is_shown_and_cleared(folder, capsys):

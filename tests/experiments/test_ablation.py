@@ -18,7 +18,7 @@ from diptych.experiments.tested_run import match, read_tested
 from diptych.metrics.paired import compare_pairs
 from diptych.model.network import build_network
 from diptych.settings.config import Config, ModelConfig
-from diptych.settings.sources import override, read_toml
+from diptych.settings.sources import given_from, override, read_toml
 from diptych.storage.run_dir import RunDir
 
 SEED = 3
@@ -148,21 +148,21 @@ def test_plan__the_custom_branch_alone_starts_from_random_weights() -> None:
 )
 def test_ablate__what_makes_no_sense_is_refused(tmp_path: Path, model: dict, seeds: int, name: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        ablate(Config(model=ModelConfig(**model)), tmp_path, name, seeds)
+        ablate(given_from(**model), tmp_path, name, seeds)
     assert not list(tmp_path.iterdir())
 
 
 def test_open_series__another_series_or_folder_of_that_name_is_refused(data: Path, tmp_path: Path) -> None:
-    config = override(Config(), {"data": {"data": str(data), "image_size": 32}}, "")
-    series = open_series(tmp_path / "runs", "one", config, {"kind": "ablation"})
+    given = given_from(data=str(data), image_size=32)
+    series = open_series(tmp_path / "runs", "one", given, {"kind": "ablation"})
     assert series.config.data.split == (series.folder.split).resolve()
-    again = open_series(tmp_path / "runs", "one", config, {"kind": "ablation"})
+    again = open_series(tmp_path / "runs", "one", given, {"kind": "ablation"})
     assert again.config == series.config
     with pytest.raises(ConfigError, match="kind is learning curve, was ablation"):
-        open_series(tmp_path / "runs", "one", config, {"kind": "learning curve"})
+        open_series(tmp_path / "runs", "one", given, {"kind": "learning curve"})
     (tmp_path / "runs" / "two").mkdir()
     with pytest.raises(ConfigError, match="is no ablation"):
-        open_series(tmp_path / "runs", "two", config, {"kind": "ablation"})
+        open_series(tmp_path / "runs", "two", given, {"kind": "ablation"})
 
 
 def test_table_of__is_aligned() -> None:

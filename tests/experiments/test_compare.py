@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from diptych.cli import main, parse
-from diptych.commands.experiments import Ablate, Curve, on_folder
+from diptych.commands.experiments import Ablate, Curve
 from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.experiments.compare import compare, compare_runs, describe, to_json
 from diptych.experiments.tested_run import read_tested
 from diptych.settings.config import Config, DataConfig
+from diptych.settings.presets import AUTO_RECIPES
 from diptych.settings.sources import to_toml
 from diptych.storage.atomic import write_json, write_table, write_text
 from diptych.storage.run_dir import RunDir, write_classes
@@ -253,16 +254,13 @@ def test_parse__takes_all_settings_of_a_training_and_the_folder_without_a_flag(v
     (tmp_path / "settings.toml").write_text("[training]\nepochs = 9\nbatch_size = 4\n")
     command = parse([verb, "images", "--config", str(tmp_path / "settings.toml"), "--preset", "quick", "--batch-size", "5"])
     assert isinstance(command, Ablate | Curve)
-    settings, choices = on_folder(command.folder, command.settings, command.choices)
+    settings = command.given().resolve()
     assert (settings.training.epochs, settings.training.batch_size, settings.data.image_size) == (9, 5, 64)
     assert settings.data.data == Path("images")
-    assert choices is None
     command = parse([verb, "images", "--recipe", "auto", "--epochs", "7"])
     assert isinstance(command, Ablate | Curve)
-    _, choices = on_folder(command.folder, command.settings, command.choices)
-    assert choices is not None
-    assert {recipe: config.training.recipe for recipe, config in choices.items()} == {
-        "fine-tune": "fine-tune",
-        "scratch": "scratch",
-    }
-    assert {(config.training.epochs, config.data.data) for config in choices.values()} == {(7, Path("images"))}
+    given = command.given()
+    assert given.recipe == "auto"
+    for recipe in AUTO_RECIPES:
+        settings = given.resolve(recipe)
+        assert (settings.training.recipe, settings.training.epochs, settings.data.data) == (recipe, 7, Path("images"))

@@ -15,6 +15,7 @@ from diptych.experiments.learning_curve import describe, learning_curve, plan
 from diptych.experiments.run_group import open_series
 from diptych.metrics.power_law import EXPONENTS, Ahead, doubt, fit_curve, fit_power_law, place_images
 from diptych.settings.config import Config, DataConfig
+from diptych.settings.sources import Given, given_from
 
 IMAGES = np.array([50.0, 100.0, 200.0, 400.0, 800.0])
 SETTINGS = (
@@ -137,10 +138,12 @@ def test_plan__a_subset_is_what_a_training_then_reads(tmp_path: Path) -> None:
         [{"path": "0/00.png", "fix": "drop", "value": ""}, {"path": "0/01.png", "fix": "group", "value": "g"}],
     )
     settings = DataConfig(data=data, image_size=32, near_twins=False, fixes=tmp_path / "own.csv")
-    series = open_series(tmp_path / "runs", "curve", Config(data=settings), {"kind": "learning curve"})
+    series = open_series(tmp_path / "runs", "curve", given_from(config=Config(data=settings)), {"kind": "learning curve"})
     member, images = plan(series, 0.5, 1, equal_updates=False)
     assert member.config.training.seed == 1
-    subset = open_series(tmp_path / "runs", "subset", member.config, {"kind": "learning curve"}).data.manifest.table
+    subset = open_series(
+        tmp_path / "runs", "subset", given_from(config=member.config), {"kind": "learning curve"}
+    ).data.manifest.table
     whole = series.data.manifest.table
     assert (subset["split"] == "train").sum() == images
     assert images == pytest.approx((whole["split"] == "train").sum() / 2, abs=1)
@@ -154,7 +157,7 @@ def test_plan__a_subset_is_what_a_training_then_reads(tmp_path: Path) -> None:
 def test_plan__equal_updates_give_small_parts_more_epochs(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", 20)
     config = Config(data=DataConfig(data=data, image_size=32, near_twins=False))
-    series = open_series(tmp_path / "runs", "curve", config, {"kind": "learning curve"})
+    series = open_series(tmp_path / "runs", "curve", given_from(config=config), {"kind": "learning curve"})
     assert plan(series, 0.25, 0, equal_updates=True)[0].config.training.epochs == 4 * config.training.epochs
     assert plan(series, 0.25, 0, equal_updates=False)[0].config.training.epochs == config.training.epochs
 
@@ -165,7 +168,7 @@ def test_plan__equal_updates_give_small_parts_more_epochs(tmp_path: Path) -> Non
 )
 def test_learning_curve__what_makes_no_sense_is_refused(tmp_path: Path, shares: tuple, seeds: int, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        learning_curve(Config(), tmp_path, "curve", seeds, shares)
+        learning_curve(Given(), tmp_path, "curve", seeds, shares)
     assert not list(tmp_path.iterdir())
 
 

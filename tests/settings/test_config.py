@@ -18,8 +18,8 @@ from diptych.commands.data import Preview
 from diptych.commands.train import Train
 from diptych.errors import ConfigError
 from diptych.settings.config import AugmentConfig, ComputeConfig, Config, DataConfig, ModelConfig, TrackingConfig, TrainingConfig
-from diptych.settings.presets import LEVELS, PRESETS, augmentation
-from diptych.settings.sources import override, read_toml, to_toml, with_preset
+from diptych.settings.presets import LEVELS, PRESETS, Preset, augmentation
+from diptych.settings.sources import given_from, override, read_toml, to_toml
 
 SECTIONS = {
     "data": DataConfig,
@@ -130,7 +130,7 @@ def test_read_toml__int_for_a_float(tmp_path: Path) -> None:
 
 
 def test_read_toml__other_keys_stay_as_they_were(tmp_path: Path) -> None:
-    base = with_preset(Config(), "quick")
+    base = given_from("quick").resolve()
     changed = read("[training]\nepochs = 3", tmp_path, base)
     assert changed == dataclasses.replace(base, training=dataclasses.replace(base.training, epochs=3))
 
@@ -216,18 +216,13 @@ def test_config__defaults_are_the_users_own() -> None:
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_with_preset__sets_its_keys_and_no_others(preset: str) -> None:
-    config = with_preset(Config(), preset)
+def test_preset__sets_its_keys_and_no_others(preset: Preset) -> None:
+    config = given_from(preset).resolve()
     for section, kind in SECTIONS.items():
         changed = PRESETS[preset].get(section, {})
         for key in (field.name for field in dataclasses.fields(kind)):
             expected = changed.get(key, getattr(kind(), key))
             assert getattr(getattr(config, section), key) == expected
-
-
-def test_with_preset__unknown() -> None:
-    with pytest.raises(ConfigError, match="did you mean quick"):
-        with_preset(Config(), "quik")
 
 
 def test_override__source_is_named() -> None:
@@ -238,7 +233,7 @@ def test_override__source_is_named() -> None:
 def settings_of(*arguments: str | Path) -> Config:
     command = parse(["train", *map(str, arguments)])
     assert isinstance(command, Train)
-    return command.settings
+    return command.given().resolve()
 
 
 def test_parse__flag_wins_over_toml_over_preset(tmp_path: Path) -> None:
@@ -255,7 +250,7 @@ def test_parse__flag_wins_over_toml_over_preset(tmp_path: Path) -> None:
 
 
 def test_parse__a_saved_config_is_read_back(tmp_path: Path) -> None:
-    config = with_preset(Config(data=DataConfig(data=tmp_path / "ä", resize="crop")), "quick")
+    config = given_from("quick", data=tmp_path / "ä", resize="crop").resolve()
     (tmp_path / "config.toml").write_text(to_toml(config), encoding="utf-8")
     assert settings_of("--config", tmp_path / "config.toml") == config
 
@@ -287,7 +282,7 @@ def test_augment__a_level_leaves_nothing_of_another(tmp_path: Path) -> None:
     assert changed == {"augment", *LEVELS["strong"]}
     assert settings_of("--augment", "strong").augment == strong
     assert settings_of("--preset", "quick", "--augment", "strong").augment == strong
-    assert read('[augment]\naugment = "strong"', tmp_path, with_preset(Config(), "quick")).augment == strong
+    assert read('[augment]\naugment = "strong"', tmp_path, given_from("quick").resolve()).augment == strong
 
 
 def test_augment__a_key_wins_over_the_level(tmp_path: Path) -> None:
@@ -304,7 +299,7 @@ def test_augment__none_is_all_off() -> None:
 def test_preview__takes_the_level_too() -> None:
     command = parse(["preview", "--augment", "light", "--blur", "2"])
     assert isinstance(command, Preview)
-    assert command.augment == dataclasses.replace(augmentation("light"), blur=2.0)
+    assert command.resolved().augment == dataclasses.replace(augmentation("light"), blur=2.0)
 
 
 def test_config__no_key_stands_in_two_sections() -> None:

@@ -20,13 +20,13 @@ from diptych.data.dataset import load, split
 from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.experiments.cross_validation import folds_of, lay_out, open_folds, train_open
 from diptych.experiments.run_group import Member, is_done, open_series
-from diptych.settings.config import Config
-from diptych.settings.sources import override, read_toml, to_toml, with_recipe
+from diptych.settings.config import Config, Recipe
+from diptych.settings.sources import Given, given_from, override, read_toml, to_toml
 from diptych.storage.atomic import write_json, write_table, write_text
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir, write_classes
 from diptych.storage.runs import creating_run
-from diptych.training.resolve import choices_of
+from diptych.training.resolve import Wanted, settle
 from diptych.training.resume import find_alike, find_named, is_finished, thin, with_data
 from diptych.training.state import TrainState
 from diptych.training.trainer import log_file, saying_how_to_go_on
@@ -58,29 +58,46 @@ def begun(root: Path, config: Config, epochs: int, *, whole: bool = False) -> Ru
     return run
 
 
-def under_auto(data: Path, runs: Path) -> list[Config]:
-    config = with_recipe(settings(data), "auto")
-    return list(choices_of(config, None, runs).values())
+def given(config: Config) -> Given:
+    return given_from(config=config)
+
+
+def wanted(config: Config, runs: Path) -> Wanted:
+    """All of a Config, as a training in that folder of runs would want it."""
+    return Wanted(given(config), config.compute, runs, ())
+
+
+def under_auto(data: Path) -> Given:
+    return given_from(config=settings(data), recipe="auto")
 
 
 @pytest.mark.parametrize(("recipe", "epochs"), [("fine-tune", 30), ("scratch", 150)])
-def test_auto__goes_on_for_the_epochs_of_the_recipe_that_it_chose(data: Path, tmp_path: Path, recipe: str, epochs: int) -> None:
-    wanted = under_auto(data, tmp_path)
-    own = next(config for config in wanted if config.training.recipe == recipe)
+def test_auto__goes_on_for_the_epochs_of_the_recipe_that_it_chose(
+    data: Path, tmp_path: Path, recipe: Recipe, epochs: int
+) -> None:
+    auto = settle(under_auto(data), tmp_path / "runs")
+    own = auto.under(recipe)
     run = begun(tmp_path / "runs" / "stopped", own, 2)
-    assert find_named(run, wanted) == own
+    assert find_named(run, auto) == own
     assert own.training.epochs == epochs
-    loaded = split(load(own.data, 0), own.data)
-    assert find_alike(tmp_path / "runs", wanted, loaded) == (run, own)
+    assert find_alike(auto, split(load(own.data, 0), own.data)) == (run, own)
 
 
 @pytest.mark.parametrize(("recipe", "epochs"), [("fine-tune", 30), ("scratch", 150)])
-def test_auto__finished_run_is_left_alone(data: Path, tmp_path: Path, recipe: str, epochs: int) -> None:
-    wanted = under_auto(data, tmp_path)
-    own = next(config for config in wanted if config.training.recipe == recipe)
+def test_auto__finished_run_is_left_alone(data: Path, tmp_path: Path, recipe: Recipe, epochs: int) -> None:
+    auto = settle(under_auto(data), tmp_path / "runs")
+    own = auto.under(recipe)
     run = begun(tmp_path / "runs" / "done", own, epochs, whole=True)
-    assert find_named(run, wanted) is None
-    assert find_alike(tmp_path / "runs", wanted, split(load(own.data, 0), own.data)) is None
+    assert find_named(run, auto) is None
+    assert find_alike(auto, split(load(own.data, 0), own.data)) is None
+
+
+def test_auto__run_of_another_recipe_is_refused(data: Path, tmp_path: Path) -> None:
+    auto = settle(under_auto(data), tmp_path / "runs")
+    run = begun(tmp_path / "runs" / "classic", settle(given(settings(data)), tmp_path / "runs").under(), 2)
+    with pytest.raises(ConfigError, match=r"recipe is auto, was classic.*choose another --name"):
+        find_named(run, auto)
+    assert find_alike(auto, split(load(settings(data).data, 0), settings(data).data)) is None
 
 
 AUTO = """
@@ -150,9 +167,11 @@ def test_checkpoint_minutes__of_another_number_go_on_with_the_run(data: Path, tm
     config = settings(data)
     run = begun(tmp_path / "runs" / "stopped", config, 3)
     often = override(config, {"training": {"checkpoint_minutes": 1.0}}, "")
-    assert find_alike(tmp_path / "runs", [often], split(load(config.data, 0), config.data)) == (run, often)
+    found = find_alike(wanted(often, tmp_path / "runs"), split(load(config.data, 0), config.data))
+    assert found == (run, wanted(often, tmp_path / "runs").under())
+    assert found[1].training.checkpoint_minutes == 1
     longer = override(config, {"training": {"epochs": 71}}, "")
-    assert find_alike(tmp_path / "runs", [longer], split(load(config.data, 0), config.data)) is None
+    assert find_alike(wanted(longer, tmp_path / "runs"), split(load(config.data, 0), config.data)) is None
 
 
 def test_moved_images__tables_in_their_folder_have_moved_too(data: Path, tmp_path: Path) -> None:
@@ -190,7 +209,7 @@ def test_folds__images_that_moved_are_found_in_all_of_them(crossed: RunDir, data
     assert len(places) == 4
     assert {read_toml(place, Config()).data.data for place in places} == {moved}
     fold = read_toml(crossed.root / "splits" / "fold-1.toml", Config())
-    assert find_named(folds_of(crossed)[0], [fold]) == fold
+    assert find_named(folds_of(crossed)[0], wanted(fold, crossed.root)) == fold
 
 
 def test_folds__other_images_are_refused(crossed: RunDir, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,7 +258,7 @@ def test_folds__that_were_stopped_say_how_to_go_on(crossed: RunDir, caplog: pyte
 
 def test_tested_member_of_a_series__is_not_trained_again(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where done.csv was deleted, as its message says, a member is tested again, from the weights that were kept."""
-    series = open_series(tmp_path / "runs", "parts", settings(data), {"kind": "ablation"})
+    series = open_series(tmp_path / "runs", "parts", given(settings(data)), {"kind": "ablation"})
     member = Member("default-0", series.config)
     run = begun(series.run_of(member.name).root, series.config, 70, whole=True)
     thin(run, "when it was tested")
@@ -249,7 +268,7 @@ def test_tested_member_of_a_series__is_not_trained_again(data: Path, tmp_path: P
     for command in (["resume", str(run.root)], ["resume", str(run.root), "--epochs", "200"]):
         assert main(command) == 2
         assert "cannot go on: its checkpoints were deleted when it was tested" in capsys.readouterr().err
-    assert find_named(run, [series.config]) is None
+    assert find_named(run, wanted(series.config, run.root.parent)) is None
 
 
 def test_checkpoints_deleted_by_hand__a_finished_run_is_not_trained_again(
@@ -261,45 +280,45 @@ def test_checkpoints_deleted_by_hand__a_finished_run_is_not_trained_again(
     for epochs in ("70", "100"):
         assert main(["resume", str(run.root), "--epochs", epochs]) == 2
         assert "last.safetensors and previous.safetensors are gone" in capsys.readouterr().err
-    assert find_named(run, [settings(data)]) is None
+    assert find_named(run, wanted(settings(data), run.root.parent)) is None
     assert fingerprint(run.root) == before
 
 
 def test_series__folder_is_made_at_once(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        open_series(tmp_path / "runs", "one", settings(data), {"kind": "ablation", "what": float("nan")})
+        open_series(tmp_path / "runs", "one", given(settings(data)), {"kind": "ablation", "what": float("nan")})
     assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_moved_images__series_and_search_go_on_with_them(data: Path, tmp_path: Path) -> None:
     runs, kind = tmp_path / "runs", {"kind": "ablation"}
-    series = open_series(runs, "parts", settings(data), kind)
+    series = open_series(runs, "parts", given(settings(data)), kind)
     begun(series.run_of("default-0").root, series.config, 3)
-    open_folder(RunDir(runs / "search"), settings(data))
+    open_folder(RunDir(runs / "search"), given(settings(data)))
     moved = data.rename(data.with_name("moved"))
-    series = open_series(runs, "parts", settings(moved), kind)
-    open_folder(RunDir(runs / "search"), settings(moved))
+    series = open_series(runs, "parts", given(settings(moved)), kind)
+    open_folder(RunDir(runs / "search"), given(settings(moved)))
     for name in ("parts", "search"):
         assert read_toml(runs / name / "config.toml", Config()).data.data == moved
     told = [begin_or_go_on(series.run_of(name), Path(f"{name}.toml"), series.config)[:2] for name in ("default-0", "convnet-0")]
     assert told == [["resume", series.run_of("default-0").root], ["train", "--config"]]
     (moved / "1" / "03.png").write_bytes(encode(make_image(1, 1000)))
     for again in (
-        lambda: open_series(runs, "parts", settings(moved), kind),
-        lambda: open_folder(RunDir(runs / "search"), settings(moved)),
+        lambda: open_series(runs, "parts", given(settings(moved)), kind),
+        lambda: open_folder(RunDir(runs / "search"), given(settings(moved))),
     ):
         with pytest.raises(DataError, match=r"1/03\.png is another file"):
             again()
 
 
 @pytest.mark.parametrize("recipe", ["fine-tune", "scratch"])
-def test_auto__series_and_search_keep_the_recipe_that_they_were_begun_with(data: Path, tmp_path: Path, recipe: str) -> None:
+def test_auto__series_and_search_keep_the_recipe_that_they_were_begun_with(data: Path, tmp_path: Path, recipe: Recipe) -> None:
     """Whatever weights can be had now."""
-    runs, auto = tmp_path / "runs", with_recipe(settings(data), "auto")
-    own = next(config for config in under_auto(data, runs) if config.training.recipe == recipe)
-    open_series(runs, "parts", own, {"kind": "ablation"})
+    runs, auto = tmp_path / "runs", under_auto(data)
+    own = settle(auto, runs).under(recipe)
+    open_series(runs, "parts", given(own), {"kind": "ablation"})
     assert open_series(runs, "parts", auto, {"kind": "ablation"}).config.training == own.training
-    open_folder(RunDir(runs / "search"), own)
+    open_folder(RunDir(runs / "search"), given(own))
     assert open_folder(RunDir(runs / "search"), auto)[0].training == own.training
 
 

@@ -20,6 +20,7 @@ from diptych.errors import ConfigError
 from diptych.evaluation.plots import plot_range_test
 from diptych.model.network import build_network
 from diptych.settings.config import Config, DataConfig, ModelConfig, TrainingConfig
+from diptych.settings.sources import whole_layer
 from diptych.training.steps.optimizers import build_optimizer, parts_of
 from diptych.tuning.find_lr import rate_setter
 from diptych.tuning.lr_range_test import RangeTest, RateRange, range_test, steepest, tenth_of_minimum, valley
@@ -130,7 +131,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
 @pytest.fixture(scope="module")
 def command(settings: Config, tmp_path_factory: pytest.TempPathFactory) -> FindLr:
     root = tmp_path_factory.mktemp("found")
-    command = FindLr(settings, runs=root / "runs", output=root / "find-lr", highest=9.0, steps=60)
+    command = FindLr(settings=whole_layer(settings).tables, runs=root / "runs", output=root / "find-lr", highest=9.0, steps=60)
     assert command.run() == 0
     return command
 

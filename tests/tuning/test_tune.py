@@ -15,9 +15,9 @@ import running
 from making import REPOSITORY, encode, make_data, make_image
 
 from diptych.errors import ConfigError, DataError, TrainingError
-from diptych.settings.config import AugmentConfig, Config, DataConfig, ModelConfig, TrainingConfig
+from diptych.settings.config import AugmentConfig, Config, DataConfig, ModelConfig, Recipe, TrainingConfig
 from diptych.settings.presets import augmentation
-from diptych.settings.sources import read_toml, to_toml, with_recipe
+from diptych.settings.sources import Given, given_from, read_toml, to_toml
 from diptych.storage.history import lowest_loss
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir
@@ -31,13 +31,12 @@ SEARCH = f"""
 import sys
 from pathlib import Path
 from diptych.cli import show_messages
-from diptych.settings.config import Config
-from diptych.settings.sources import read_toml
+from diptych.settings.sources import given_from
 from diptych.tuning.tune import tune
 
 show_messages()
 try:
-    tune(read_toml(Path(sys.argv[1]), Config()), Path("runs"), "search", 2, learning_rates={RATES}, unpruned_trials=1)
+    tune(given_from(config=sys.argv[1]), Path("runs"), "search", 2, learning_rates={RATES}, unpruned_trials=1)
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -173,7 +172,7 @@ class TestSearch:
     def test_finished_search__does_not_train_again(self, searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(searched.folder)
         before = {path: path.stat().st_mtime_ns for path in searched.root.rglob("history.csv")}
-        best = tune(searched.config, Path("runs"), "search", 2, learning_rates=RATES, unpruned_trials=1)
+        best = tune(given_from(config=searched.config), Path("runs"), "search", 2, learning_rates=RATES, unpruned_trials=1)
         assert best == Path("runs/search/best.toml")
         assert {path: path.stat().st_mtime_ns for path in searched.root.rglob("history.csv")} == before
 
@@ -185,7 +184,7 @@ class TestSearch:
         with subprocess.Popen([sys.executable, "-c", held], cwd=searched.root, **pipes) as other:
             other.stdout.readline()
             with pytest.raises(ConfigError, match="another process"):
-                tune(searched.config, searched.root.parent, "search", 2, learning_rates=RATES)
+                tune(given_from(config=searched.config), searched.root.parent, "search", 2, learning_rates=RATES)
             other.communicate(b"\n")
 
 
@@ -196,7 +195,7 @@ def test_failed_trial__is_recorded_with_its_message(tmp_path: Path) -> None:
     weights = str(tmp_path / "damaged.safetensors")
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, weights=weights))
     with pytest.raises(TrainingError, match="none of the 1 trials has finished"):
-        tune(config, tmp_path / "runs", "failing", 1)
+        tune(given_from(config=config), tmp_path / "runs", "failing", 1)
     table = pd.read_csv(tmp_path / "runs" / "failing" / "trials.csv")
     assert list(table["state"]) == ["failed"]
     assert "damaged" in table["message"][0]
@@ -205,7 +204,7 @@ def test_failed_trial__is_recorded_with_its_message(tmp_path: Path) -> None:
 @pytest.fixture
 def opened(tmp_path: Path) -> Config:
     config = tiny(make_data(tmp_path / "data", 20))
-    open_folder(RunDir(tmp_path / "runs" / "one"), config)
+    open_folder(RunDir(tmp_path / "runs" / "one"), given_from(config=config))
     return config
 
 
@@ -220,23 +219,23 @@ def opened(tmp_path: Path) -> Config:
 def test_open_folder__changed_settings_are_named(opened: Config, tmp_path: Path, changes: dict, named: str) -> None:
     changed = dataclasses.replace(opened, training=dataclasses.replace(opened.training, **changes))
     with pytest.raises(ConfigError, match=named):
-        open_folder(RunDir(tmp_path / "runs" / "one"), changed)
+        open_folder(RunDir(tmp_path / "runs" / "one"), given_from(config=changed))
 
 
 def test_open_folder__changed_rates_are_named(opened: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"learning-rates are 1e-05 0\.1, were 0\.0003 0\.03"):
-        open_folder(RunDir(tmp_path / "runs" / "one"), opened, (1e-5, 0.1))
+        open_folder(RunDir(tmp_path / "runs" / "one"), given_from(config=opened), (1e-5, 0.1))
 
 
 def test_open_folder__changed_images_are_named(opened: Config, tmp_path: Path) -> None:
     (tmp_path / "data" / "0" / "03.png").write_bytes(encode(make_image(0, 99)))
     with pytest.raises(DataError, match=r"03\.png is another file"):
-        open_folder(RunDir(tmp_path / "runs" / "one"), opened)
+        open_folder(RunDir(tmp_path / "runs" / "one"), given_from(config=opened))
 
 
 def test_open_folder__the_same_again_is_the_same(opened: Config, tmp_path: Path) -> None:
     again = dataclasses.replace(opened, data=dataclasses.replace(opened.data, cache=tmp_path / "another-cache"))
-    config, space = open_folder(RunDir(tmp_path / "runs" / "one"), again)
+    config, space = open_folder(RunDir(tmp_path / "runs" / "one"), given_from(config=again))
     assert config.training == opened.training
     assert (space[0].low, space[0].high) == pytest.approx((3e-4, 3e-2))
 
@@ -245,7 +244,7 @@ def test_open_folder__a_run_is_no_search(opened: Config, tmp_path: Path) -> None
     shutil.copytree(tmp_path / "runs" / "one", tmp_path / "runs" / "two")
     (tmp_path / "runs" / "two" / "search.json").unlink()
     with pytest.raises(ConfigError, match="is no search"):
-        open_folder(RunDir(tmp_path / "runs" / "two"), opened)
+        open_folder(RunDir(tmp_path / "runs" / "two"), given_from(config=opened))
 
 
 @pytest.mark.parametrize(
@@ -256,8 +255,8 @@ def test_open_folder__a_run_is_no_search(opened: Config, tmp_path: Path) -> None
         ("scratch", {"learning_rate", "dropout", "weight_decay", "label_smoothing"}),
     ],
 )
-def test_search_space__is_small_and_holds_the_settings_themselves(recipe: str, keys: set[str]) -> None:
-    config = with_recipe(Config(), recipe)
+def test_search_space__is_small_and_holds_the_settings_themselves(recipe: Recipe, keys: set[str]) -> None:
+    config = given_from(recipe=recipe).resolve()
     space = search_space(config)
     assert {searched.key for searched in space} == keys
     own = {searched.key: searched.own_value(config) for searched in space}
@@ -294,5 +293,5 @@ def test_lowest_loss__counts_epochs_at_the_full_size_alone() -> None:
 )
 def test_tune__arguments_that_make_no_sense_are_refused(tmp_path: Path, trials: int, hours: float, name: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        tune(Config(), tmp_path, name, trials, hours=hours)
+        tune(Given(), tmp_path, name, trials, hours=hours)
     assert not list(tmp_path.iterdir())

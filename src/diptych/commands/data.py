@@ -5,57 +5,46 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, Suppress, arg
+from tyro.conf import Positional, arg
 
+from diptych.commands.options import AugmentFlags, SomeDataFlags, WholeDataFlags, with_folder
 from diptych.errors import EXIT_TROUBLE
-from diptych.settings.config import AugmentConfig, DataConfig, require
+from diptych.settings.config import Config, DataConfig, require
+from diptych.settings.sources import override
 from diptych.storage.atomic import refuse_unwritable
 
 log = logging.getLogger("diptych")
 
 
 @dataclass(frozen=True)
-class Looked(DataConfig):
-    """The settings of the data for a command that looks at all of it; those of a training are hidden."""
-
-    data: Positional[Path] = Path()
-    """Data folder or table. Default: the current folder."""
-    allow_leaks: Suppress[bool] = DataConfig.allow_leaks
-    max_unreadable: Suppress[float] = DataConfig.max_unreadable
-    strict: Suppress[bool] = DataConfig.strict
-
-
-@dataclass(frozen=True)
-class Glanced(Looked):
-    """Those for a command that looks at a few images; what is said of the whole is hidden too."""
-
-    split: Suppress[Path | None] = DataConfig.split
-    validation_share: Suppress[float] = DataConfig.validation_share
-    test_share: Suppress[float] = DataConfig.test_share
-    group_column: Suppress[str] = DataConfig.group_column
-    near_twins: Suppress[bool] = DataConfig.near_twins
-
-
-@dataclass(frozen=True)
 class Check:
     """Find what is wrong with a data set. The exit code is 1 if there are errors."""
 
-    data: Annotated[Looked, arg(name="")] = field(default_factory=Looked)
+    folder: Annotated[Positional[Path | None], arg(name="folder")] = None
+    """Data folder or table, like --data."""
+    data: Annotated[WholeDataFlags, arg(name="")] = field(default_factory=dict)
     output: Path = Path("check")
     """Folder for check.json and check.html."""
 
     def run(self) -> int:
+        settings = self.resolved().data
         from diptych.data.check import check
 
-        return EXIT_TROUBLE if check(self.data, self.output) else 0
+        return EXIT_TROUBLE if check(settings, self.output) else 0
+
+    def resolved(self) -> Config:
+        """Return what the flags lead to."""
+        return override(Config(), with_folder(self.folder, {"data": self.data}))
 
 
 @dataclass(frozen=True)
 class Preview:
     """Draw augmented images as the network will see them."""
 
-    data: Annotated[Glanced, arg(name="")] = field(default_factory=Glanced)
-    augment: Annotated[AugmentConfig, arg(name="")] = field(default_factory=AugmentConfig)
+    folder: Annotated[Positional[Path | None], arg(name="folder")] = None
+    """Data folder or table, like --data."""
+    data: Annotated[SomeDataFlags, arg(name="")] = field(default_factory=dict)
+    augment: Annotated[AugmentFlags, arg(name="")] = field(default_factory=dict)
     output: Path = Path("preview.png")
     """PNG file to write."""
     count: int = 6
@@ -65,13 +54,18 @@ class Preview:
     training."""
 
     def run(self) -> int:
+        settings = self.resolved()
         from diptych.data.preview import preview
 
         require(self, "count", 1 <= self.count <= 50, "1 to 50 images")
         refuse_unwritable(self.output.parent, "--output FILE names another place.")
-        preview(self.data, self.augment, self.seed, self.count, self.output)
+        preview(settings.data, settings.augment, self.seed, self.count, self.output)
         log.info("written: %s", self.output)
         return 0
+
+    def resolved(self) -> Config:
+        """Return what the flags lead to."""
+        return override(Config(), with_folder(self.folder, {"data": self.data, "augment": self.augment}))
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,19 @@
 """Commands for several trainings: compare, ablate, learning-curve, label-errors."""
 
-import dataclasses
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, Suppress, arg
+from tyro.conf import Positional, arg
 
+from diptych.commands.options import TrainingOptions
 from diptych.screen import command_line
-from diptych.settings.config import Config, Recipe
-from diptych.settings.presets import Preset
+from diptych.settings.config import Config
 from diptych.settings.sources import read_toml
 from diptych.storage.runs import RUNS
 
 log = logging.getLogger("diptych")
-
-Choices = Mapping[Recipe, Config] | None
 
 
 @dataclass(frozen=True)
@@ -48,46 +44,31 @@ class Compare:
 
 
 @dataclass(frozen=True)
-class Ablate:
+class Ablate(TrainingOptions):
     """Train the network with and without each of its parts, and compare. The variants: ResNet50 alone, the custom branch
     alone, both without attention, with the published attention, and with the default one. The same command continues."""
 
-    folder: Annotated[Positional[Path | None], arg(name="folder")] = None
-    """Data folder or table, like --data."""
-    settings: Annotated[Config, arg(name="")] = field(default_factory=Config)
-    preset: Preset = "none"
-    """Settings to start from: none, or quick for a first look. quick: small images and few epochs, for a CPU."""
-    config: Path | None = None
-    """TOML file of settings, such as the config.toml of a run."""
     runs: Path = RUNS
     """Folder in which the folder of the ablation is made."""
     name: str = "ablation"
     """Name of the ablation."""
     seeds: int = 3
     """Trainings of each variant, with --seed and the numbers after it. A higher number than before adds trainings."""
-    choices: Suppress[Choices] = None
 
     def run(self) -> int:
+        given = self.given()
         from diptych.experiments.ablation import ablate, to_markdown
 
-        settings, choices = on_folder(self.folder, self.settings, self.choices)
-        result, folder = ablate(settings, self.runs, self.name, self.seeds, choices)
+        result, folder = ablate(given, self.runs, self.name, self.seeds)
         written = ", ".join(str(folder.root / f"ablation.{kind}") for kind in ("md", "json"))
         log.info("\n%s\nwritten: %s", to_markdown(result, ["accuracy"]), written)
         return 0
 
 
 @dataclass(frozen=True)
-class Curve:
+class Curve(TrainingOptions):
     """Train on parts of the images to see what more images would bring. The same command continues."""
 
-    folder: Annotated[Positional[Path | None], arg(name="folder")] = None
-    """Data folder or table, like --data."""
-    settings: Annotated[Config, arg(name="")] = field(default_factory=Config)
-    preset: Preset = "none"
-    """Settings to start from: none, or quick for a first look. quick: small images and few epochs, for a CPU."""
-    config: Path | None = None
-    """TOML file of settings, such as the config.toml of a run."""
     runs: Path = RUNS
     """Folder in which the folder of the curve is made."""
     name: str = "learning-curve"
@@ -98,15 +79,12 @@ class Curve:
     """Shares of the training images to train on. Four or more are needed to extrapolate."""
     equal_updates: bool = False
     """Train all sizes for the same number of updates instead of epochs. A share s is then trained for 1/s times the epochs."""
-    choices: Suppress[Choices] = None
 
     def run(self) -> int:
+        given = self.given()
         from diptych.experiments.learning_curve import describe, learning_curve
 
-        settings, choices = on_folder(self.folder, self.settings, self.choices)
-        curve, folder = learning_curve(
-            settings, self.runs, self.name, self.seeds, self.shares, equal_updates=self.equal_updates, choices=choices
-        )
+        curve, folder = learning_curve(given, self.runs, self.name, self.seeds, self.shares, equal_updates=self.equal_updates)
         written = ", ".join(str(folder.root / f"learning_curve.{kind}") for kind in ("csv", "json", "png"))
         log.info("\n%s\n\nwritten: %s", describe(curve), written)
         return 0
@@ -151,14 +129,3 @@ class LabelErrors:
                 log.info("--fixes takes one table: add the earlier corrections of %s to it.", before)
         log.info("written: %s", ", ".join(map(str, found.files)))
         return 0
-
-
-def on_folder(folder: Path | None, settings: Config, choices: Choices) -> tuple[Config, Choices]:
-    """Set the data folder that was named without a flag."""
-    if folder is None:
-        return settings, choices
-
-    def placed(config: Config) -> Config:
-        return dataclasses.replace(config, data=dataclasses.replace(config.data, data=folder))
-
-    return placed(settings), choices and {recipe: placed(config) for recipe, config in choices.items()}

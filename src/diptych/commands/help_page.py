@@ -15,10 +15,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal
 
-import docstring_parser
-from tyro.conf import Positional, Suppress
+from tyro.conf import Positional
 
-from diptych.settings.config import Config
+from diptych.commands.options import TrainingOptions, texts_of
 
 # What people set first in a training.
 FIRST = (
@@ -113,25 +112,38 @@ def with_defaults(command: type) -> Any:
 
 
 def is_training(command: Any) -> bool:
-    return isinstance(getattr(command, "settings", None), Config)
+    return isinstance(command, TrainingOptions)
 
 
-def flags_of(command: Any, section: str = "") -> Iterator[Flag]:
-    """Go over the flags of a command, or of a section of its settings; its values are the defaults."""
-    texts = {
-        found.arg_name: " ".join(found.description.split())
-        for cls in reversed(type(command).__mro__[:-1])
-        for found in docstring_parser.parse_from_object(cls).params
-        if found.description
-    }
+def flags_of(command: Any) -> Iterator[Flag]:
+    """Go over the flags of a command, or of a part of it; its values are the defaults."""
+    texts = texts_of(type(command))
     for key, hint in typing.get_type_hints(type(command), include_extras=True).items():
-        kind, markers = (typing.get_args(hint)[0], typing.get_args(hint)[1:]) if hasattr(hint, "__metadata__") else (hint, ())
+        kind, *markers = typing.get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
         default = getattr(command, key)
         if dataclasses.is_dataclass(default):
-            yield from flags_of(default, section or ("" if key == "settings" else key))
-        elif Suppress not in markers:
+            yield from flags_of(default)
+        elif typing.is_typeddict(kind):
+            inner = typing.get_type_hints(kind, include_extras=True)
+            sections = {name: typing.get_args(one)[0] for name, one in inner.items()} if key == "settings" else {key: kind}
+            for name, section in sections.items():
+                yield from flags_of_section(name, section, getattr(command.resolved(), name))
+        else:
             name = next((marker.name for marker in markers if hasattr(marker, "name")), key.replace("_", "-"))
-            yield Flag(key, spell(name, kind, Positional in markers), texts.get(key, ""), show(default), section)
+            yield Flag(key, spell(name, kind, Positional in markers), texts.get(key, ""), show(default), "")
+
+
+def flags_of_section(name: str, flags: Any, values: Any) -> Iterator[Flag]:
+    """Go over the flags of a section of the settings.
+
+    Args:
+        name: of the section.
+        flags: its type, as of `flags_for`.
+        values: the section, with what to show as the defaults.
+    """
+    for key, hint in typing.get_type_hints(flags, include_extras=True).items():
+        kind, marker = typing.get_args(hint)
+        yield Flag(key, spell(key.replace("_", "-"), kind, False), marker.help, show(getattr(values, key)), name)
 
 
 def spell(name: str, kind: Any, positional: bool) -> str:

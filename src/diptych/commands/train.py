@@ -1,32 +1,25 @@
 """The commands train and resume."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, Suppress, arg
+from tyro.conf import Positional, arg
 
+from diptych.commands.options import TrainingOptions
 from diptych.errors import ConfigError
 from diptych.screen import command_line
-from diptych.settings.config import Config, Recipe
-from diptych.settings.presets import Preset
 from diptych.storage.runs import RUNS
 
 log = logging.getLogger("diptych")
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(TrainingOptions):
     """Train the network on a data folder. A flag wins over the TOML file, the file over the preset, the preset over the
     recipe. The same command resumes a training that was stopped."""
 
-    settings: Annotated[Config, arg(name="")] = field(default_factory=Config)
-    preset: Preset = "none"
-    """Settings to start from: none, or quick for a first look. quick: small images and few epochs, for a CPU."""
-    config: Path | None = None
-    """TOML file of settings, such as the config.toml of a run."""
     runs: Path = RUNS
     """Folder in which the folder of the run is made."""
     name: str = ""
@@ -36,22 +29,22 @@ class Train:
     verify_resume: bool = False
     """Check that a training resumes bit for bit, instead of training. It kills a short training on these images, resumes it,
     and compares every bit with one that was not killed."""
-    choices: Suppress[Mapping[Recipe, Config] | None] = None
 
     def run(self) -> int:
+        given = self.given()
         if self.verify_resume:
             from diptych.experiments.verify_resume import verify_resume
 
-            verify_resume(self.settings, self.runs)
+            verify_resume(given.resolve(), self.runs)
             return 0
         if self.folds is not None:
             from diptych.experiments.cross_validation import train_folds
 
-            run = train_folds(self.settings, self.runs, self.name, self.folds, self.choices)
+            run = train_folds(given, self.runs, self.name, self.folds)
         else:
             from diptych.training.trainer import train
 
-            run = train(self.settings, self.runs, self.name, self.choices)
+            run = train(given, self.runs, self.name)
         log.info("Next: %s", command_line("evaluate", run.root))
         return 0
 

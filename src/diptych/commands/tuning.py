@@ -1,32 +1,22 @@
 """Commands that search settings: find-lr, tune."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from tyro.conf import Suppress, arg
-
+from diptych.commands.options import TrainingOptions
 from diptych.errors import TrainingError
 from diptych.screen import command_line
-from diptych.settings.config import Config, Recipe
-from diptych.settings.presets import Preset
 from diptych.storage.runs import RUNS
 
 log = logging.getLogger("diptych")
 
 
 @dataclass(frozen=True)
-class FindLr:
+class FindLr(TrainingOptions):
     """Find a learning rate by a range test. The rate grows from step to step until the loss diverges. A flag wins over the
     TOML file, the file over the preset. No run is made or changed."""
 
-    settings: Annotated[Config, arg(name="")] = field(default_factory=Config)
-    preset: Preset = "none"
-    """Settings to start from: none, or quick for a first look. quick: small images and few epochs, for a CPU."""
-    config: Path | None = None
-    """TOML file of settings, such as the config.toml of a run."""
     runs: Path = RUNS
     """Folder of the runs, if --weights is the name of one."""
     output: Path = Path("find-lr")
@@ -37,15 +27,15 @@ class FindLr:
     """Learning rate of the last step. The test ends earlier if the loss diverges."""
     steps: int = 100
     """Optimizer steps. More of them make the curve less noisy."""
-    choices: Suppress[Mapping[Recipe, Config] | None] = None
 
     def run(self) -> int:
+        given = self.given()
         from diptych.evaluation.plots import plot_range_test
         from diptych.tuning.find_lr import find_lr
         from diptych.tuning.lr_range_test import RateRange
 
         rates = RateRange(self.lowest, self.highest, self.steps)
-        result = find_lr(self.settings, self.output, rates, self.runs, self.choices)
+        result = find_lr(given, self.output, rates, self.runs)
         plot_range_test(self.output / "find_lr.png", result.table, result.suggestion)
         log.info("written: %s", ", ".join(str(self.output / f"find_lr.{kind}") for kind in ("csv", "json", "png")))
         if result.suggestion is None:
@@ -55,14 +45,9 @@ class FindLr:
 
 
 @dataclass(frozen=True)
-class Tune:
+class Tune(TrainingOptions):
     """Search for better settings: learning rate, weight decay and a few more. The same command continues a search."""
 
-    settings: Annotated[Config, arg(name="")] = field(default_factory=Config)
-    preset: Preset = "none"
-    """Settings to start from: none, or quick for a first look. quick: small images and few epochs, for a CPU."""
-    config: Path | None = None
-    """TOML file of settings, such as the config.toml of a run."""
     runs: Path = RUNS
     """Folder in which the folder of the search is made."""
     name: str = "tune"
@@ -73,20 +58,12 @@ class Tune:
     """Hours after which the search stops (0 = no limit). The same command continues it."""
     learning_rates: tuple[float, float] | None = None
     """Lowest and highest learning rate. Default: a tenth of --learning-rate and ten times it."""
-    choices: Suppress[Mapping[Recipe, Config] | None] = None
 
     def run(self) -> int:
+        given = self.given()
         from diptych.tuning.tune import tune
 
-        best = tune(
-            self.settings,
-            self.runs,
-            self.name,
-            self.trials,
-            hours=self.hours,
-            learning_rates=self.learning_rates,
-            choices=self.choices,
-        )
+        best = tune(given, self.runs, self.name, self.trials, hours=self.hours, learning_rates=self.learning_rates)
         if best is not None:
             log.info("Next: %s", command_line("train", "--config", best))
         return 0

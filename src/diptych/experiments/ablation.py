@@ -16,8 +16,8 @@ from diptych.experiments.run_group import Member, Series, open_series, run_serie
 from diptych.experiments.tested_run import Tested, match, read_tested
 from diptych.metrics.paired import DRAWS, FIGURES, Difference, Pair, compare_pairs
 from diptych.metrics.weighted import Figures
-from diptych.settings.config import Config, ModelConfig, Recipe
-from diptych.settings.sources import override
+from diptych.settings.config import Config, ModelConfig
+from diptych.settings.sources import Given, override
 from diptych.storage.atomic import FORMAT_VERSION, write_json, write_text
 from diptych.storage.run_dir import RunDir
 
@@ -73,17 +73,14 @@ class Ablation:
     parts: Mapping[str, Pair]
 
 
-def ablate(
-    config: Config, runs: Path, name: str = "ablation", seeds: int = 3, choices: Mapping[Recipe, Config] | None = None
-) -> tuple[Ablation, RunDir]:
+def ablate(given: Given, runs: Path, name: str = "ablation", seeds: int = 3) -> tuple[Ablation, RunDir]:
     """Train and test five variants of the network under the same split, seeds and budget; or go on with that.
 
     Args:
-        config: all settings; the branches and the attention are what is varied.
+        given: what the user gave; the branches and the attention are what is varied.
         runs: the folder in which the ablation's folder is made.
         name: of the ablation.
         seeds: trainings of each variant; their seeds are that of the settings and those after it. More than before go on.
-        choices: for the recipe "auto", as in `train`.
 
     Returns:
         What came of it, and the folder, with ablation.json and ablation.md in it.
@@ -92,9 +89,10 @@ def ablate(
         ConfigError: a setting does not go with it, or it was begun with other settings.
         DiptychError, OSError, KeyboardInterrupt: as `open_series` and `run_series`.
     """
-    check_settings(config, seeds)
-    series = open_series(runs, name, config, {"kind": "ablation"}, choices)
-    numbers = tuple(range(config.training.seed, config.training.seed + seeds))
+    check_settings(given.resolve().model, seeds)
+    series = open_series(runs, name, given, {"kind": "ablation"})
+    first = series.config.training.seed
+    numbers = tuple(range(first, first + seeds))
     members = {(variant, seed): plan(series.config, variant, seed) for seed in numbers for variant in VARIANTS}
     again = ["diptych", "ablate", "--config", series.folder.config, "--runs", runs, "--name", name, "--seeds", seeds]
     run_series(series, list(members.values()), again)
@@ -104,8 +102,8 @@ def ablate(
     return result, series.folder
 
 
-def check_settings(config: Config, seeds: int) -> None:
-    own, plain = config.model, ModelConfig()
+def check_settings(own: ModelConfig, seeds: int) -> None:
+    plain = ModelConfig()
     if seeds < 1:
         raise ConfigError(f"--seeds is {seeds}; expected at least 1, better 3 or more.")
     if own.branches != plain.branches or own.attention != plain.attention:

@@ -2,32 +2,28 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 from diptych.data.dataset import LoadedData, load
 from diptych.data.folds import assign_folds
 from diptych.errors import CheckpointError, ConfigError, DiptychError
-from diptych.machine.backend import choose_compute, load_backend
 from diptych.machine.environment import describe_environment
 from diptych.machine.processes import run_child
 from diptych.screen import command_line
-from diptych.settings.config import Config, Recipe
-from diptych.settings.sources import read_toml, to_toml
+from diptych.settings.config import Config
+from diptych.settings.sources import Given, read_toml, to_toml
 from diptych.storage.atomic import write_json, write_table, write_text
 from diptych.storage.lock import only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
 from diptych.storage.runs import creating_run, is_run, new_run
-from diptych.training.resolve import choices_of, settle_recipe
+from diptych.training.resolve import Wanted, settle
 from diptych.training.resume import (
     changes_of_settings,
     is_finished,
-    matching,
     refuse_changes_of_data,
     way_of_data,
     with_data,
-    with_whole_paths,
 )
 from diptych.training.tracking.tracking import check_tracking
 from diptych.tuning.child_training import train_command
@@ -35,15 +31,14 @@ from diptych.tuning.child_training import train_command
 log = logging.getLogger(__name__)
 
 
-def train_folds(config: Config, runs: Path, name: str, folds: int, choices: Mapping[Recipe, Config] | None = None) -> RunDir:
+def train_folds(given: Given, runs: Path, name: str, folds: int) -> RunDir:
     """Train one run on each fold's complement; within it, validation is drawn as in any training.
 
     Args:
-        config: all settings; a split may not be given.
+        given: what the user gave; a split may not be in it.
         runs: the folder in which the folder of the folds is made.
         name: of that folder; "" for one made of the date and time. With the name of one that was stopped, its folds go on.
         folds: how many, at least 2.
-        choices: as `train`.
 
     Returns:
         The folder of the folds: folds.csv, and the runs fold-1, fold-2, ... in it.
@@ -56,29 +51,28 @@ def train_folds(config: Config, runs: Path, name: str, folds: int, choices: Mapp
     """
     if folds < 2:
         raise ConfigError(f"--folds is {folds}; expected at least 2.")
+    wanted = settle(given, runs)
+    config = wanted.under()
     if config.data.split is not None:
         raise ConfigError(f"--folds is {folds}, and --split is given too; leave --split out, since the folds are the split.")
-    compute, _ = choose_compute(config.compute)
-    config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
     check_tracking(config.tracking)
-    possible = choices_of(config, choices, runs)
-    run = RunDir(runs / name)
+    run = RunDir(wanted.runs / name)
     if not (name and is_run(run.root) and run.folds.is_file()):
-        new_run(runs, name)
+        new_run(wanted.runs, name)
         data = load(config.data, config.training.seed)
-        if config.training.recipe == "auto":
-            load_backend(compute.backend)
-            config, reason = settle_recipe(possible, data.manifest.table.shape[0])
-            log.info("%s", reason)
-        run = lay_out(config, runs, name, folds, data)
+        config, reasons = wanted.choose(data.manifest.table.shape[0])
+        # What computes, and why, each fold says itself.
+        for line in reasons[len(wanted.reasons) :]:
+            log.info("%s", line)
+        run = lay_out(config, wanted.runs, name, folds, data)
     else:
-        refuse_changes(run, list(possible.values()), folds)
+        refuse_changes(run, wanted, folds)
     return train_open(run)
 
 
-def refuse_changes(run: RunDir, wanted: list[Config], folds: int) -> None:
+def refuse_changes(run: RunDir, wanted: Wanted, folds: int) -> None:
     saved = read_toml(run.config, Config())
-    config = matching(saved, wanted)
+    config = wanted.like(saved)
     changes = changes_of_settings(saved, config)
     if config.training.epochs > saved.training.epochs:
         changes.append(f"epochs is {config.training.epochs}, was {saved.training.epochs}")

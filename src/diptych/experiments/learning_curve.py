@@ -20,7 +20,8 @@ from diptych.metrics.intervals import bootstrap
 from diptych.metrics.power_law import LearningCurve, fit_curve, place_images
 from diptych.metrics.weighted import Figures, Weights
 from diptych.screen import count_of
-from diptych.settings.config import Config, Recipe
+from diptych.settings.config import Config
+from diptych.settings.sources import Given
 from diptych.storage.atomic import FORMAT_VERSION, write_json, write_table
 from diptych.storage.run_dir import RunDir
 
@@ -34,25 +35,23 @@ GUESS = (
 
 
 def learning_curve(
-    config: Config,
+    given: Given,
     runs: Path,
     name: str = "learning-curve",
     seeds: int = 3,
     shares: Sequence[float] = SHARES,
     *,
     equal_updates: bool = False,
-    choices: Mapping[Recipe, Config] | None = None,
 ) -> tuple[LearningCurve, RunDir]:
     """Train on nested parts of the training images, and test each on the same test images; or go on with that.
 
     Args:
-        config: all settings.
+        given: what the user gave.
         runs: the folder in which the folder of the curve is made.
         name: of the curve.
         seeds: trainings of each size; each seed draws its own subsets.
         shares: of the training images, above 0 and up to 1.
         equal_updates: train a share s for 1 / s times the epochs, so that all sizes have the same number of updates.
-        choices: for the recipe "auto", as in `train`.
 
     Returns:
         The curve, and the folder, with learning_curve.json, .csv and .png in it.
@@ -66,8 +65,9 @@ def learning_curve(
         raise ConfigError(f"--shares are {' '.join(f'{share:g}' for share in shares)}; expected shares above 0 and up to 1.")
     if seeds < 1:
         raise ConfigError(f"--seeds is {seeds}; expected at least 1, better 3 or more.")
-    series = open_series(runs, name, config, {"kind": "learning curve", "equal_updates": equal_updates}, choices)
-    numbers = range(config.training.seed, config.training.seed + seeds)
+    series = open_series(runs, name, given, {"kind": "learning curve", "equal_updates": equal_updates})
+    first = series.config.training.seed
+    numbers = range(first, first + seeds)
     planned = {(share, seed): plan(series, share, seed, equal_updates) for seed in numbers for share in shares}
     again = ["diptych", "learning-curve", "--config", series.folder.config, "--runs", runs, "--name", name, "--seeds", seeds]
     again += ["--shares", *(f"{share:g}" for share in shares), *(["--equal-updates"] if equal_updates else [])]

@@ -18,14 +18,14 @@ from diptych.errors import CheckpointError, ConfigError, TrainingError
 from diptych.machine.processes import last_words, run_child
 from diptych.machine.signals import terminating
 from diptych.screen import quoted
-from diptych.settings.config import Config, Recipe
-from diptych.settings.sources import read_toml, to_toml
+from diptych.settings.config import Config
+from diptych.settings.sources import Given, read_toml, to_toml
 from diptych.storage.atomic import FORMAT_VERSION, reason_of, write_json, write_table, write_text
 from diptych.storage.history import read_epochs
 from diptych.storage.lock import only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
 from diptych.storage.runs import creating_run
-from diptych.training.resolve import settle
+from diptych.training.resolve import settle_group
 from diptych.training.resume import changes_of_settings, is_finished, moved_to, refuse_changes_of_data, thin, write_changes
 from diptych.tuning.child_training import begin_or_go_on
 
@@ -71,17 +71,14 @@ class Series:
             raise CheckpointError(f"{path} {reason_of(error)}. Delete it; each training is then tested again.") from error
 
 
-def open_series(
-    runs: Path, name: str, config: Config, facts: Mapping[str, Any], choices: Mapping[Recipe, Config] | None = None
-) -> Series:
+def open_series(runs: Path, name: str, given: Given, facts: Mapping[str, Any]) -> Series:
     """Make the folder of a series, or make sure that nothing has changed since it was made.
 
     Args:
         runs: the folder of the runs.
         name: of the series, and of its folder in there.
-        config: the settings asked for.
+        given: what the user gave.
         facts: `kind`, a word for the series, and what else must not change; JSON values.
-        choices: for the recipe "auto", as in `train`.
 
     Raises:
         ConfigError: the series was begun with other settings, or the folder is something else.
@@ -91,7 +88,7 @@ def open_series(
     if Path(name).name != name or name in {"", ".", ".."}:
         raise ConfigError(f"--name is {name!r}; expected a plain folder name, without slashes.")
     folder = RunDir(runs / name)
-    config, data = settle(config, runs, choices, folder.config)
+    config, data = settle_group(given, runs, folder.config)
     about = folder.root / "series.json"
     if about.is_file():
         refuse_changes(folder, config, facts, data)

@@ -119,10 +119,10 @@ def given_from(preset: Preset = "none", config: Config | Path | str | None = Non
             what = f"did you mean {close[0]}?" if close else "`diptych train --help` names them all."
             raise ConfigError(f"{key} is no setting; {what}")
         tables.setdefault(sections[key], {})[key] = value
-    return given(preset, config, tables)
+    return gather(preset, config, tables)
 
 
-def given(preset: Preset, config: Config | Path | str | None, tables: Tables) -> Given:
+def gather(preset: Preset, config: Config | Path | str | None, tables: Tables) -> Given:
     """Return what was given, with keys by their sections; as `given_from` otherwise."""
     layers, keys = [preset_layer(preset)], Layer(tables)
     if isinstance(config, Config):
@@ -176,17 +176,6 @@ def override(base: Config, tables: Tables, source: str = "") -> Config:
         section = augmentation(keys["augment"]) if "augment" in keys else getattr(base, name)
         sections[name] = dataclasses.replace(section, **keys)
     return dataclasses.replace(base, **sections)
-
-
-def with_preset(base: Config, preset: str) -> Config:
-    """Return `base` with the keys of a preset set; `preset` is a key of PRESETS."""
-    return override(base, preset_layer(preset).tables)
-
-
-def with_recipe(base: Config, recipe: Recipe) -> Config:
-    """Return `base` with the keys of a recipe set; "auto" chooses later, by the weights that can be had."""
-    auto = {"model": {"weights": "auto"}, "training": {"recipe": "auto"}}
-    return override(base, auto if recipe == "auto" else RECIPES[recipe], f"recipe {recipe}")
 
 
 def read_toml(path: Path, base: Config) -> Config:

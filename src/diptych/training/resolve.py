@@ -1,30 +1,85 @@
-"""Resolve requested settings: backend, absolute paths, and the recipe "auto"."""
+"""From what was given to the settings of a training: what computes, whole paths, and the recipe that fits."""
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.data.dataset import LoadedData, load, split
-from diptych.machine.backend import choose_compute
-from diptych.settings.config import Config, Recipe
-from diptych.settings.sources import read_toml, with_recipe
-from diptych.training.resume import matching, with_whole_paths
+from diptych.errors import ConfigError
+from diptych.machine.backend import choose_compute, load_backend
+from diptych.settings.config import ComputeConfig, Config, DataConfig, Recipe
+from diptych.settings.presets import AUTO_RECIPES
+from diptych.settings.sources import Given, read_toml
 from diptych.training.steps.stages import choose_recipe
-from diptych.training.tracking.tracking import check_tracking
+from diptych.training.tracking.tracking import check_tracking, whole_tracking
 
 log = logging.getLogger(__name__)
 
 
-def settle(
-    config: Config, runs: Path, choices: Mapping[Recipe, Config] | None = None, begun: Path | None = None
-) -> tuple[Config, LoadedData]:
+@dataclass(frozen=True)
+class Wanted:
+    """The settings that were asked for, in which nothing is open but what the recipe "auto" becomes."""
+
+    given: Given
+    compute: ComputeConfig
+    """What computes, chosen for this machine."""
+    runs: Path
+    """The folder of the runs, in which weights may be named."""
+    reasons: tuple[str, ...]
+    """Why it computes so, a line each."""
+
+    def under(self, recipe: Recipe | None = None) -> Config:
+        """Return all settings, with whole paths; `recipe` is as for `Given.resolve`."""
+        return with_whole_paths(dataclasses.replace(self.given.resolve(recipe), compute=self.compute), self.runs)
+
+    def like(self, saved: Config) -> Config:
+        """Return all settings; where "auto" was asked for, under the recipe that it became in a run with `saved` settings."""
+        became = saved.training.recipe
+        return self.under(became if self.given.recipe == "auto" and became in AUTO_RECIPES else None)
+
+    def choose(self, images: int) -> tuple[Config, list[str]]:
+        """Choose what the recipe "auto" becomes, by the weights that can be had and the number of training images.
+
+        Keras is loaded for that, and ImageNet's weights may be downloaded.
+
+        Returns:
+            All settings, and why they are so, a line each: `reasons`, and why this recipe.
+        """
+        if self.given.recipe != "auto":
+            return self.under(), list(self.reasons)
+        load_backend(self.compute.backend)
+        from diptych.model.pretrained import has_pretrained
+
+        recipe, reason = choose_recipe(has_pretrained(self.under("fine-tune").model), images)
+        return self.under(recipe), [*self.reasons, f"recipe {recipe}: {reason}"]
+
+
+def settle(given: Given, runs: Path) -> Wanted:
+    """Settle what can be settled before a look at the images.
+
+    Args:
+        given: what the user gave.
+        runs: the folder of the runs.
+
+    Raises:
+        ConfigError: settings do not go together, or with this machine.
+    """
+    config = given.resolve()
+    compute, reasons = choose_compute(config.compute)
+    if compute.backend == "tensorflow" and compute.devices == "all" and config.training.accumulate > 1:
+        raise ConfigError(
+            "--accumulate does not go with --devices all on TensorFlow; leave one of the two out, or use --backend jax."
+        )
+    return Wanted(given, compute, Path(runs), tuple(reasons))
+
+
+def settle_group(given: Given, runs: Path, begun: Path) -> tuple[Config, LoadedData]:
     """Settle what several trainings of the same settings have in common, and say why.
 
     Args:
-        config: the settings asked for.
+        given: what the user gave.
         runs: the folder of the runs.
-        choices: for the recipe "auto", as in `train`.
         begun: the settings that the trainings were begun with, if the file is there: the recipe "auto" then chooses no more.
 
     Returns:
@@ -34,37 +89,45 @@ def settle(
         ConfigError: settings do not go together, or the trainings cannot be logged where they are to be.
         DataError: something is wrong with the data.
     """
-    compute, reasons = choose_compute(config.compute)
-    config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
-    check_tracking(config.tracking)
-    data = split(load(config.data, config.training.seed), config.data)
-    if config.training.recipe == "auto":
-        possible = choices_of(config, choices, runs)
-        if begun is not None and begun.is_file():
-            config = matching(read_toml(begun, Config()), list(possible.values()))
-        else:
-            config, reason = settle_recipe(possible, training_images(data))
-            reasons.append(reason)
+    wanted = settle(given, runs)
+    check_tracking(wanted.under().tracking)
+    data = load_split(wanted.under())
+    if begun.is_file():
+        config, reasons = wanted.like(read_toml(begun, Config())), list(wanted.reasons)
+    else:
+        config, reasons = wanted.choose(training_images(data))
     for line in reasons:
         log.info("%s", line)
     return config, data
 
 
-def choices_of(config: Config, choices: Mapping[Recipe, Config] | None, runs: Path) -> dict[Recipe, Config]:
-    """Return the settings that the training may end up with: those of `config`, or those between which "auto" chooses."""
-    if config.training.recipe != "auto":
-        return {config.training.recipe: config}
-    given = choices or {recipe: with_recipe(config, recipe) for recipe in ("fine-tune", "scratch")}
-    return {r: with_whole_paths(dataclasses.replace(one, compute=config.compute), runs) for r, one in given.items()}
+def load_split(config: Config) -> LoadedData:
+    """Prepare the images of a training, and divide them into its parts; raises DataError as `load` and `split` do."""
+    return split(load(config.data, config.training.seed), config.data)
 
 
 def training_images(data: LoadedData) -> int:
     return int((data.manifest.table["split"] == "train").sum())
 
 
-def settle_recipe(possible: Mapping[Recipe, Config], images: int) -> tuple[Config, str]:
-    """Choose for the recipe "auto", by the weights that can be had and the number of training images."""
-    from diptych.model.pretrained import has_pretrained
+def whole_paths(settings: DataConfig) -> DataConfig:
+    """Name files and folders by their whole paths: a run is found, evaluated and repeated from any folder."""
+    given = ((key, getattr(settings, key)) for key in ("fixes", "split", "images"))
+    optional = {key: value.expanduser().resolve() for key, value in given if value is not None}
+    # A path that begins with ~ means the same from any folder, and for another user too.
+    cache = settings.cache if settings.cache.parts[:1] == ("~",) else settings.cache.resolve()
+    return dataclasses.replace(settings, data=settings.data.expanduser().resolve(), cache=cache, **optional)
 
-    recipe, reason = choose_recipe(has_pretrained(possible["fine-tune"].model), images)
-    return possible[recipe], f"recipe {recipe}: {reason}"
+
+def whole_name(weights: str, runs: Path) -> str:
+    """Name weights that are a file or a run by their whole path."""
+    places = (Path(weights).expanduser(), runs / weights)
+    found = [place for place in places if weights not in ("imagenet", "none", "auto") and place.exists()]
+    return str(found[0].resolve()) if found else weights
+
+
+def with_whole_paths(config: Config, runs: Path) -> Config:
+    """Return settings that mean the same from any folder."""
+    model = dataclasses.replace(config.model, weights=whole_name(config.model.weights, runs))
+    tracking = whole_tracking(config.tracking)
+    return dataclasses.replace(config, data=whole_paths(config.data), model=model, tracking=tracking)

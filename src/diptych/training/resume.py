@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,14 +11,14 @@ from diptych.data.reading.layouts import image_folder
 from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.machine.environment import installed_versions
 from diptych.screen import command_line, quoted
-from diptych.settings.config import Config, DataConfig
+from diptych.settings.config import Config
 from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import reason_of, write_text
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir
 from diptych.storage.runs import is_run, read_environment
+from diptych.training.resolve import Wanted
 from diptych.training.state import read_state
-from diptych.training.tracking.tracking import whole_tracking
 
 log = logging.getLogger(__name__)
 
@@ -29,29 +28,6 @@ FREE = (
     *(("tracking", "tensorboard"), ("tracking", "mlflow")),
 )
 SHOWN = 5
-
-
-def whole_paths(settings: DataConfig) -> DataConfig:
-    """Name files and folders by their whole paths: a run is found, evaluated and repeated from any folder."""
-    given = ((key, getattr(settings, key)) for key in ("fixes", "split", "images"))
-    optional = {key: value.expanduser().resolve() for key, value in given if value is not None}
-    # A path that begins with ~ means the same from any folder, and for another user too.
-    cache = settings.cache if settings.cache.parts[:1] == ("~",) else settings.cache.resolve()
-    return dataclasses.replace(settings, data=settings.data.expanduser().resolve(), cache=cache, **optional)
-
-
-def whole_name(weights: str, runs: Path) -> str:
-    """Name weights that are a file or a run by their whole path."""
-    places = (Path(weights).expanduser(), runs / weights)
-    found = [place for place in places if weights not in ("imagenet", "none", "auto") and place.exists()]
-    return str(found[0].resolve()) if found else weights
-
-
-def with_whole_paths(config: Config, runs: Path) -> Config:
-    """Return settings that mean the same from any folder."""
-    model = dataclasses.replace(config.model, weights=whole_name(config.model.weights, runs))
-    tracking = whole_tracking(config.tracking)
-    return dataclasses.replace(config, data=whole_paths(config.data), model=model, tracking=tracking)
 
 
 def changes_of_settings(saved: Config, wanted: Config) -> list[str]:
@@ -77,11 +53,6 @@ def is_finished(run: RunDir, config: Config) -> bool:
     return state is not None and state.finished(config.training.epochs) and run.best_keras.is_file()
 
 
-def matching(saved: Config, wanted: Sequence[Config]) -> Config:
-    """Return those of the settings asked for (several, for the recipe "auto") that a run with `saved` settings was begun with."""
-    return min(wanted, key=lambda config: len(changes_of_settings(saved, config)))
-
-
 def thin(run: RunDir, why: str) -> None:
     """Delete what a finished training could go on from, and write down that it is finished nevertheless, and why."""
     if not run.thinned.is_file():
@@ -102,12 +73,12 @@ def why_thinned(run: RunDir) -> str:
     return ""
 
 
-def find_named(run: RunDir, wanted: Sequence[Config]) -> Config | None:
+def find_named(run: RunDir, wanted: Wanted) -> Config | None:
     """Tell whether there is a run that can go on, so far as its settings tell.
 
     Args:
         run: the folder that a run of this name would have.
-        wanted: the settings asked for; of several (for the recipe "auto") one must be the run's.
+        wanted: the settings asked for.
 
     Returns:
         The settings with which it goes on; None where there is no such run, or where it is finished.
@@ -118,7 +89,7 @@ def find_named(run: RunDir, wanted: Sequence[Config]) -> Config | None:
     if not is_run(run.root) or run.folds.is_file():
         return None
     saved = read_toml(run.config, Config())
-    config = matching(saved, wanted)
+    config = wanted.like(saved)
     changes = changes_of_settings(saved, config)
     if changes:
         raise ConfigError(
@@ -135,16 +106,16 @@ def way_of_data(run: RunDir, saved: Config, wanted: Config) -> str:
     return f"; if its images have only moved, with {command_line('resume', run.root, '--data', wanted.data.data)}"
 
 
-def find_alike(runs: Path, wanted: Sequence[Config], data: LoadedData) -> tuple[RunDir, Config] | None:
+def find_alike(wanted: Wanted, data: LoadedData) -> tuple[RunDir, Config] | None:
     """Return the newest unfinished run of the very same settings and images that nobody is training now, and those settings."""
     alike = []
-    for folder in runs.iterdir() if runs.is_dir() else ():
+    for folder in wanted.runs.iterdir() if wanted.runs.is_dir() else ():
         run = RunDir(folder)
         try:
             if not is_run(folder) or run.folds.is_file():
                 continue
             saved = read_toml(run.config, Config())
-            config = matching(saved, wanted)
+            config = wanted.like(saved)
             same = not changes_of_settings(saved, config) and config.training.epochs == saved.training.epochs
             if same and not is_finished(run, config) and not changes_of_data(run, data):
                 with only_one(run):

@@ -2,26 +2,26 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
 
 from diptych.data.audit.findings import brief, to_json
-from diptych.data.dataset import LoadedData, load, split
+from diptych.data.dataset import LoadedData
 from diptych.data.reading.manifest import SPLITS
-from diptych.errors import CheckpointError, ConfigError, Stopped
-from diptych.machine.backend import choose_compute, describe_device, device_scope, load_backend, make_deterministic
+from diptych.errors import CheckpointError, Stopped
+from diptych.machine.backend import describe_device, device_scope, load_backend, make_deterministic
 from diptych.machine.environment import describe_environment
 from diptych.screen import command_line, count_of, quoted
-from diptych.settings.config import Config, Recipe
-from diptych.settings.sources import read_toml, to_toml
+from diptych.settings.config import Config
+from diptych.settings.sources import Given, read_toml, to_toml
 from diptych.storage.atomic import write_json, write_table, write_text
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir, read_classes, tidy, write_classes
-from diptych.storage.runs import creating_run, new_run, read_environment
-from diptych.training.resolve import choices_of, settle_recipe, training_images
+from diptych.storage.runs import RUNS, creating_run, new_run, read_environment
+from diptych.training.resolve import load_split, settle, training_images
 from diptych.training.resume import (
     find_alike,
     find_named,
@@ -29,7 +29,6 @@ from diptych.training.resume import (
     refuse_going_on,
     warn_of_versions,
     with_data,
-    with_whole_paths,
     write_changes,
 )
 from diptych.training.steps.stages import recipe_warnings
@@ -38,15 +37,13 @@ from diptych.training.tracking.tracking import check_tracking, whole_tracking
 log = logging.getLogger(__name__)
 
 
-def train(config: Config, runs: Path = Path("runs"), name: str = "", choices: Mapping[Recipe, Config] | None = None) -> RunDir:
+def train(given: Given, runs: Path = RUNS, name: str = "") -> RunDir:
     """Train the dual model on a data folder; or go on with a training of the same settings and images that was stopped.
 
     Args:
-        config: all settings.
+        given: what the user gave.
         runs: the folder in which the run's folder is made.
         name: of the run; "" for one made of the date and time.
-        choices: for the recipe "auto", the settings under each recipe that it may choose; None for those of `config` with the
-            recipe's own keys set.
 
     Returns:
         The run. Its best checkpoint is whole from the end of the first epoch on, whatever happens then.
@@ -59,30 +56,21 @@ def train(config: Config, runs: Path = Path("runs"), name: str = "", choices: Ma
         TrainingError: the training diverged, or does not fit into the memory.
         Stopped: Ctrl-C or SIGTERM; the state was saved.
     """
-    runs = Path(runs)  # Text from Python.
-    compute, reasons = choose_compute(config.compute)
-    if compute.backend == "tensorflow" and compute.devices == "all" and config.training.accumulate > 1:
-        raise ConfigError(
-            "--accumulate does not go with --devices all on TensorFlow; leave one of the two out, or use --backend jax."
-        )
-    config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
-    check_tracking(config.tracking)
-    possible = choices_of(config, choices, runs)
-    named = find_named(RunDir(runs / name), list(possible.values())) if name else None
+    wanted = settle(given, runs)
+    check_tracking(wanted.under().tracking)
+    named = find_named(RunDir(wanted.runs / name), wanted) if name else None
     if named is None:
-        new_run(runs, name)
-    data = split(load(config.data, config.training.seed), config.data)
+        new_run(wanted.runs, name)
+    data = load_split(wanted.under())
     if named is not None:
-        return go_on(RunDir(runs / name), named, data)
-    alike = None if name else find_alike(runs, list(possible.values()), data)
+        return go_on(RunDir(wanted.runs / name), named, data)
+    alike = None if name else find_alike(wanted, data)
     if alike is not None:
         return go_on(*alike, data)
+    config, reasons = wanted.choose(training_images(data))
     # The backend takes seconds to load, so what is wrong with the data is said before.
-    load_backend(compute.backend)
-    if config.training.recipe == "auto":
-        config, reason = settle_recipe(possible, training_images(data))
-        reasons.append(reason)
-    return begin(config, runs, name, data, reasons)
+    load_backend(config.compute.backend)
+    return begin(config, wanted.runs, name, data, reasons)
 
 
 def begin(config: Config, runs: Path, name: str, data: LoadedData, reasons: list[str]) -> RunDir:
@@ -140,7 +128,7 @@ def resume(run: RunDir, epochs: int | None = None, mlflow: str | None = None, da
     config = dataclasses.replace(config, tracking=whole_tracking(config.tracking))
     check_tracking(config.tracking)
     refuse_going_on(run, config)
-    return go_on(run, config, split(load(config.data, config.training.seed), config.data))
+    return go_on(run, config, load_split(config))
 
 
 def go_on(run: RunDir, config: Config, data: LoadedData) -> RunDir:

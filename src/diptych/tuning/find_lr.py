@@ -3,21 +3,20 @@
 import dataclasses
 import logging
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diptych.data.dataset import LoadedData, load, split
-from diptych.machine.backend import choose_compute, describe_device, device_scope, load_backend
+from diptych.data.dataset import LoadedData
+from diptych.machine.backend import describe_device, device_scope, load_backend
 from diptych.machine.environment import describe_environment
-from diptych.settings.config import Config, Recipe
-from diptych.settings.sources import to_toml
+from diptych.settings.config import Config
+from diptych.settings.sources import Given, to_toml
 from diptych.storage.atomic import FORMAT_VERSION, write_json, write_table
 from diptych.storage.runs import RUNS
-from diptych.training.resolve import choices_of, settle_recipe, training_images
-from diptych.training.resume import with_whole_paths
+from diptych.training.resolve import load_split, settle, training_images
 from diptych.training.steps.stages import plan_stages
 from diptych.tuning.lr_range_test import SMOOTHING, RangeTest, RateRange, range_test
 
@@ -27,24 +26,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def find_lr(
-    config: Config,
-    output: Path,
-    rates: RateRange | None = None,
-    runs: Path = RUNS,
-    choices: Mapping[Recipe, Config] | None = None,
-) -> RangeTest:
+def find_lr(given: Given, output: Path, rates: RateRange | None = None, runs: Path = RUNS) -> RangeTest:
     """Test a range of learning rates as a run with these settings would train, and write down what comes out.
 
     The rates are those of --learning-rate: `pretrained_factor` and `depth_factor` act on them as in a training. Everything
     that the recipe ever trains is trained, at the image size at which its main phase begins.
 
     Args:
-        config: all settings; the rate and the schedule in them do not count.
+        given: what the user gave; the rate and the schedule in it do not count.
         output: folder for find_lr.csv and find_lr.json.
         rates: the range; None for the usual one.
         runs: the folder of runs, for weights that are the name of one.
-        choices: for the recipe "auto", as in `train`.
 
     Raises:
         ConfigError: settings do not go together.
@@ -52,16 +44,13 @@ def find_lr(
         CheckpointError: the weights to start from cannot be had.
     """
     rates = rates or RateRange()
-    compute, reasons = choose_compute(config.compute)
-    config = with_whole_paths(dataclasses.replace(config, compute=compute), runs)
-    data = split(load(config.data, config.training.seed), config.data)
-    load_backend(compute.backend)
+    wanted = settle(given, runs)
+    data = load_split(wanted.under())
+    config, reasons = wanted.choose(training_images(data))
+    load_backend(config.compute.backend)
     from diptych.training import fit
 
-    if config.training.recipe == "auto":
-        config, reason = settle_recipe(choices_of(config, choices, runs), training_images(data))
-        reasons.append(reason)
-    with device_scope(compute.devices):
+    with device_scope(config.compute.devices):
         network, weights = fit.start_network(config, runs, data.manifest.class_names)
         for line in (f"weights: {weights.description}", *reasons, f"device: {describe_device()}"):
             log.info("%s", line)

@@ -11,14 +11,14 @@ from typing import Any, get_args
 from diptych.data.dataset import LoadedData
 from diptych.errors import CheckpointError, ConfigError
 from diptych.screen import quoted
-from diptych.settings.config import Augmentation, Config, Recipe
+from diptych.settings.config import Augmentation, Config
 from diptych.settings.presets import augmentation
-from diptych.settings.sources import override, read_toml, to_toml
+from diptych.settings.sources import Given, override, read_toml, to_toml
 from diptych.storage.atomic import FORMAT_VERSION, reason_of, write_json, write_table, write_text
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir
 from diptych.storage.runs import creating_run
-from diptych.training.resolve import settle
+from diptych.training.resolve import settle_group
 from diptych.training.resume import changes_of_settings, moved_to, refuse_changes_of_data, write_changes
 
 log = logging.getLogger(__name__)
@@ -100,17 +100,15 @@ def with_values(config: Config, space: Sequence[Searched], values: Mapping[str, 
 
 def open_folder(
     folder: RunDir,
-    config: Config,
+    given: Given,
     learning_rates: tuple[float, float] | None = None,
-    choices: Mapping[Recipe, Config] | None = None,
 ) -> tuple[Config, tuple[Searched, ...]]:
     """Make the folder of a search, or make sure that nothing has changed since it was made.
 
     Args:
         folder: config.toml, split.csv and search.json in it say what all trials have in common.
-        config: the settings asked for.
+        given: what the user gave.
         learning_rates: as for `search_space`.
-        choices: for the recipe "auto", as in `train`.
 
     Returns:
         The settings with whole paths and a settled recipe, and what is varied around them.
@@ -121,7 +119,7 @@ def open_folder(
         CheckpointError: search.json is damaged.
     """
     runs = folder.root.parent
-    config, data = settle(config, runs, choices, folder.config)
+    config, data = settle_group(given, runs, folder.config)
     space = search_space(config, learning_rates)
     rates = [space[0].low, space[0].high]
     facts = folder.root / "search.json"

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from diptych.errors import ConfigError, TrainingError
 from diptych.machine.processes import Child, last_words, raise_if_interrupted
 from diptych.machine.signals import terminating
 from diptych.screen import command_line
-from diptych.settings.config import Config, Recipe
-from diptych.settings.sources import to_toml
+from diptych.settings.config import Config
+from diptych.settings.sources import Given, to_toml
 from diptych.storage.atomic import write_text
 from diptych.storage.lock import POLL_SECONDS, only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
@@ -36,14 +36,13 @@ class TimeIsUp(Exception):  # noqa: N818
 
 
 def tune(
-    config: Config,
+    given: Given,
     runs: Path,
     name: str,
     trials: int = 20,
     *,
     hours: float = 0.0,
     learning_rates: tuple[float, float] | None = None,
-    choices: Mapping[Recipe, Config] | None = None,
     unpruned_trials: int = UNPRUNED_TRIALS,
 ) -> Path | None:
     """Search for better settings; or go on with a search of that name.
@@ -53,13 +52,12 @@ def tune(
     looked at. The first trial is the user's own settings.
 
     Args:
-        config: all settings; what is not varied is the same in each trial, the split and the seed too.
+        given: what the user gave; what is not varied is the same in each trial, the split and the seed too.
         runs: the folder in which the search's folder is made.
         name: of the search.
         trials: how many in all, those of before included; pruned and failed ones count.
         hours: after which the search stops, in the middle of a trial too; 0 for no limit.
         learning_rates: the lowest and the highest; None for a tenth of the settings' own to ten times it.
-        choices: for the recipe "auto", as in `train`.
         unpruned_trials: how many must have finished before one is ended early, for losses above their median.
 
     Returns:
@@ -79,7 +77,7 @@ def tune(
     if Path(name).name != name or name in {"", ".", ".."}:
         raise ConfigError(f"--name is {name!r}; expected a plain folder name, without slashes.")
     folder = RunDir(runs / name)
-    config, space = open_folder(folder, config, learning_rates, choices)
+    config, space = open_folder(folder, given, learning_rates)
     until = time.monotonic() + hours * 3600 if hours else None
     again = ["--config", folder.config, "--runs", runs, "--name", name, "--trials", trials]
     again += ["--learning-rates", *learning_rates] if learning_rates else []

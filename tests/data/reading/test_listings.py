@@ -553,7 +553,7 @@ def test_image_folder__moves_with_the_data(tmp_path: Path) -> None:
 
 
 def test_home__is_expanded_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diptych.training.resume import whole_name, whole_paths
+    from diptych.training.resolve import whole_name, whole_paths
 
     monkeypatch.setenv("HOME", str(tmp_path))
     make(tmp_path / "data", ["imgs/0.png", "imgs/1.png", "w.h5"], {"all.csv": label(numbered(2), "xy")})

@@ -10,7 +10,7 @@ from making import REPOSITORY
 
 from diptych.settings.config import AugmentConfig, Config, TrainingConfig
 from diptych.settings.presets import RECIPES
-from diptych.settings.sources import with_recipe
+from diptych.settings.sources import given_from
 from diptych.training.steps.stages import Stage, choose_recipe, phase_epochs, plan_stages, recipe_warnings, stage_at
 
 SETTINGS = st.builds(
@@ -83,7 +83,7 @@ def test_choice__goes_by_the_weights_and_says_why():
 
 
 def config(recipe: str, **keys: object) -> Config:
-    base = with_recipe(Config(), recipe)
+    base = given_from(recipe=recipe).resolve()
     return dataclasses.replace(base, training=dataclasses.replace(base.training, **keys))
 
 
@@ -132,7 +132,7 @@ def rows_of_page(recipe: str) -> dict[str, str]:
 
 
 def settings_of(recipe: str) -> dict[str, str]:
-    config = with_recipe(Config(), recipe)
+    config = given_from(recipe=recipe).resolve()
     return {key: str(value) for section in vars(config).values() for key, value in vars(section).items()}
 
 

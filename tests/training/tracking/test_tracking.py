@@ -28,7 +28,8 @@ from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import write_json, write_text
 from diptych.storage.history import HISTORY_COLUMNS
 from diptych.storage.run_dir import RunDir
-from diptych.training.resume import changes_of_settings, refuse_going_on, with_whole_paths, write_changes
+from diptych.training.resolve import with_whole_paths
+from diptych.training.resume import changes_of_settings, refuse_going_on, write_changes
 from diptych.training.tracking.tracking import check_tracking, tracking
 
 FIGURES = HISTORY_COLUMNS[1:]
