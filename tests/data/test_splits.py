@@ -239,7 +239,7 @@ def test_judge_split__class_without_an_image_in_a_part():
     manifest = make_manifest([(number >= 40, number, "") for number in range(42)] + [(2, number, "") for number in range(42, 60)])
     assert findings_of(manifest, EVEN)["split-class"] == [
         "classes a, b have no image for validation, so that checkpoint, threshold and temperature know nothing of them",
-        "classes a, b have no image for test, so that no figure says how well Diptych knows them",
+        "classes a, b have no image for test, so that no figure tells how well Diptych recognises them",
     ]
 
 

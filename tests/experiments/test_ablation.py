@@ -138,7 +138,7 @@ def test_plan__the_custom_branch_alone_starts_from_random_weights() -> None:
 @pytest.mark.parametrize(
     ("model", "seeds", "name", "said"),
     [
-        ({"branches": "convnet"}, 1, "a", "--branches and --attention are what an ablation varies"),
+        ({"branches": "convnet"}, 1, "a", "an ablation varies --branches and --attention itself"),
         ({"attention": "none"}, 1, "a", "--branches and --attention"),
         ({"weights": "some-run"}, 1, "a", "do not fit the other variants"),
         ({}, 0, "a", "--seeds is 0"),

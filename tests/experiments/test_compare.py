@@ -115,7 +115,7 @@ def test_compare__without_a_shared_image_is_refused(tmp_path: Path, targets: np.
         compare([first, second], shared_only=True)
     other = table["sha256"].map(lambda digest: f"other {digest}")
     change(second, table.assign(path="elsewhere/" + table["path"], sha256=other))
-    message = r"trained on different images, so that a comparison would say nothing.*diptych evaluate .*first --data FOLDER"
+    message = r"trained on different images, so that a comparison would be meaningless.*diptych evaluate .*first --data FOLDER"
     with pytest.raises(DataError, match=message):
         compare([first, second], shared_only=True)
     # The images that one was tested on are those that the other was trained on.

@@ -98,7 +98,7 @@ def test_doubt__an_interval_wider_than_the_fall_says_nothing() -> None:
     fall = errors[0] - errors[-1]
     narrow, wide = (Ahead(1600, 0.9, (0.5, 0.5 + factor * fall), 0.01, (0.0, 0.02)) for factor in (0.9, 1.1))
     assert doubt(law, errors, redrawn, narrow) == ""
-    assert "wider than the whole fall" in doubt(law, errors, redrawn, wide)
+    assert "wider than the whole measured decrease" in doubt(law, errors, redrawn, wide)
 
 
 def test_fit_curve__fewer_than_four_sizes_are_not_fitted() -> None:

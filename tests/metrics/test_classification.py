@@ -92,7 +92,7 @@ def test_nothing_predicted__has_no_precision():
     [(89, 0, 89, False, True), (89, 3, 88, False, False), (89, 11, 88, True, False), (50, 30, 40, True, False)],
 )
 def test_baseline__is_the_most_frequent_class(zeros, found, left, better, one):
-    """Of 100 images, `zeros` are of class 0; `found` of class 1 and `left` of class 0 are answered rightly."""
+    """Of 100 images, `zeros` are of class 0; `found` of class 1 and `left` of class 0 are classified correctly."""
     targets = np.repeat([0, 1], [zeros, 100 - zeros])
     ones = np.concatenate([np.arange(zeros) >= left, np.arange(100 - zeros) < found])
     baseline = compute_metrics(targets, np.where(ones, 0.8, 0.2), class_names=("no", "yes"))["baseline"]

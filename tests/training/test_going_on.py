@@ -139,7 +139,7 @@ def test_auto_and_moved_images__same_command_and_resume_go_on(tmp_path: Path) ->
     assert "name the data with --data" in done.stderr
     assert "oneDNN" not in done.stderr
     assert f"diptych resume runs/auto --data {tmp_path / 'moved'}" in done.stderr
-    assert done.stdout.count("Going on with runs/auto at epoch") == 2
+    assert done.stdout.count("Resuming runs/auto at epoch") == 2
     saved = read_toml(tmp_path / "runs" / "auto" / "config.toml", Config())
     assert (saved.training.recipe, saved.training.epochs, saved.data.data) == ("scratch", 150, tmp_path / "moved")
 
@@ -352,7 +352,7 @@ def test_next_command__is_quoted(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.INFO, "diptych")
     with pytest.raises(KeyboardInterrupt), saying_how_to_go_on(RunDir(tmp_path / "my run")):
         raise KeyboardInterrupt
-    assert f"No checkpoint was written yet. Go on with: diptych resume '{tmp_path / 'my run'}'" in caplog.text
+    assert f"No checkpoint was written yet. Resume with: diptych resume '{tmp_path / 'my run'}'" in caplog.text
 
 
 def test_two_at_once__one_wins_and_the_other_is_told(tmp_path: Path) -> None:

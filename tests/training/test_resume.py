@@ -125,7 +125,7 @@ def test_reference__has_everything_in_play(reference: Reference) -> None:
 def test_kills__were_all_made_and_one_in_mid_write(killed: Killed) -> None:
     assert [moment for moment in killed.hit if moment != "between"] == list(MOMENTS)
     assert "writing" in killed.hit
-    assert sum("Going on with" in said for said in killed.said) >= KILLS // 2, killed.said
+    assert sum("Resuming " in said for said in killed.said) >= KILLS // 2, killed.said
 
 
 def test_killed__nothing_half_written_is_left(killed: Killed) -> None:

@@ -85,7 +85,7 @@ def test_kill_while_the_folder_is_made__leaves_its_name_free(signalled: list[End
 def test_ctrl_c__saves_and_says_how_to_go_on(signalled: list[Ended]) -> None:
     ended = signalled[1]
     assert ended.code == 130, ended.said
-    assert "Stopped. Everything is saved. Go on with: diptych resume" in ended.said
+    assert "Stopped. Everything is saved. Resume with: diptych resume" in ended.said
     assert "Traceback" not in ended.said
     facts, _ = read_file(ended.run.last)
     assert facts["state"]["epoch"] >= 1
@@ -94,7 +94,7 @@ def test_ctrl_c__saves_and_says_how_to_go_on(signalled: list[Ended]) -> None:
 def test_second_ctrl_c__ends_it_at_once(signalled: list[Ended]) -> None:
     ended = signalled[2]
     assert ended.code == 130, ended.said
-    assert "Go on with: diptych resume" in ended.said
+    assert "Resume with: diptych resume" in ended.said
     # Its epoch is in the history before it is in a snapshot.
     assert read_file(ended.run.last)[0]["state"]["epoch"] >= 1
 
@@ -102,7 +102,7 @@ def test_second_ctrl_c__ends_it_at_once(signalled: list[Ended]) -> None:
 def test_sigterm__saves_and_leaves_with_143(signalled: list[Ended]) -> None:
     ended = signalled[3]
     assert ended.code == 143, ended.said
-    assert "Stopped. Everything is saved. Go on with: diptych resume" in ended.said
+    assert "Stopped. Everything is saved. Resume with: diptych resume" in ended.said
 
 
 def test_signals__end_is_the_same(signalled: list[Ended], reference: Reference) -> None:
@@ -149,7 +149,7 @@ def test_same_command_without_name__goes_on_with_the_unfinished_run_from_what_is
     assert main(["train", "--data", str(reference.data), "--epochs", str(EPOCHS), *SETTINGS, *runs]) == 0
     said = capsys.readouterr().out
     assert re.search(r"Warning: .*last\.safetensors is damaged", said)
-    assert re.search(rf"Going on with {halfway.root} at epoch .*, from .*previous\.safetensors", said)
+    assert re.search(rf"Resuming {halfway.root} at epoch .*, from .*previous\.safetensors", said)
     assert [folder.name for folder in halfway.root.parent.iterdir()] == ["stopped"]
     assert reference.end.differences(read_end(halfway)) == []
 
@@ -189,8 +189,8 @@ def test_full_disk__for_the_best_checkpoint_ends_it_and_it_can_go_on(
     said = capsys.readouterr()
     assert "from its beginning" in said.out
     assert "best.safetensors" in said.err
-    assert "; there is none before it to go on from" in said.out
-    assert f"No checkpoint was written yet. Go on with: diptych resume {halfway.root}" in said.out
+    assert "; there is no earlier one to resume from" in said.out
+    assert f"No checkpoint was written yet. Resume with: diptych resume {halfway.root}" in said.out
     assert main(["resume", str(halfway.root)]) == 0
     assert reference.end.differences(read_end(halfway)) == []
 
@@ -414,7 +414,7 @@ def test_folds__of_a_killed_process_go_on_with_the_one_that_was_open(
     child = Child(tmp_path, tmp_path / "again.txt", *train)
     assert child.finish() == 0, child.said.read_text()
     said = child.said.read_text()
-    assert "Going on with runs/folds/fold-2" in said
+    assert "Resuming runs/folds/fold-2" in said
     assert "fold 1" not in said
     assert fingerprint(first.root) == before
     settings = folds.root / "splits" / "fold-2.toml"

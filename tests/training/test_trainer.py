@@ -171,7 +171,7 @@ def test_same_seed__gives_the_same_history(trained, interrupted):
 @posix_only
 def test_ctrl_c__exits_with_130_and_says_what_is_whole(interrupted):
     assert interrupted.returncode == 130
-    assert "Stopped. Everything is saved. Go on with: diptych resume runs/interrupted" in interrupted.stdout
+    assert "Stopped. Everything is saved. Resume with: diptych resume runs/interrupted" in interrupted.stdout
     assert "Traceback" not in interrupted.stdout + interrupted.stderr
     assert interrupted.stderr.strip() == "interrupted"
 

@@ -131,14 +131,14 @@ class TestSearch:
     def test_ctrl_c__says_how_to_go_on(self, searched: Searched) -> None:
         code, output = searched.stopped
         assert code == 130, output
-        assert "Go on with: diptych tune --config runs/search/config.toml --runs runs --name search --trials 2" in output
+        assert "Resume with: diptych tune --config runs/search/config.toml --runs runs --name search --trials 2" in output
         assert "Traceback" not in output
 
     def test_trial__goes_on_where_it_was_stopped_and_killed(self, searched: Searched) -> None:
         after_stop, after_kill = searched.epochs
         assert 2 <= after_stop < after_kill < EPOCHS
         said = searched.run_of(1).root.with_suffix(".log").read_text()
-        assert said.count("Going on with") == 2
+        assert said.count("Resuming ") == 2
         history = pd.read_csv(searched.run_of(1).history)
         assert list(history["epoch"]) == list(range(1, EPOCHS + 1))
 

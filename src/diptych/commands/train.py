@@ -74,7 +74,7 @@ class Resume:
             if self.epochs is not None:
                 raise ConfigError(
                     f"--epochs is {self.epochs}, but {run.root} is a cross-validation, whose folds are trained alike to be "
-                    f"compared; leave it out, or begin a new one: diptych train --folds N --epochs {self.epochs}."
+                    f"compared; leave it out, or start a new one: diptych train --folds N --epochs {self.epochs}."
                 )
             train_open(run, self.mlflow, self.data)
         else:

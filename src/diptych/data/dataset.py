@@ -125,7 +125,7 @@ def check_leaks(loaded: LoadedData, allowed: bool) -> None:
         if leaks:
             message = f"the given split has {what} in more than one part: {show(leaks)}. The test figures would be too good."
             if not allowed:
-                raise DataError(f"{message} Mend the split, or drop images with --fixes, or go on with --allow-leaks.")
+                raise DataError(f"{message} Correct the split, drop images with --fixes, or accept the leaks with --allow-leaks.")
             log.warning("Warning: %s", message)
     places = np.searchsorted(table.index.to_numpy(), loaded.near_twins)
     alike = pd.Series(connect(len(table), places), index=table.index).astype(str)
@@ -145,7 +145,7 @@ def set_aside(manifest: Manifest, outcome: pd.DataFrame, max_unreadable: float, 
     Args:
         manifest: all images.
         outcome: what `prepare` said of each of them.
-        max_unreadable: the share up to which training goes on without them.
+        max_unreadable: the share of unreadable images up to which training continues without them.
         strict: whether a single one is an error.
 
     Returns:

@@ -220,7 +220,7 @@ def missing_classes(manifest: Manifest, parts: pd.Series) -> list[Finding]:
     found = []
     for part, loss in (
         ("validation", "so that checkpoint, threshold and temperature know nothing of"),
-        ("test", "so that no figure says how well Diptych knows"),
+        ("test", "so that no figure tells how well Diptych recognises"),
     ):
         names = [manifest.class_names[target] for target in counts.index[counts[part] == 0]]
         if names:

@@ -88,7 +88,7 @@ class Choices:
                 if given is None and is_about_one_class(name, rule):
                     raise ConfigError(
                         f"--{name} {rule} of the run is a probability of class {class_names[before.positive]}; with --positive "
-                        f"{class_names[positive]}, say what it is to be now: --{name}."
+                        f"{class_names[positive]}, set it again: --{name}."
                     )
         return rules
 

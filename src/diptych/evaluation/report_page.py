@@ -190,23 +190,23 @@ def summarise(figures: Mapping[str, Any]) -> list[str]:
     """Say the main figures in sentences that need no statistics."""
     sentences = []
     if figures.get("external"):
-        sentences.append(f"An external test on {figures['data']['name']}: none of its images is of the run's own data.")
+        sentences.append(f"An external test on {figures['data']['name']}: none of its images belongs to the run's own data.")
     if not figures.get("kept", True):
         sentences.append("Only looked at: diptych predict answers with the choices that were kept before.")
     right, between = round(100 * figures["test_accuracy"]), in_hundred(figures, "test_accuracy")
     baseline = "".join(f"; {text}" for text in describe_baseline(figures)).replace("%)", "\u00a0%)")
-    sentences.append(f"Of 100 images like those of the test, about {right} are answered rightly{between}{baseline}.")
+    sentences.append(f"Of 100 images like those of the test, about {right} are classified correctly{between}{baseline}.")
     if len(figures["class_names"]) == 2:
         name = shorten(figures["class_names"][1])
         if figures["recall"] is not None:
             share = round(100 * figures["recall"])
-            sentences.append(f"Of 100 images of class {name}, about {share} are found{in_hundred(figures, 'recall')}.")
+            sentences.append(f"Of 100 images of class {name}, about {share} are recognised{in_hundred(figures, 'recall')}.")
         if figures["precision"] is not None:
             share = round(100 * figures["precision"])
             between = in_hundred(figures, "precision")
-            sentences.append(f"Of 100 images that are said to be of class {name}, about {share} are{between}.")
+            sentences.append(f"Of 100 images predicted as class {name}, about {share} are of that class{between}.")
         else:
-            sentences.append(f"No image is said to be of class {name}; precision is {NOT_DEFINED}.")
+            sentences.append(f"No image is predicted as class {name}; precision is {NOT_DEFINED}.")
     answers, outliers = figures["answers"], figures["outliers"]
     if answers["rule"] != "none":
         sure = f"; of the answers about {percent(answers['accuracy'], 0)} are right" if answers["answered"] else ""
@@ -260,7 +260,7 @@ def draw(figures: Mapping[str, Any], names: Sequence[str]) -> list[Drawing]:
         for name, key, style in drawn
     ]
     note = "On the diagonal, a probability of 80 % is right in 80 of 100 cases."
-    drawings.append(Drawing("Reliability", "predicted probability", "share that is of the class", lines, note, diagonal=True))
+    drawings.append(Drawing("Reliability", "predicted probability", "share of the class", lines, note, diagonal=True))
     risk = curves["risk_coverage"]
     note = "The share of wrong answers if only the surest images are answered."
     drawings.append(

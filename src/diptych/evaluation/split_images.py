@@ -47,7 +47,7 @@ def read_images(root: Path, table: pd.DataFrame, spec: ImageSpec, cache: Path) -
                 "or name the folder with --data."
             )
         if digest != expected:
-            raise DataError(f"{root / path} has changed since the run was trained; bring the file back, or train anew.")
+            raise DataError(f"{root / path} has changed since the run was trained; restore the file, or train again.")
     return store
 
 

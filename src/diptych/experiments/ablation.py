@@ -107,7 +107,7 @@ def check_settings(own: ModelConfig, seeds: int) -> None:
     if seeds < 1:
         raise ConfigError(f"--seeds is {seeds}; expected at least 1, better 3 or more.")
     if own.branches != plain.branches or own.attention != plain.attention:
-        raise ConfigError("--branches and --attention are what an ablation varies; leave them out.")
+        raise ConfigError("an ablation varies --branches and --attention itself; leave them out.")
     if own.weights not in ("imagenet", "none", "auto") and not own.weights.endswith(".h5"):
         raise ConfigError(
             f"--weights {own.weights}: the weights of a run do not fit the other variants; expected imagenet, none, auto, or an "
@@ -174,7 +174,7 @@ def to_markdown(result: Ablation, shown: Sequence[str] = SHOWN) -> str:
         rows.append([variant, *values, against, f"{cost['seconds']:.0f}", f"{cost['parameters']:,.0f}"])
     lines += [*table_of(titles, rows), ""]
     questions = [[part, *(describe_difference(pair.of(name)) for name in shown)] for part, pair in result.parts.items()]
-    lines += table_of(["what a part brings", *(NAMES[name] for name in shown)], questions)
+    lines += table_of(["effect of a part", *(NAMES[name] for name in shown)], questions)
     return "\n".join([*lines, "", HOW.format(draws=f"{DRAWS:,}", grouped=grouped), ""])
 
 

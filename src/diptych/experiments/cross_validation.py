@@ -161,7 +161,7 @@ def train_open(run: RunDir, mlflow: str | None = None, data: Path | None = None)
     """
     waiting = open_folds(run)
     if not waiting:
-        raise CheckpointError(f"all folds of {run.root} are trained; there is nothing to go on with.")
+        raise CheckpointError(f"all folds of {run.root} are trained; there is nothing to resume.")
     if data is not None:
         move(run, data)
     tidy(run)
@@ -174,8 +174,8 @@ def train_open(run: RunDir, mlflow: str | None = None, data: Path | None = None)
         try:
             code = run_child([*train_command(fold, settings), *tracking])
         except KeyboardInterrupt:
-            log.info("Go on with all folds: %s", command_line("resume", run.root))
+            log.info("Resume all folds with: %s", command_line("resume", run.root))
             raise
         if code != 0:
-            raise DiptychError(f"the training of {fold.root.name} ended with exit code {code}; its message stands above.")
+            raise DiptychError(f"the training of {fold.root.name} ended with exit code {code}; see its message above.")
     return run

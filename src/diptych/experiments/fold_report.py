@@ -62,7 +62,7 @@ def evaluate_folds(
         log.info("\n%s", fold.root.name)
         code = run_child(["evaluate", fold.root, *flags])
         if code != 0:
-            raise DiptychError(f"the test of {fold.root} ended with exit code {code}; its message stands above.")
+            raise DiptychError(f"the test of {fold.root} ended with exit code {code}; see its message above.")
     figures = combine({fold.root.name: read_metrics(fold) or {} for fold in folds})
     write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})
     write_text(run.report, render_folds(run.root.name, figures))
@@ -80,7 +80,7 @@ def trained_folds(run: RunDir) -> list[RunDir]:
     for fold in folds:
         if not fold.best_keras.is_file():
             raise CheckpointError(
-                f"{fold.root} is not trained to its end; the folds of {run.root} have no common figures yet. Go on with "
+                f"{fold.root} is not trained to its end; the folds of {run.root} have no common figures yet. Resume with "
                 f"{command_line('resume', run.root)}."
             )
     return folds

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 SHARES = (0.0625, 0.125, 0.25, 0.5, 1.0)
 GUESS = (
-    "What lies beyond the images at hand is a guess: that the error goes on falling as a + b * n ** -c. Its interval knows of "
-    "the test images and the seeds, not of that; and this law cannot rise."
+    "Beyond the images at hand the curve is a guess: that the error keeps falling as a + b * n ** -c. Its interval covers "
+    "the choice of test images and seeds, not this assumption; and the law cannot rise."
 )
 
 

@@ -113,7 +113,8 @@ def refuse_changes(folder: RunDir, config: Config, facts: Mapping[str, Any], dat
     changes += [f"{key} is {value}, was {before.get(key)}" for key, value in facts.items() if before.get(key) != value]
     if changes:
         raise ConfigError(
-            f"{folder.root} exists already, with other settings: {'; '.join(changes)}. Go on with it as it was set up (--config "
+            f"{folder.root} exists already, with other settings: {'; '.join(changes)}. Resume it with the same settings "
+            "(--config "
             f"{folder.config}), or choose another --name."
         )
     refuse_changes_of_data(folder, data, str(facts["kind"]))
@@ -126,7 +127,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version = content["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} {reason_of(error)}. Begin anew with another --name.") from error
+        raise CheckpointError(f"{path} {reason_of(error)}. Start a new one with another --name.") from error
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path}: format {version}; this version of Diptych reads {FORMAT_VERSION}.")
     return content
@@ -159,7 +160,7 @@ def run_series(series: Series, members: Sequence[Member], again: Sequence[object
                 log.info("%d of %d: %s", place + 1, len(members), member.name)
                 run_member(series, member)
         except (KeyboardInterrupt, OSError):
-            log.info("Stopped. Go on with: %s", shlex.join(map(str, again)))
+            log.info("Stopped. Resume with: %s", shlex.join(map(str, again)))
             raise
 
 

@@ -153,7 +153,8 @@ def advise(sides: Sequence[Tested], shared: int) -> str:
     if all(known[0] & other for other in known[1:]):
         return f"none is shared, but they know the same images: train with the same split (--split {quoted(first.split)})."
     return (
-        "none is shared, and they were trained on different images, so that a comparison would say nothing. To test both on the "
+        "none is shared, and they were trained on different images, so that a comparison would be meaningless. To test both "
+        "on the "
         f"same labelled images that neither has seen: {command_line('evaluate', first.root, '--data', 'FOLDER')}, and the other "
         "run alike."
     )

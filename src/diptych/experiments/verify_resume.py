@@ -64,12 +64,12 @@ def verify_resume(config: Config, runs: Path) -> None:
             runs.rmdir()
     if different:
         raise TrainingError(
-            f"the training that was killed {place} and went on is not the same as the one that was not killed: "
-            f"{'; '.join(different[:3])}{f' and {len(different) - 3} more' * (len(different) > 3)}. Resuming goes on from "
-            "where it was, but not bit for bit. --deterministic makes the backend compute alike in every run; try it with that."
+            f"the training that was killed {place} and resumed is not the same as the one that was not killed: "
+            f"{'; '.join(different[:3])}{f' and {len(different) - 3} more' * (len(different) > 3)}. Resuming works "
+            "here, but not bit for bit. --deterministic makes the backend compute the same in every run; try it with that."
         )
     log.info(
-        "Resuming is exact here: killed %s by SIGKILL, then gone on with, the training has the same %s as without. %.0f s",
+        "Resuming is exact here: killed %s by SIGKILL and resumed, the training has the same %s as without. %.0f s",
         place,
         compared,
         time.monotonic() - started,
@@ -80,7 +80,7 @@ def try_both(config: Config, runs: Path, folder: Path) -> tuple[RunDir, RunDir, 
     """Train uninterrupted, and killed and resumed; return both runs and where the second was killed."""
     settings = folder / "settings.toml"
     write_text(settings, to_toml(shortened(with_whole_paths(config, runs), choose_images(config, folder / "images"))))
-    log.info("Training %d epochs of %d small batches: once as a whole; once killed, and gone on with", EPOCHS, STEPS)
+    log.info("Training %d epochs of %d small batches: once without a stop, once killed and resumed", EPOCHS, STEPS)
     whole = RunDir(folder / "whole")
     train(whole, settings)
     for attempt in range(ATTEMPTS):

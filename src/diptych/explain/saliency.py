@@ -19,7 +19,8 @@ Kind = Literal["grad_cam", "attention", "occlusion"]
 Predict = Callable[[Images], Floats]
 
 MEANINGS: dict[Kind, str] = {
-    "grad_cam": "what the branch would add to the logit of the class if all places were like this one; 0 where it speaks against",
+    "grad_cam": "what the branch would add to the logit of the class if all places were like this one; 0 where it is evidence "
+    "against",
     "attention": "factor by which attention multiplies the features of the branch at this place",
     "occlusion": "fall of the class's probability when a patch around this place has the mean colour of the image",
 }

@@ -182,7 +182,7 @@ def describe_obeyed(decision: Decision | None) -> str:
     else:
         chosen = f"threshold {decision.threshold:.4g} ({decision.rule}), don't know: {decision.abstain_rule}"
         now = f"as before: {chosen}, chosen with {describe_test(decision.test_size, decision.views)}"
-    return f"Only looked at: predict answers {now}. To let it obey what was chosen now, give --keep."
+    return f"Only looked at: predict answers {now}. To store what was chosen now, add --keep."
 
 
 def choose_abstention(

@@ -72,7 +72,7 @@ def predict_outputs(
     bar.close()
     probabilities = (total / len(views)).astype(np.float32)
     if not np.isfinite(probabilities).all():
-        raise CheckpointError("the network predicts NaN: its training diverged. Train anew with a lower --learning-rate.")
+        raise CheckpointError("the network predicts NaN: its training diverged. Train again with a lower --learning-rate.")
     return (probabilities[:, 0] if units == 1 else probabilities), np.concatenate(reduced)
 
 

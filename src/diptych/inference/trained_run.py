@@ -92,7 +92,8 @@ class TrainedRun:
             return DEFAULT
         if self.stored_decision.weights != self.weights_hash:
             raise CheckpointError(
-                f"{self.run_dir.decision} was chosen for other weights than {self.run_dir.best}: the training went on since. "
+                f"{self.run_dir.decision} was chosen for other weights than {self.run_dir.best}: the run was trained further "
+                "since. "
                 f"Run diptych evaluate {self.run_dir.root} again."
             )
         return self.stored_decision

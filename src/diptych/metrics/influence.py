@@ -34,7 +34,7 @@ REASONS = {
     "one_class": "all images are of one class",
     "one_answer": "all images have the same answer",
     "few_images": f"fewer than {FEWEST_IMAGES} images of a class",
-    "few_answers": f"fewer than {FEWEST_IMAGES} images are said to be of the class",
+    "few_answers": f"fewer than {FEWEST_IMAGES} images are predicted as the class",
     "few_groups": f"fewer than {FEWEST_GROUPS} groups of a class",
     "few_carry_it": "very few images make up most of it",
 }

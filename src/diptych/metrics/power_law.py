@@ -164,7 +164,7 @@ def doubt(law: PowerLaw, plain: NDArray[np.float64], redrawn: NDArray[np.float64
     if not law.explained[0] >= EXPLAINED:
         return f"the errors do not follow the law, which explains {law.explained[0]:.0%} of their variance"
     if twice.interval[1] - twice.interval[0] > fall:
-        return "the interval of what twice the images would bring is wider than the whole fall that was measured"
+        return "the interval for twice the images is wider than the whole measured decrease"
     return ""
 
 

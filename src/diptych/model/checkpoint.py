@@ -110,7 +110,8 @@ def assign(network: keras.Model, checkpoint: Checkpoint, *, but_last: bool = Fal
         saved = {name: array for name, array in saved.items() if not name.split("/", 2)[-1].startswith(f"{LAST_LAYER}/")}
     if [tuple(array.shape) for array in saved.values()] != [tuple(variable.shape) for variable in variables]:
         raise CheckpointError(
-            f"{checkpoint.path} is of another network: {len(saved)} variables, {sum(array.size for array in saved.values()):,} "
+            f"{checkpoint.path} belongs to another network: {len(saved)} variables, "
+            f"{sum(array.size for array in saved.values()):,} "
             f"values; expected {len(variables)} and {sum(int(np.prod(v.shape)) for v in variables):,}. Give the width, "
             "attention and dense units that it was trained with."
         )
@@ -140,7 +141,7 @@ def read_best(run: RunDir) -> Checkpoint:
     if checkpoint.class_names != class_names:
         raise CheckpointError(
             f"{run.best} is for the {describe_classes(checkpoint.class_names)}, but {run.classes} names the "
-            f"{describe_classes(class_names)}. One of the two is of another run; bring back the one of this run."
+            f"{describe_classes(class_names)}. One of the two belongs to another run; restore the one of this run."
         )
     return checkpoint
 

@@ -37,7 +37,7 @@ def start_weights(
         class_names: what the network shall tell apart. Of a run or checkpoint for other classes, the last layer is left out.
 
     Raises:
-        CheckpointError: they cannot be had, or do not fit.
+        CheckpointError: they cannot be loaded, or do not fit.
         ConfigError: ImageNet weights, or an official file, were asked for a width other than 1 or without the ResNet50 branch.
     """
     if settings.weights == "none":

@@ -115,7 +115,8 @@ def parse_grey_range(text: str) -> tuple[float, float] | None:
     low, high = (0.0, *numbers) if len(numbers) == 1 else numbers if len(numbers) == 2 else (0.0, 0.0)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ConfigError(
-            f"grey_range is {text!r}; expected declared, MAX above 0 (4095 say) or LOW,HIGH (200,3500 say). Set --grey-range "
+            f"grey_range is {text!r}; expected declared, MAX above 0 (such as 4095) or LOW,HIGH (such as 200,3500). Set "
+            "--grey-range "
             "(--grey-range=LOW,HIGH where LOW is negative) or the key grey_range of the TOML file."
         )
     return low, high

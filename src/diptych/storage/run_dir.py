@@ -104,7 +104,7 @@ class RunDir:
 
     @property
     def thinned(self) -> Path:
-        """Says why what a training goes on from was deleted, where it was."""
+        """Why the state to resume from was deleted, if it was."""
         return self.root / "thinned.txt"
 
     @property

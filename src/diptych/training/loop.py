@@ -224,9 +224,9 @@ class EpochLoop:
         except TrainingError as error:
             raise self.diverged(state.epoch, state.batch) from error
         except OSError as error:
-            kept = "the one before is kept" if self.run.last.is_file() else "there is none before it to go on from"
+            kept = "the one before is kept" if self.run.last.is_file() else "there is no earlier one to resume from"
             log.warning(
-                "Warning: no checkpoint was written (%s: %s); %s, and the training goes on. Free some room on that disk.",
+                "Warning: no checkpoint was written (%s: %s); %s, and the training continues. Free some room on that disk.",
                 *(error.filename or self.run.last, error.strerror or error, kept),
             )
 
@@ -239,9 +239,10 @@ class EpochLoop:
         best = f", the best epoch in {self.run.best}" if self.run.best.is_file() else ""
         return TrainingError(
             f"the loss is not finite any more in epoch {epoch + 1}, batch {batch + 1} of {self.steps}, step "
-            f"{epoch * self.steps + batch + 1} of the training. {kept}{best}. To go on would end there again: start anew with a "
+            f"{epoch * self.steps + batch + 1} of the training. {kept}{best}. Resuming would diverge again. Start a new run "
+            "with a "
             f"lower --learning-rate (it is {self.settings.learning_rate:g}), with --gradient-clip 1, or with --precision float32 "
-            f"if it is bfloat16; --weights {quoted(self.run.root)} begins with what is kept."
+            f"if it is bfloat16; --weights {quoted(self.run.root)} starts from what is kept."
         )
 
     def too_large(self, stage: Stage) -> str:

@@ -39,7 +39,7 @@ class Wanted:
         return self.under(became if self.given.recipe == "auto" and became in AUTO_RECIPES else None)
 
     def choose(self, images: int) -> tuple[Config, list[str]]:
-        """Choose what the recipe "auto" becomes, by the weights that can be had and the number of training images.
+        """Choose what the recipe "auto" becomes, by the available weights and the number of training images.
 
         Keras is loaded for that, and ImageNet's weights may be downloaded.
 

@@ -67,8 +67,8 @@ def why_thinned(run: RunDir) -> str:
         return run.thinned.read_text(encoding="utf-8").strip()
     if run.best_keras.is_file() and not run.last.is_file() and not run.previous.is_file():
         return (
-            f"it is finished, and {run.last.name} and {run.previous.name} are gone. Bring one of them back, or begin a new run "
-            f"with its best epoch: --weights {quoted(run.root)}."
+            f"it is finished, and {run.last.name} and {run.previous.name} are gone. Restore one of them, or start a new run "
+            f"from its best epoch: --weights {quoted(run.root)}."
         )
     return ""
 
@@ -100,7 +100,7 @@ def find_named(run: RunDir, wanted: Wanted) -> Config | None:
 
 
 def way_of_data(run: RunDir, saved: Config, wanted: Config) -> str:
-    """Say how a training goes on whose images have moved, if that is what a change of the settings looks like."""
+    """Return how to resume a training whose images have moved, if a changed setting looks like that; else ""."""
     if wanted.data.data == saved.data.data:
         return ""
     return f"; if its images have only moved, with {command_line('resume', run.root, '--data', wanted.data.data)}"
@@ -159,8 +159,9 @@ def refuse_changes_of_data(run: RunDir, data: LoadedData, what: str = "run") -> 
     if changes:
         more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
         raise DataError(
-            f"the images are not those that the {what} {run.root} was begun with: {'; '.join(changes[:SHOWN])}{more}. Bring them "
-            f"back, or begin a new {what} with another --name."
+            f"the images are not those that the {what} {run.root} was started with: {'; '.join(changes[:SHOWN])}{more}. Bring "
+            "them "
+            f"back, or start a new {what} with another --name."
         )
 
 
@@ -178,9 +179,9 @@ def refuse_going_on(run: RunDir, config: Config) -> None:
     """
     epochs, before = config.training.epochs, read_toml(run.config, Config()).training.epochs
     if why := why_thinned(run):
-        raise CheckpointError(f"run {run.root} cannot go on: {why}")
+        raise CheckpointError(f"run {run.root} cannot be resumed: {why}")
     if epochs < before:
-        raise ConfigError(f"--epochs is {epochs}, but {run.root} was begun with {before}; only more are allowed.")
+        raise ConfigError(f"--epochs is {epochs}, but {run.root} was started with {before}; only more are allowed.")
     if is_finished(run, config):
         raise ConfigError(f"run {run.root} is finished. To train it for longer, give more epochs than {epochs}: --epochs N.")
 
@@ -189,7 +190,7 @@ def write_changes(run: RunDir, config: Config) -> None:
     """Write down the settings with which a run goes on, where they are others than before. For who holds the run alone."""
     saved, epochs = read_toml(run.config, Config()), config.training.epochs
     if epochs > saved.training.epochs and (saved.training.schedule == "one-cycle" or saved.training.start_size < 1):
-        log.warning("Warning: rates and image sizes are from now on those of a training of %d epochs.", epochs)
+        log.warning("Warning: the learning-rate and image-size schedules are now recomputed for %d epochs.", epochs)
     if config != saved:
         write_text(run.config, to_toml(config))
 
@@ -224,4 +225,4 @@ def warn_of_versions(run: RunDir) -> None:
     before, now = read_environment(run)["packages"], installed_versions()
     changed = [f"{name} {before[name]} to {now.get(name, 'none')}" for name in before if before[name] != now.get(name)]
     if changed:
-        log.warning("Warning: packages have changed since the run was begun (%s); bits may differ.", ", ".join(changed))
+        log.warning("Warning: packages have changed since the run was started (%s); bits may differ.", ", ".join(changed))

@@ -52,7 +52,7 @@ def train(given: Given, runs: Path = RUNS, name: str = "") -> RunDir:
         DataError: something is wrong with the data; no run is made.
         ConfigError: settings do not go together, a run of that name is finished or has other settings, or it cannot be logged
             where it is to be.
-        CheckpointError: the weights to start from cannot be had.
+        CheckpointError: the initial weights could not be loaded.
         TrainingError: the training diverged, or does not fit into the memory.
         Stopped: Ctrl-C or SIGTERM; the state was saved.
     """
@@ -145,7 +145,8 @@ def go_on(run: RunDir, config: Config, data: LoadedData) -> RunDir:
         environment = read_environment(run)
         if "pretrained" not in environment:
             raise CheckpointError(
-                f"{run.root} is of a version that could not go on yet; --weights {quoted(run.root)} starts a new run from it."
+                f"{run.root} was trained by a version that could not resume. Start a new run from its weights: --weights "
+                f"{quoted(run.root)}."
             )
         load_backend(config.compute.backend)
         from diptych.training import fit
@@ -160,12 +161,10 @@ def go_on(run: RunDir, config: Config, data: LoadedData) -> RunDir:
         with device_scope(config.compute.devices):
             if snapshot is None:
                 network, _ = fit.start_network(config, run.root.parent, read_classes(run))
-                log.info("Going on with %s from its beginning: nothing was saved yet", run.root)
+                log.info("Resuming %s from its beginning: nothing was saved yet", run.root)
             else:
                 network, state = fit.new_network(config, len(read_classes(run))), snapshot.state
-                log.info(
-                    "Going on with %s at epoch %d, batch %d, from %s", run.root, state.epoch + 1, state.batch + 1, snapshot.path
-                )
+                log.info("Resuming %s at epoch %d, batch %d, from %s", run.root, state.epoch + 1, state.batch + 1, snapshot.path)
             there = sum(file.stat().st_size for file in run.last.parent.glob("*.safetensors"))
             refuse_full_disk(run.root, max(0, disk_needed(network, moments_of(config.training)) - there))
             write_changes(run, config)
@@ -177,13 +176,13 @@ def go_on(run: RunDir, config: Config, data: LoadedData) -> RunDir:
 
 @contextmanager
 def saying_how_to_go_on(run: RunDir) -> Iterator[None]:
-    """Say how a training goes on that ends before its time."""
+    """Log how to resume a training that is interrupted."""
     try:
         yield
     except (Stopped, KeyboardInterrupt, OSError) as error:
         kept = "The last checkpoint is kept." if run.last.is_file() else "No checkpoint was written yet."
         saved = "Everything is saved." if isinstance(error, Stopped) else kept
-        log.info("Stopped. %s Go on with: %s", saved, command_line("resume", run.root))
+        log.info("Stopped. %s Resume with: %s", saved, command_line("resume", run.root))
         raise
 
 

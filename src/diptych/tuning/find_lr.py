@@ -41,7 +41,7 @@ def find_lr(given: Given, output: Path, rates: RateRange | None = None, runs: Pa
     Raises:
         ConfigError: settings do not go together.
         DataError: something is wrong with the data.
-        CheckpointError: the weights to start from cannot be had.
+        CheckpointError: the initial weights could not be loaded.
     """
     rates = rates or RateRange()
     wanted = settle(given, runs)

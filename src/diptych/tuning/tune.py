@@ -88,7 +88,7 @@ def tune(
             run_trials(search, trials, until)
         except (KeyboardInterrupt, OSError, TimeIsUp) as stopped:
             what = "The time is up" if isinstance(stopped, TimeIsUp) else "Stopped"
-            log.info("%s. Go on with: %s", what, command_line("tune", *again))
+            log.info("%s. Resume with: %s", what, command_line("tune", *again))
             if not isinstance(stopped, TimeIsUp):
                 raise
         log_overview(search)

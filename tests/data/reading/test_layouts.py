@@ -127,7 +127,7 @@ def test_class_folders__order_is_natural(tmp_path: Path) -> None:
         (("only/a.png",), "no layout is recognised; found: folder only/ (with images), images in no folder: 0."),
         (("wrapped/cats/a.png", "wrapped/dogs/a.png"), "name it: --data DATA/wrapped"),
         (("a.png", "b.png"), "found: images in no folder: 2. Expected class folders (cats/, dogs/, ...); train/"),
-        (("cats/a.png",), "If cats is a class, a second one is needed: what a class is cannot"),
+        (("cats/a.png",), "If cats is a class, a second one is needed: a class cannot"),
         (("a/readme.md", "b/x.txt"), "found: folder a/ (without images), folder b/ (without images), images in no folder: 0"),
     ],
 )
@@ -188,8 +188,8 @@ def test_class_folders__link_out_of_the_data_folder(tmp_path: Path, form: str) -
     }[form]
     (root / link).symlink_to(target)
     words = {
-        "file": f"'{link}' is a link that leaves the folder DATA/; put the file itself there, or go on with --follow-links",
-        "folder": f"DATA/{link}: a link to a folder outside of DATA/, which is not followed; go on with --follow-links",
+        "file": f"'{link}' is a link that leaves the folder DATA/; put the file itself there, or follow it with --follow-links",
+        "folder": f"DATA/{link}: a link to a folder outside of DATA/, which is not followed; follow it with --follow-links",
     }
     assert words["file" if form == "file" else "folder"] in message_for(root)
     manifest, faults = found_in(root)
@@ -294,7 +294,7 @@ def test_unread__images_without_an_ending(tmp_path: Path) -> None:
     assert read_manifest(root).remarks == ()
     (root / "b" / "0a1b").write_bytes(b"\x89PNG\r\n\x1a\n")
     (remark,) = read_manifest(root).remarks
-    assert remark.title == "2 files are not read: 2 without an ending; give their names an ending, .jpg say"
+    assert remark.title == "2 files are not read: 2 without an ending; give their names an extension, such as .jpg"
 
 
 @contextmanager
@@ -440,7 +440,7 @@ def test_parts__folders_beside_a_single_part_are_named(tmp_path: Path) -> None:
 def test_parts__of_one_class_are_refused(tmp_path: Path) -> None:
     message = message_for(touch(tmp_path / "data", "train/cats/1.png", "test/cats/2.png"))
     assert "1 class: 'cats'; expected 2 to 1,000" in message
-    assert "no class can be learned from its images alone" in message
+    assert "a class cannot be learned from its own images alone" in message
 
 
 def test_parts__in_each_class_folder(tmp_path: Path) -> None:

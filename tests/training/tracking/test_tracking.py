@@ -346,7 +346,7 @@ def test_killed_training__has_each_epoch_once_when_it_has_gone_on(tmp_path: Path
     (tmp_path / "elsewhere").mkdir()
     child = Child(tmp_path / "elsewhere", tmp_path / "second.txt", "resume", run.root)
     assert child.finish() == 0, child.said.read_text()
-    assert "Going on with" in child.said.read_text()
+    assert "Resuming " in child.said.read_text()
     assert "Warning: logging" not in child.said.read_text()
     history = pd.read_csv(run.history)
     assert list(history["epoch"]) == [1, 2, 3, 4, 5, 6]

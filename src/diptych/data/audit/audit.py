@@ -37,7 +37,7 @@ FAULTS: dict[str, tuple[Level, str, str]] = {
     "bad-split": ("error", "with an unknown split", "Write train, validation or test."),
     "listed-twice": ("error", "listed more than once", "Delete all rows but one."),
     "unlisted": ("warning", "in the folders but not read", "Add them to the table, or move them away."),
-    "link": ("error", "to a folder outside, not followed", "Go on with --follow-links, or put the folder itself there."),
+    "link": ("error", "to a folder outside, not followed", "Follow them with --follow-links, or put the folder itself there."),
     "locked": ("error", "that cannot be listed", "Allow yourself to read it, or move it away."),
 }
 # What faults are about that are not about an image.
@@ -146,7 +146,7 @@ def odd_files(readable: pd.DataFrame) -> list[Finding]:
 
     return [
         *single(
-            "wrong-extension", "warning", "of another format than their names say", "Rename them.", wrong["path"], wrong["format"]
+            "wrong-extension", "warning", "with the extension of another format", "Rename them.", wrong["path"], wrong["format"]
         ),
         *single("tiny", "warning", f"smaller than {SMALLEST_SIDE} pixels", "Are they thumbnails?", tiny["path"], sizes(tiny)),
         *single(
@@ -240,7 +240,7 @@ def twins(
         leaks = [group for group in members if differ(parts[group][parts[group] != ""])]
         level: Level = "warning" if kind == "near" else "error"
         title = f"{what} in more than one part of the given split"
-        advice = "The test figures will be too good: mend the split."
+        advice = "The test figures will be too good: correct the split."
         found += together(f"{kind}-leak", level, title, advice, readable, leaks, names)
     return found
 
@@ -305,7 +305,9 @@ def quality(readable: pd.DataFrame, measured: pd.DataFrame) -> list[Finding]:
     found = []
     for kind, rows in faults_of_quality(measured).items():
         shown = readable["path"][rows.to_numpy()]
-        found += single(str(kind), "warning", QUALITY[str(kind)], "Look at them; drop what is no image of your subject.", shown)
+        found += single(
+            str(kind), "warning", QUALITY[str(kind)], "Look at them; drop those that do not show your subject.", shown
+        )
     return found
 
 

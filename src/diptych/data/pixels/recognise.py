@@ -156,7 +156,7 @@ def explain_text(content: bytes) -> str:
         return "nothing but zero bytes, as a copy or download that was cut off leaves them; copy it again"
     text = content[:2000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if re.match(rb"<!doctype html|<html|<head|<body|<script", text):
-        return "a web page, perhaps what came instead of a download; download the image again"
+        return "a web page, perhaps saved instead of the image; download the image again"
     if b"<svg" in text:
         return "an SVG drawing; export it as PNG"
     if text.startswith(b"<?xml"):

@@ -349,14 +349,14 @@ def find_unread(root: Path, paths: Sequence[str]) -> tuple[str, ...]:
 
 def remark_unread(unread: Sequence[str]) -> tuple[Remark, ...]:
     title = describe_unread(unread) if unread else ""
-    return (Remark("not-read", title, "Without them, Diptych goes on.", tuple(map(printable, unread))),) if unread else ()
+    return (Remark("not-read", title, "Diptych continues without them.", tuple(map(printable, unread))),) if unread else ()
 
 
 def describe_unread(paths: Sequence[str]) -> str:
     """Say how many files are not read and what to do about it: "24 files are not read: 24 .heic; convert them to JPEG"."""
     endings = Counter(ending(path) for path in paths).most_common()
     counts = ", ".join(f"{count:,} {suffix or 'without an ending'}" for suffix, count in endings)
-    mends = dict.fromkeys(advice(suffix) if suffix else "give their names an ending, .jpg say" for suffix, _ in endings)
+    mends = dict.fromkeys(advice(suffix) if suffix else "give their names an extension, such as .jpg" for suffix, _ in endings)
     return f"{len(paths):,} {'files are' if len(paths) > 1 else 'file is'} not read: {counts}; {'; '.join(mends)}"
 
 
@@ -420,7 +420,7 @@ def list_files(root: Path, folder: str = "", *, follow_links: bool = False) -> I
             continue
         seen.add(real)
         if not follow_links and not lies_in(real, home):
-            mend = "go on with --follow-links, or put the folder there"
+            mend = "follow it with --follow-links, or put the folder there"
             yield Entry(path, "link", f"a link to a folder outside of {root}/, which is not followed; {mend}")
             continue
         try:

@@ -151,7 +151,7 @@ def blank_groups(table: pd.DataFrame, column: str) -> tuple[pd.DataFrame, tuple[
     words = sorted(set(groups[none]) - {""})
     what = ", ".join(map(repr, words)) + (" or nothing" if (groups == "").any() else "")
     title = f"{int(none.sum()):,} of {len(table):,} images have no {column}: {what} is written there"
-    advice = "Each of them stands alone in the split. If they do belong together, write the name of the group."
+    advice = "Each of them is a group of its own in the split. If they belong together, write the name of the group."
     remark = Remark("no-group", title, advice, tuple(table["path"][none & (groups != "")]))
     table = table.assign(**{column: groups.mask(none, "")})
     return table, (*((remark,) if words else ()), *doubt_groups(table["path"], table[column], column))
@@ -243,7 +243,7 @@ def unrecognised(
     if len(holding) == 1:
         hint += (
             f" If the class folders lie in {holding[0]}/, name it: --data {quoted(root / holding[0])}. If {holding[0]} is a "
-            "class, a second one is needed: what a class is cannot be learned from its images alone."
+            "class, a second one is needed: a class cannot be learned from its own images alone."
         )
     hint += f" Not read: {', '.join(describe_table(source, True) for source in templates)}." if templates else ""
     hint += f" Of a table, {HOW_TO_NAME}, and --images." if set(tables) - set(templates) else ""

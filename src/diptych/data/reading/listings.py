@@ -280,7 +280,8 @@ def find_column(
             row = table.index[differ][0]
             raise DataError(
                 f"{source}: the columns {found[0]} and {other} could each be the {content} of each image, and differ (row {row}: "
-                f"{table[found[0]][row]!r} and {table[other][row]!r}). Say which: {flag} {found[0]}, say; or rename the other."
+                f"{table[found[0]][row]!r} and {table[other][row]!r}). Name one of them, such as {flag} {found[0]}, or rename "
+                "the other."
             )
     return found[0]
 
@@ -340,8 +341,8 @@ def check_labels(rows: pd.DataFrame, shared: "pd.Series[bool]", faults: list[Fau
     """Leave out the rows whose label is missing, or names several classes (`shared`, which may have further rows)."""
     rows = leave_out(rows, rows["target"] == "", "bad-target", "is empty; write its name", faults, "target", "class")
     mend = (
-        "stands for a missing value; write the class, or delete the row. If a class is called so, call it otherwise "
-        "(no_finding, say)"
+        "stands for a missing value; write the class, or delete the row. If this is the name of a class, rename it "
+        "(to no_finding, for example)"
     )
     rows = leave_out(rows, is_missing(rows["target"]), "bad-target", mend, faults, "target", "class")
     mend = "names several classes, but an image has one here; keep one, or name each combination in one word"

@@ -204,7 +204,7 @@ def check_files(
         missing = "is a link that leads nowhere, is no file, or lies in a locked folder; delete it, or allow yourself to read it"
         twice = "is a link to a file that is read already; delete the link"
     home = os.path.realpath(folder).rstrip(os.sep) + os.sep
-    outside = f"is a link that leaves the folder {folder}/; put the file itself there, or go on with --follow-links"
+    outside = f"is a link that leaves the folder {folder}/; put the file itself there, or follow it with --follow-links"
     leaves = (places != "") & ~places.str.startswith(home)
     rows = rows if follow_links else leave_out(rows, leaves, "bad-name", outside, faults, column)
     places = places.reindex(rows.index)
@@ -334,7 +334,7 @@ def order_classes(labels: Iterable[str], root: Path, layout: str) -> tuple[str, 
                 raise DataError(f"{root}: the classes {other!r} and {name!r} differ only {difference}; give both one name.")
     if not 2 <= len(names) <= MAX_CLASSES:
         shown = ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
-        mend = "Add the images of another class, or of what is not of this one: no class can be learned from its images alone."
+        mend = "Add images of another class, or others: a class cannot be learned from its own images alone."
         mend = "Is this the column of the classes?" if len(names) > MAX_CLASSES else mend
         count = f"{len(names):,} {'class' if len(names) == 1 else 'classes'}: {shown}"
         raise DataError(f"{root}: {count}; expected 2 to {MAX_CLASSES:,}. It was read as {layout}. {mend}")

@@ -195,7 +195,7 @@ def decode_text(source: Path, content: bytes) -> str:
     """
     for beginning, kind in BEGINNINGS.items():
         if content.startswith(beginning):
-            raise DataError(f"{source}: {kind}, whatever its name says, and no text; {SAVE_AS_CSV}.")
+            raise DataError(f"{source}: {kind}, despite its name, and no text; {SAVE_AS_CSV}.")
     encoding = encoding_of(content)
     try:
         text = content.decode(encoding or "utf-8-sig")

@@ -92,7 +92,7 @@ def build_part(settings: TrainingConfig, highest: float, steps: int, gradient_cl
         gradient_accumulation_steps=accumulate,
     )
     part.exclude_from_weight_decay(var_names=list(WITHOUT_DECAY))
-    # At the end of each fit, Keras would overwrite the weights by their average; the training goes on with them.
+    # At the end of each fit, Keras would overwrite the weights by their average; training continues with them.
     part.finalize_variable_values = keep_variable_values
     return part
 

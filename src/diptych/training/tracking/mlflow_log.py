@@ -69,7 +69,8 @@ def check_store(uri: str) -> None:
         MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
     except (OSError, sqlite3.Error, MlflowException) as error:
         raise ConfigError(
-            f"--mlflow {uri} cannot be reached: {shortened(error)}. Start the server, mend the URI, or log elsewhere (--mlflow "
+            f"--mlflow {uri} cannot be reached: {shortened(error)}. Start the server, correct the URI, or log elsewhere "
+            "(--mlflow "
             "none: nowhere)."
         ) from error
 

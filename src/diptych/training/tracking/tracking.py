@@ -113,7 +113,7 @@ class Guard:
             if not self.warned:
                 reason = (str(error).splitlines() or [""])[0][:300]
                 log.warning(
-                    "Warning: logging to %s failed (%s: %s); the training goes on, and what is missing is logged when that is "
+                    "Warning: logging to %s failed (%s: %s); the training continues, and what is missing is logged when that is "
                     "possible again.",
                     self.name,
                     type(error).__name__,
