@@ -80,7 +80,7 @@ def refuse_changes(run: RunDir, wanted: Wanted, folds: int) -> None:
         changes.append(f"folds is {folds}, was {len(folds_of(run))}")
     if changes:
         raise ConfigError(
-            f"{run.root} exists already, with other settings: {'; '.join(changes)}. Go on with it as it was set up "
+            f"{run.root} exists already, with other settings: {'; '.join(changes)}. Resume it with the same settings "
             f"({command_line('resume', run.root)}){way_of_data(run, saved, config)}, or choose another --name."
         )
     if not open_folds(run):

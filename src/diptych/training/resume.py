@@ -93,7 +93,7 @@ def find_named(run: RunDir, wanted: Wanted) -> Config | None:
     changes = changes_of_settings(saved, config)
     if changes:
         raise ConfigError(
-            f"run {run.root} exists already, with other settings: {'; '.join(changes)}. Go on with it as it was set up "
+            f"run {run.root} exists already, with other settings: {'; '.join(changes)}. Resume it with the same settings "
             f"({command_line('resume', run.root)}){way_of_data(run, saved, config)}, or choose another --name."
         )
     return None if is_finished(run, config) else config

@@ -156,7 +156,7 @@ def refuse_changes(folder: RunDir, config: Config, rates: list[float], before: l
         changes.append(f"learning-rates are {rates[0]:g} {rates[1]:g}, were {before[0]:g} {before[1]:g}")
     if changes:
         raise ConfigError(
-            f"search {folder.root} exists already, with other settings: {'; '.join(changes)}. Go on with it as it was set up "
+            f"search {folder.root} exists already, with other settings: {'; '.join(changes)}. Resume it with the same settings "
             f"(--config {quoted(folder.config)}), or choose another --name."
         )
     refuse_changes_of_data(folder, data, "search")
