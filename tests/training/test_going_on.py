@@ -252,7 +252,7 @@ def test_folds__that_were_stopped_say_how_to_go_on(crossed: RunDir, caplog: pyte
     finally:
         ended.set()
         pressing.join()
-    assert f"Go on with all folds: diptych resume {crossed.root}" in caplog.text
+    assert f"Resume all folds with: diptych resume {crossed.root}" in caplog.text
     assert len(open_folds(crossed)) == 2
 
 
@@ -267,7 +267,7 @@ def test_tested_member_of_a_series__is_not_trained_again(data: Path, tmp_path: P
     assert is_finished(run, member.config)
     for command in (["resume", str(run.root)], ["resume", str(run.root), "--epochs", "200"]):
         assert main(command) == 2
-        assert "cannot go on: its checkpoints were deleted when it was tested" in capsys.readouterr().err
+        assert "cannot be resumed: its checkpoints were deleted when it was tested" in capsys.readouterr().err
     assert find_named(run, wanted(series.config, run.root.parent)) is None
 
 

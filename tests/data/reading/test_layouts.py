@@ -577,7 +577,7 @@ def test_table__labels_are_names(tmp_path: Path, labels: Sequence[str], names: t
         (
             ("path,label,target", "a.png,x,y"),
             "all.csv: the columns target and label could each be the class of each image, "
-            "and differ (row 2: 'y' and 'x'). Say which: --label-column target",
+            "and differ (row 2: 'y' and 'x'). Name one of them, such as --label-column target",
         ),
         (("path,label,split,Split", "a.png,x,,"), "all.csv: the column split is there twice ('split' and 'Split')"),
         (("path,label,sha256", "a.png,x,y"), "all.csv: the column sha256 is one that Diptych writes itself"),

@@ -149,7 +149,7 @@ def test_read_table__separators_and_encodings(tmp_path: Path, separator: str, sa
     [
         ("path,größe\n".encode("latin-1"), "not UTF-8 text, but probably Windows-1252 or Latin-1 .* Save it in UTF-8"),
         ("path,x\na,b\n".encode("utf-16-le"), "UTF-16 without a byte order mark; save it as CSV in UTF-8"),
-        (b"PK\x03\x04...", "a workbook or ZIP file, whatever its name says"),
+        (b"PK\x03\x04...", "a workbook or ZIP file, despite its name"),
         (b"\xff\xfep", "not UTF-16 text, as it begins"),
     ],
 )
