@@ -52,7 +52,7 @@ $(VENV)/torch-installed: $(VENV)/dev-installed
 
 # Solar cells have no up: all eight flips and turns. The split is the one that other tools were measured on.
 train: data/elpv
-	$(DIPTYCH) train --data data/elpv --class-names functional,defective --split benchmarks/elpv_split.csv --preset quick --weights auto --quarter-turns
+	$(DIPTYCH) train data/elpv --class-names functional,defective --split benchmarks/elpv_split.csv --preset quick --weights auto --quarter-turns
 	$(DIPTYCH) evaluate
 	$(DIPTYCH) plot
 

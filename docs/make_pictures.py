@@ -34,7 +34,7 @@ def make_pages(data: Path, work: Path) -> tuple[Path, Path]:
         # 1 where the data has errors, which the page is there to show.
         diptych(work, "check", str(data), allowed=(0, 1))
     if not (run / "best.keras").is_file():
-        diptych(work, "train", "--data", str(data), *TRAINING)
+        diptych(work, "train", str(data), *TRAINING)
     if not report.is_file():
         diptych(work, "evaluate", "solar-cells")
     return check, report

@@ -200,13 +200,13 @@ def test_check__ends_with_the_next_step(folder, capsys):
     data = write_noise(folder / "my data", count=22)
     asked = "--image-size 32 --cache cache"
     assert check("my data") == 0
-    assert capsys.readouterr().out.endswith(f"Next: diptych train --data 'my data' {asked}\n")
+    assert capsys.readouterr().out.endswith(f"Next: diptych train 'my data' {asked}\n")
     (data / "mixed" / "0.bmp").write_bytes(b"")
     assert check("my data") == 1
     assert capsys.readouterr().out.endswith(f"diptych check 'my data' {asked} --fixes fixes.csv\n")
     (folder / "fixes.csv").write_text("path,fix,value\nmixed/0.bmp,drop,\n")
     assert check("my data", "--fixes", "fixes.csv") == 0
-    assert capsys.readouterr().out.endswith(f"Next: diptych train --data 'my data' {asked} --fixes fixes.csv\n")
+    assert capsys.readouterr().out.endswith(f"Next: diptych train 'my data' {asked} --fixes fixes.csv\n")
 
 
 def test_check__the_next_step_reads_the_data_as_the_check_did(folder, capsys):

@@ -21,7 +21,7 @@ from diptych.commands.options import TrainingOptions, texts_of
 
 # What people set first in a training.
 FIRST = (
-    "data", "preset", "recipe", "weights", "epochs", "batch_size", "learning_rate", "image_size", "augment", "class_weights",
+    "folder", "preset", "recipe", "weights", "epochs", "batch_size", "learning_rate", "image_size", "augment", "class_weights",
     "folds", "name",
 )  # fmt: skip
 TITLES = {

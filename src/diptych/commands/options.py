@@ -82,7 +82,7 @@ class TrainingOptions:
     """What all commands that train take."""
 
     folder: Annotated[Positional[Path | None], arg(name="folder")] = None
-    """Data folder or table, like --data."""
+    """Folder of images, or a table of them (CSV, TSV, Parquet). Default: the current folder. --data names it too."""
     settings: Annotated[AllFlags, arg(name="")] = field(default_factory=dict)
     preset: Preset = "none"
     """Settings to start from: none, or quick for a first look. quick: small images and few epochs, for a CPU."""

@@ -100,7 +100,7 @@ def next_step(found: Audit, settings: DataConfig, output: Path) -> str:
 def train_with(settings: DataConfig, fixes: str | Path | None) -> str:
     """Return the command that trains on the data as it was checked."""
     flags = flags_of(settings, "data", "fixes") + ([] if fixes is None else ["--fixes", str(fixes)])
-    return command_line("train", "--data", settings.data, *flags)
+    return command_line("train", settings.data, *flags)
 
 
 def thumbnails(found: Audit, manifest: Manifest, store: PixelStore, outcome: pd.DataFrame) -> Mapping[str, NDArray[np.uint8]]:

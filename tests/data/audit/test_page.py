@@ -107,7 +107,7 @@ def test_write_page__says_what_was_found(tmp_path: Path) -> None:
     assert "cat 750 (50 %) dog 750 (50 %)" in text
     assert "Error There are twins Mend the twins. cat/ 0.png labelled cat cat/ 1.png labelled cat 0 bits differ" in text
     assert "Warning There are imbalance Mend the imbalance." in text
-    assert "diptych train --data data --fixes fixes.csv" in text
+    assert "diptych train data --fixes fixes.csv" in text
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def render_page(audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArr
         counts=counts,
         verdict=verdict_of(audit),
         shortcut_level=next((finding.level for finding in audit.findings if finding.kind == "shortcut"), slight),
-        command=command or command_line("train", "--data", audit.root, "--fixes", "fixes.csv"),
+        command=command or command_line("train", audit.root, "--fixes", "fixes.csv"),
     )
 
 
