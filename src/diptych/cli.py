@@ -84,7 +84,7 @@ def help_for(arguments: Sequence[str]) -> str:
 
 
 def in_words(error: OSError) -> str:
-    """Say what the operating system refused, where, and what helps."""
+    """Describe what the operating system refused, where, and what helps."""
     reason = error.strerror or str(error) or type(error).__name__
     place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
     mend = {

@@ -20,7 +20,7 @@ log = logging.getLogger("diptych")
 
 @dataclass(frozen=True)
 class TestOptions:
-    """How the images of a test are looked at, and what computes."""
+    """Views, image size and backend of a test."""
 
     tta: bool = False
     """Test-time augmentation: mean over several views. The views are the flips and quarter turns that the run was trained
@@ -32,7 +32,7 @@ class TestOptions:
     """Keras backend: auto, tensorflow, jax or torch. auto: as for diptych train."""
 
     def check(self, run: RunDir) -> None:
-        """Say what is wrong with the flags before Keras is loaded, which takes seconds."""
+        """Check the flags before Keras is loaded, which takes seconds."""
         from diptych.inference.tta import plan_test
         from diptych.settings.sources import read_toml
 
@@ -126,14 +126,14 @@ class Evaluate:
         return self.compare(run)
 
     def flags(self) -> list[str]:
-        """Return the flags that say what is chosen and divided by."""
+        """Return the flags of the decision and of the subgroups."""
         given = {"--threshold": self.threshold, "--abstain": self.abstain, "--coverage": self.coverage}
         given |= {"--positive": self.positive}
         flags = [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
         return [*flags, *["--keep"] * self.keep, "--maps", str(self.maps), *(["--by", *self.by] if self.by else [])]
 
     def compare(self, run: RunDir) -> int:
-        """Say how the run does against the one that is named, if one is, and return the exit code."""
+        """Compare with the run of --against, if there is one, and return the exit code."""
         if self.against is None:
             return 0
         from diptych.experiments.compare import compare_runs, describe
@@ -144,7 +144,7 @@ class Evaluate:
         return EXIT_TROUBLE if self.fail_if_worse and comparison.worse else 0
 
     def check(self, run: RunDir) -> None:
-        """Say what is wrong with the flags before Keras is loaded."""
+        """Check the flags before Keras is loaded."""
         from diptych.inference.decision import Decision, check_rules, find_positive
         from diptych.storage.run_dir import read_classes
         from diptych.storage.runs import find_run
@@ -189,7 +189,7 @@ class Evaluate:
             find_positive(self.positive, names)
 
     def check_external(self, part: RunDir, run: RunDir) -> None:
-        """Refuse what does not go with an external test."""
+        """Refuse flags that an external test cannot have."""
         if self.data is None or not part.split.is_file():
             return
         from diptych.data.splits import read_split
@@ -274,7 +274,7 @@ class Predict:
         return EXIT_TROUBLE if unreadable or trouble else 0
 
     def place(self, run: RunDir) -> tuple[Path | None, str]:
-        """Return where the table goes, and why nowhere: a run that cannot be written can answer all the same."""
+        """Return the file for the table, or why there is none: a run that cannot be written can still predict."""
         if self.output is not None:
             return self.output, ""
         place = run.root / "predictions" / f"{datetime.now():%Y%m%d-%H%M%S-%f}.csv"

@@ -8,7 +8,7 @@ from diptych.errors import DataError
 
 
 def assign_folds(manifest: Manifest, units: pd.Series, hashes: pd.Series, folds: int, seed: int) -> pd.Series:
-    """Deal the images out to k folds, stratified by class, each unit whole.
+    """Assign the images to k folds, stratified by class, with each unit kept together.
 
     The folds are as even as can be; other than a split they are dealt anew when images come.
 

@@ -35,7 +35,7 @@ def group_names(manifest: Manifest, group_column: str) -> pd.Series:
 
 
 def find_units(manifest: Manifest, near_twins: NDArray[np.int64], groups: pd.Series) -> pd.Series:
-    """Number the units: sets of images that must stay in one part, for they are copies, or of one group.
+    """Number the units: sets of images that must stay in one part because they are copies or a group.
 
     Args:
         manifest: the images, with a column `sha256`; its index is the row in the PixelStore.
@@ -80,7 +80,7 @@ def hash_to_unit(seed: int, key: str) -> float:
 def assign_splits(
     manifest: Manifest, units: pd.Series, hashes: pd.Series, given: pd.Series, validation_share: float, test_share: float
 ) -> pd.Series:
-    """Say for each image which part it belongs to.
+    """Assign each image to a part.
 
     What is given stays. A unit of which a part is given follows it. Any other unit goes by its hash alone: the test
     below `test_share`, validation below `test_share + validation_share`, training above. So the shares of a class hold
@@ -189,7 +189,7 @@ def judge_split(
     validation_share: float,
     test_share: float,
 ) -> list[Finding]:
-    """Say what a split lacks: a class in a part; parts far from the shares that were asked for; one group that is most of it.
+    """Find what a split lacks: a class without images in a part, parts far from their shares, one very large group.
 
     Args:
         manifest: the images.
@@ -232,7 +232,7 @@ def missing_classes(manifest: Manifest, parts: pd.Series) -> list[Finding]:
 
 
 def large_unit(units: pd.Series, groups: pd.Series) -> list[Finding]:
-    """Name the largest set of images that stays together, if it is a quarter of all or more."""
+    """Warn of the largest unit if it has a quarter of all images or more."""
     sizes = units.value_counts()
     if not len(sizes) or sizes.iloc[0] <= max(LARGE * len(units), 2):
         return []

@@ -85,7 +85,7 @@ def thin(*columns: NDArray[np.float64]) -> list[list[float]]:
 def describe_answers(
     targets: NDArray[np.int64], shares: Shares, decision: Decision, groups: NDArray[np.int64] | None = None
 ) -> dict[str, Any]:
-    """Say what comes of "don't know": how many images are answered, and how many of these rightly.
+    """Describe the effect of "don't know": how many images are answered, and how many of them correctly.
 
     With groups (N,), intervals are by group.
     """
@@ -106,7 +106,7 @@ def describe_answers(
 def describe_sets(
     targets: NDArray[np.int64], shares: Shares, decision: Decision, groups: NDArray[np.int64] | None = None
 ) -> dict[str, Any]:
-    """Say how often the sets of classes hold the true one, and how large they are; with groups (N,), the interval is by group."""
+    """Describe the prediction sets: their coverage and their mean size; with groups (N,), the interval is by group."""
     sets = decision.sets(shares)
     held = sets[np.arange(len(targets)), targets]
     sizes, counts = np.unique(sets.sum(axis=1), return_counts=True)

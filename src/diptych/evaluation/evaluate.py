@@ -52,7 +52,7 @@ MAPS = 4
 
 @dataclass(frozen=True)
 class Choices:
-    """What is chosen on the validation images. None: as in the run's decision, or what stands in brackets.
+    """Options of the decision, chosen on the validation images. None: as in the run's decision, or the value in brackets.
 
     Attributes:
         threshold: see `choose_threshold` ("0.5").
@@ -69,7 +69,7 @@ class Choices:
     keep: bool = False
 
     def after(self, stored: Decision | None, class_names: Sequence[str]) -> Rules:
-        """Return the rules with nothing left open.
+        """Return the rules with every open choice filled in.
 
         Raises:
             ConfigError: there is no such class, or another class becomes positive while a probability stays.
@@ -116,13 +116,13 @@ class Subject:
 
     @property
     def plain(self) -> bool:
-        """Whether images are looked at as `predict` does without flags."""
+        """Whether size and views are those of `predict` without flags."""
         return len(self.views) == 1 and self.spec == self.run.spec
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much of a report is made.
+    """Which parts of a report are made.
 
     Attributes:
         by: columns of the table; the figures of their subgroups are computed too.
@@ -274,7 +274,7 @@ def evaluate_external(
 def judge(
     subject: Subject, answers: Answering, root: Path, decision: Decision, outliers: Outliers | None, extent: Extent
 ) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Pictures]]:
-    """Let the network answer the test images of a table, whose files lie in a folder.
+    """Predict the test images of a table, whose files are in a folder.
 
     Returns:
         The figures, the table with the predictions, and the pictures of the images that the figures list.
@@ -378,7 +378,7 @@ def described(decision: Decision) -> dict[str, Any]:
 def describe_outliers(
     outliers: Outliers | None, scores: NDArray[np.float64], groups: NDArray[np.int64] | None = None
 ) -> dict[str, Any] | None:
-    """Say how many test images (N,) are outliers; with groups (N,), the interval is by group. None without any limit."""
+    """Count the outliers among test images (N,); with groups (N,), the interval is by group. None without a limit."""
     if outliers is None:
         return None
     facts = {

@@ -69,7 +69,7 @@ def source_of(data: Path) -> str:
 
 
 def read_source(folder: Path) -> str:
-    """Return which data set the report in a folder is of; "" where that cannot be read."""
+    """Return the data set of the report in a folder; "" if that cannot be read."""
     try:
         return str(json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["external"]["data"])
     except (OSError, ValueError, KeyError, TypeError):

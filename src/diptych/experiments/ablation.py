@@ -52,7 +52,7 @@ HOW = (
 
 @dataclass(frozen=True)
 class Ablation:
-    """What came of an ablation.
+    """The result of an ablation.
 
     Attributes:
         seeds: of the trainings of each variant.
@@ -74,7 +74,7 @@ class Ablation:
 
 
 def ablate(given: Given, runs: Path, name: str = "ablation", seeds: int = 3) -> tuple[Ablation, RunDir]:
-    """Train and test five variants of the network under the same split, seeds and budget; or go on with that.
+    """Train and test five variants of the network with the same split, seeds and budget; or resume that.
 
     Args:
         given: what the user gave; the branches and the attention are what is varied.
@@ -122,7 +122,7 @@ def plan(config: Config, variant: str, seed: int) -> Member:
 
 
 def gather(series: Series, names: Mapping[tuple[str, int], str], seeds: tuple[int, ...], draws: int = DRAWS) -> Ablation:
-    """Read what all trainings answered, and compare the variants."""
+    """Read the answers of all trainings and compare the variants."""
     read: list[Tested] = [read_tested(series.run_of(name)) for name in names.values()]
     sides = dict(zip(names, match(read), strict=True))
     first = next(iter(sides.values()))

@@ -90,7 +90,7 @@ def compare(runs: Sequence[RunDir], *, shared_only: bool = False, draws: int = D
 
 
 def compare_runs(run: RunDir, other: RunDir, *, shared_only: bool = False) -> Comparison:
-    """Compare a run with another one that it is measured against; `worse` then says whether it is worse than that.
+    """Compare a run with a reference run; `worse` tells whether it is significantly worse.
 
     Raises:
         ConfigError, CheckpointError, DataError: as `compare`.
@@ -162,7 +162,7 @@ def describe_differences(differences: Sequence[Difference], first: str, second: 
 
 
 def conclude(accuracy: Difference, first: str, second: str) -> str:
-    """Say in words what the accuracies mean."""
+    """Summarise the accuracies in words."""
     if accuracy.verdict == "no difference shown":
         return f"Not shown that {first} and {second} differ in accuracy: these images are too few, or there is no difference."
     return f"{second} is {accuracy.verdict} than {first} in accuracy."

@@ -35,7 +35,7 @@ def evaluate_folds(
     backend: Backend = "auto",
     more: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Test each fold's run on the images that it was not trained on.
+    """Test the run of each fold on the images of that fold.
 
     Args:
         run: the folder that `train_folds` made.

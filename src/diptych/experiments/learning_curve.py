@@ -43,7 +43,7 @@ def learning_curve(
     *,
     equal_updates: bool = False,
 ) -> tuple[LearningCurve, RunDir]:
-    """Train on nested parts of the training images, and test each on the same test images; or go on with that.
+    """Train on nested parts of the training images, and test each on the same test images; or resume that.
 
     Args:
         given: what the user gave.
@@ -107,7 +107,7 @@ def write_fixes(file: Path, config: Config, left_out: set[str]) -> None:
 
 
 def gather(series: Series, names: Mapping[tuple[float, int], tuple[str, int]]) -> LearningCurve:
-    """Read what all trainings answered, and see how the error falls."""
+    """Read the answers of all trainings and fit the learning curve."""
     sides = match([read_tested(series.run_of(name)) for name, _ in names.values()])
     wrong = np.stack([side.targets != side.table["predicted"].to_numpy() for side in sides], axis=1).astype(np.float64)
     rows = [(share, seed, images, name) for (share, seed), (name, images) in names.items()]

@@ -105,7 +105,7 @@ def read_predictions(path: Path, class_names: Sequence[str], group_column: str) 
 
 
 def match(sides: Sequence[Tested], shared_only: bool = False) -> list[Tested]:
-    """Bring the answers of several runs onto the same images in the same order, known by path and content.
+    """Align the answers of several runs by image (path and content).
 
     Args:
         sides: two or more runs.
@@ -142,7 +142,7 @@ def match(sides: Sequence[Tested], shared_only: bool = False) -> list[Tested]:
 
 
 def advise(sides: Sequence[Tested], shared: int) -> str:
-    """Say how runs with so many shared test images can be compared, if at all."""
+    """Advise how runs with so few shared test images can be compared, if at all."""
     first = sides[0].run
     if shared:
         return (

@@ -39,7 +39,7 @@ POLL_SECONDS = 0.005
 
 
 def verify_resume(config: Config, runs: Path) -> None:
-    """Train twice on a few of the images, once killed and gone on with, and compare every bit of the two.
+    """Train twice on a few images, once killed and resumed, and compare every bit of the two.
 
     The network, the image size, the augmentation, the optimizer and the device are those of `config`; the batches are of at
     most 8 images, and there are 2 epochs of 4 of them. The killed process gets SIGKILL in the first epoch.

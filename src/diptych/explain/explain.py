@@ -49,7 +49,7 @@ def explain(
     *,
     follow_links: bool = False,
 ) -> tuple[list[Explained], tuple[str, ...], Path]:
-    """Explain what the best checkpoint of a run answers to images, each with a PNG file, and all figures in explanations.json.
+    """Explain the predictions of a run's best checkpoint: a PNG file for each image, and all figures in explanations.json.
 
     Args:
         run: a trained run, open or not: its folder, or its name in runs/.
@@ -111,7 +111,7 @@ def name_picture(file: Path, taken: set[str]) -> str:
 
 
 def describe(file: Path, explanation: Explanation, class_names: Sequence[str]) -> str:
-    """Say in two lines what the answer is, what is explained, and what is left of that without each branch."""
+    """Describe in two lines the answer, the explained class, and its probability without each branch."""
     target = explanation.target
     lines = [
         f"{shorten(printable(file.name))}: class {shorten(class_names[explanation.predicted])}",

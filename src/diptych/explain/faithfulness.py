@@ -22,7 +22,7 @@ SHUFFLES = 100
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """How the probability of a class goes down and up with what a map calls important.
+    """Deletion and insertion scores of a map.
 
     Attributes:
         deletion: float32 (steps + 1,), the probability while the most important pixels give way to the mean colour.
@@ -118,7 +118,7 @@ def enlarge(values: Floats, size: int) -> Floats:
 
 @dataclass(frozen=True)
 class Randomisation:
-    """How much of a kind of map is left when the network's weights are randomised.
+    """Similarity of maps before and after the weights are randomised.
 
     Attributes:
         correlation: mean over the images of the absolute rank correlation of the two maps; 0 to 1, or None where the maps are

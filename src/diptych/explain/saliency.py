@@ -223,5 +223,5 @@ def class_predictor(network: keras.Model, target: int) -> Predict:
 
 
 def of_each_class(probabilities: Floats) -> Floats:
-    """Turn what `predict_probabilities` returns into float32 (N, K), two classes too."""
+    """Return probabilities as float32 (N, K), for two classes too."""
     return probabilities if probabilities.ndim == 2 else np.stack([1 - probabilities, probabilities], axis=1)

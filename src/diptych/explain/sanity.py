@@ -33,7 +33,7 @@ LEVEL = 0.95
 
 @contextmanager
 def randomised_weights(network: keras.Model, images: NDArray[np.uint8], seed: int, number: int = 0) -> Iterator[None]:
-    """Let a network have weights without what it learned; on leaving, every variable is what it was, bit for bit.
+    """Temporarily shuffle the weights of a network; afterwards every variable is what it was, bit for bit.
 
     The values of each weight are shuffled among themselves. Fresh weights would be no fair check: the default attention
     begins as a constant, and each block of ResNet50 as its shortcut, so that any map would change for a reason of its own.
@@ -69,7 +69,7 @@ def sanity_of_maps(
     decision: Decision = DEFAULT,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Check the maps of a network as a whole: do they change with its weights, and do they beat chance.
+    """Check the maps of a network: do they change with its weights, and are they better than chance?
 
     It takes some 900 passes of the network for each image.
 
@@ -154,7 +154,7 @@ def compare(curves: dict[str, dict[str, Any]]) -> str:
 
 
 def describe_cuts(found: Sequence[Explanation]) -> dict[str, dict[str, float]]:
-    """Say how much the decision changes without each branch."""
+    """Describe how much the decision changes without each branch."""
     cuts = {}
     for branch in found[0].without:
         changes = [each.without[branch][each.target] - each.probabilities[each.target] for each in found]

@@ -17,7 +17,7 @@ LOWEST, HIGHEST = 0.05, 20.0
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was found.
+    """A fitted temperature, and whether it is kept.
 
     Attributes:
         temperature: by which logits are divided; 1 where dividing did not help.
@@ -49,7 +49,7 @@ def losses(shares: NDArray[np.float64], targets: NDArray[np.int64], temperature:
 
 
 def soften(shares: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the classes as probabilities (N, K) that N images can vouch for, if there are two classes or more.
+    """Return Platt's smoothed targets (N, K): (N + 1) / (N + 2) for the label, the rest for the likeliest other class.
 
     (N + 1) / (N + 2) for its own class (Laplace's rule of succession), the rest for the likeliest of the others: as if one
     image more were wrong, in the way that surprises least. Against certainties, a network that has all validation images

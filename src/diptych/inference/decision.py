@@ -20,7 +20,7 @@ COVERAGE = 0.95
 
 
 class Rules(NamedTuple):
-    """By which rules a decision is chosen.
+    """The rules by which a decision is chosen.
 
     Attributes:
         threshold: see `choose_threshold`.
@@ -73,7 +73,7 @@ class Decision:
 
     @property
     def made_for(self) -> tuple[str, int, int, Rules]:
-        """What it was chosen for, and by which rules."""
+        """The weights, size and views it was chosen for, and its rules."""
         return self.weights, self.test_size, self.views, self.rules
 
     @property
@@ -82,11 +82,11 @@ class Decision:
         return Rules(self.rule, self.abstain_rule, self.coverage, self.positive)
 
     def calibrated(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return probabilities (N, K) as they count: with the temperature."""
+        """Return calibrated probabilities (N, K)."""
         return heat(shares, self.temperature)
 
     def predicted(self, shares: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the class (N,) that calibrated probabilities (N, K) speak for, sure or not."""
+        """Return the predicted class (N,) for calibrated probabilities (N, K), sure or not."""
         if shares.shape[1] == 2:
             said: NDArray[np.int64] = np.where(shares[:, self.positive] >= self.threshold, self.positive, 1 - self.positive)
             return said
@@ -176,7 +176,7 @@ def find_positive(name: str, class_names: Sequence[str]) -> int:
 
 
 def describe_obeyed(decision: Decision | None) -> str:
-    """Say what `predict` goes on with after a test that only looked, and how to change that."""
+    """Describe the decision that `predict` keeps after a test that only looked, and how to change it."""
     if decision is None:
         now = "with threshold 0.5 and without calibration"
     else:

@@ -25,7 +25,7 @@ FEWEST_VALIDATION = 59
 
 @dataclass(frozen=True)
 class Outliers:
-    """What new images are compared with.
+    """Reference features for outlier detection.
 
     Attributes:
         references: float32 (M, C), pooled features of training images, each of length 1.
@@ -46,7 +46,7 @@ class Outliers:
 
     @property
     def made_for(self) -> tuple[str, int]:
-        """What the features are of: the weights, "" where it is not known what the limit rests on, and the size of the images."""
+        """Weights and image size of the features; weights are "" if the basis of the limit is not known."""
         return self.weights if self.units else "", self.test_size
 
     @property

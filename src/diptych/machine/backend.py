@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def choose_compute(settings: ComputeConfig) -> tuple[ComputeConfig, list[str]]:
-    """Settle what is "auto" among the settings, without loading Keras.
+    """Resolve "auto" settings of backend and precision, without loading Keras.
 
     Returns:
         The settings with nothing left open, and a line on each choice: what, and why.
@@ -99,7 +99,7 @@ def is_no_advice_on_tracing(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Keep off the screen what is written to standard error; it is shown after all if an error comes.
+    """Capture standard error; it is shown only if an error comes.
 
     TensorFlow's C++ code writes there past Python while it is loaded, whatever TF_CPP_MIN_LOG_LEVEL says (2.21).
     """
@@ -156,7 +156,7 @@ def list_devices() -> list[str]:
 
 
 def describe_device() -> str:
-    """Say which backend computes, and on what."""
+    """Describe the backend and its device."""
     return f"{loaded_backend()} on {', '.join(list_devices())}"
 
 

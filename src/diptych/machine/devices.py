@@ -73,7 +73,7 @@ def card_of_line(line: str) -> GraphicsCard:
 
 
 def is_installed(backend: str) -> bool:
-    """Say whether "tensorflow", "jax" or "torch" can be imported."""
+    """Tell whether "tensorflow", "jax" or "torch" can be imported."""
     if backend in sys.modules:
         return True
     found = [util.find_spec(package) for package in ((backend, "jaxlib") if backend == "jax" else (backend,))]
@@ -82,7 +82,7 @@ def is_installed(backend: str) -> bool:
 
 
 def has_cuda(backend: str) -> bool:
-    """Say whether the installed "tensorflow", "jax" or "torch" is a build that computes on an NVIDIA card."""
+    """Tell whether the installed "tensorflow", "jax" or "torch" is a build for NVIDIA cards."""
     if not is_installed(backend):
         return False
     if backend == "jax":
@@ -101,7 +101,7 @@ def has_cuda(backend: str) -> bool:
 
 
 def best_backend(cards: list[GraphicsCard]) -> tuple[Backend, str]:
-    """Choose the fastest of the installed backends for the machine, and say why it is that.
+    """Choose the fastest installed backend for the machine, and the reason.
 
     Raises:
         ConfigError: none is installed.
@@ -127,7 +127,7 @@ def check_installed(backend: Backend, why: str) -> None:
 
 
 def best_precision(backend: Backend, cards: list[GraphicsCard]) -> tuple[Literal["float32", "bfloat16"], str]:
-    """Choose what a backend computes with on the machine, and say why it is that."""
+    """Choose the precision for a backend on the machine, and the reason."""
     if not cards or not has_cuda(backend):
         return "float32", "bfloat16 is slower on a processor"
     capability = cards[0].capability

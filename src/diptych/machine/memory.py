@@ -91,7 +91,7 @@ def bytes_left(folder: Path, limit: str, used: str, cached: str) -> int | None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next step instead of giving it back to the system.
+    """Make glibc keep freed memory for the next step instead of returning it to the system.
 
     When a generator that fed `fit` or its validation ends, TensorFlow 2.21 sets glibc's M_TRIM_THRESHOLD to 128 KiB
     (generator_dataset_op.cc), for the whole process and for good. Large tensors are then mapped, cleared and unmapped anew
@@ -106,7 +106,7 @@ def keep_freed_memory() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error of any backend, or one that led to it, is for want of memory."""
+    """Tell whether an error of any backend, or its cause, is an out-of-memory error."""
     chain: list[BaseException] = []
     while error not in chain:
         chain.append(error)

@@ -87,7 +87,7 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """Say that the second is better or worse only where the interval and the corrected p value both say so."""
+        """Return "better" or "worse" only if the interval and the corrected p value agree on it."""
         if self.interval is None or self.interval[0] <= 0 <= self.interval[1] or self.corrected >= 1 - LEVEL:
             return "no difference shown"
         return "better" if (self.interval[0] > 0) != (self.figure in LOWER_IS_BETTER) else "worse"

@@ -136,7 +136,7 @@ def bin_of(scores: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def counted(true_positive: Weights, false_positive: Weights, false_negative: Weights, true_negative: Weights) -> Figures:
-    """Return what follows from the four counts of one class against the rest, each (B,).
+    """Return the metrics that follow from the four counts of one class against the rest, each (B,).
 
     MCC is 0 where all images, or all predictions, are of one kind; else what would be divided by 0 is NaN.
     """
@@ -256,7 +256,7 @@ class OneClass:
 
 
 class Answers:
-    """What a classifier answered on a test set, and what was right."""
+    """The answers of a classifier on a test set, and the true classes."""
 
     def __init__(self, targets: NDArray[np.int64], shares: NDArray[np.float64], predicted: NDArray[np.int64]) -> None:
         """Take N images: targets (N,), predictions (N,), and probabilities (N, K), each row adding up to 1."""

@@ -57,7 +57,7 @@ def convert(value: Any, kind: Any, where: str) -> Any:
 
 
 def flags_of(section: object, *without: str) -> list[str]:
-    """Return the flags that set a section as it is, where it is not as by default; `without` some keys."""
+    """Return the flags for the keys of a section that differ from the defaults, `without` some keys."""
     flags: list[str] = []
     for each in fields(section):  # type: ignore[arg-type]
         value = getattr(section, each.name)
@@ -87,7 +87,7 @@ class Checked:
         self.check()
 
     def check(self) -> None:
-        """Check the values, of which the types are right.
+        """Check the values; their types are right already.
 
         Raises:
             ConfigError: one of them is out of its range.

@@ -37,7 +37,7 @@ class ProgressBar:
 
 
 class Watch(keras.callbacks.Callback):
-    """Looks after one epoch, or what is left of it.
+    """Watch one epoch, or the rest of it: progress, snapshots, stopping, and a loss that is not finite.
 
     What needs the network's variables happens before a batch, in the thread that trains; what comes after a batch may be
     called from another thread while the next batch is computed (Keras's `async_safe`), so that a graphics card never waits.
@@ -108,7 +108,7 @@ def describe_epoch(row: Mapping[str, float], epochs: int, seconds_building: floa
 
 
 def in_words(seconds: float) -> str:
-    """Say a time span: "42 s", "7 min", "3 h 20 min"."""
+    """Format a time span: "42 s", "7 min", "3 h 20 min"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

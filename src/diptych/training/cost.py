@@ -68,7 +68,7 @@ def disk_needed(network: keras.Model, moments: int) -> int:
 
 
 def refuse_full_disk(folder: Path, needed: int) -> str:
-    """Say what a run will take on the disk.
+    """Log what a run will take on the disk, and refuse a disk without room for it.
 
     Args:
         folder: where it will be made; it need not exist yet.
@@ -116,7 +116,7 @@ def describe_estimate(
     limit: int,
     first_epoch: int = 0,
 ) -> str:
-    """Say what the rest of a training will take.
+    """Describe the time and memory of the rest of a training.
 
     Args:
         step_seconds: measured time of a training step at `image_size`.
@@ -150,7 +150,7 @@ def epoch_seconds(
 
 
 def round_time(seconds: float) -> str:
-    """Say a duration as roughly as it is known: "8 s", "5 min", "6 h 10 min"."""
+    """Format a duration as roughly as it is known: "8 s", "5 min", "6 h 10 min"."""
     if seconds < 100:
         return f"{max(1, round(seconds))} s"
     if seconds < 100 * 60:

@@ -30,7 +30,7 @@ def new_network(config: Config, classes: int) -> keras.Model:
 
 
 def start_network(config: Config, runs: Path, class_names: Sequence[str] = TWO_CLASSES) -> tuple[keras.Model, StartWeights]:
-    """Build the network with the weights to start from, and say what they are."""
+    """Build the network with its initial weights, and log what they are."""
     network = new_network(config, len(class_names))
     return network, start_weights(network, config.model, runs, class_names)
 

@@ -75,7 +75,7 @@ def settle(given: Given, runs: Path) -> Wanted:
 
 
 def settle_group(given: Given, runs: Path, begun: Path) -> tuple[Config, LoadedData]:
-    """Settle what several trainings of the same settings have in common, and say why.
+    """Resolve what several trainings of the same settings have in common, and log why.
 
     Args:
         given: what the user gave.

@@ -31,7 +31,7 @@ SHOWN = 5
 
 
 def changes_of_settings(saved: Config, wanted: Config) -> list[str]:
-    """Name the settings that a training cannot go on with; more epochs are allowed."""
+    """Name the changed settings that forbid resuming; more epochs are allowed."""
     found = []
     for section in dataclasses.fields(Config):
         before, after = vars(getattr(saved, section.name)), vars(getattr(wanted, section.name))
@@ -54,7 +54,7 @@ def is_finished(run: RunDir, config: Config) -> bool:
 
 
 def thin(run: RunDir, why: str) -> None:
-    """Delete what a finished training could go on from, and write down that it is finished nevertheless, and why."""
+    """Delete the state that a finished training could resume from, and record that it is finished, and why."""
     if not run.thinned.is_file():
         write_text(run.thinned, f"its checkpoints were deleted {why}.\n")
     for path in (run.last, run.previous, run.best_keras):
@@ -130,7 +130,7 @@ def find_alike(wanted: Wanted, data: LoadedData) -> tuple[RunDir, Config] | None
 
 
 def changes_of_data(run: RunDir, data: LoadedData) -> list[str]:
-    """Name the images that are not as they were when the run was begun.
+    """Name the images that have changed since the run was started.
 
     Raises:
         CheckpointError: the run's split cannot be read.
@@ -166,7 +166,7 @@ def refuse_changes_of_data(run: RunDir, data: LoadedData, what: str = "run") -> 
 
 
 def refuse_going_on(run: RunDir, config: Config) -> None:
-    """Raise where a run cannot go on.
+    """Raise an error if a run cannot be resumed.
 
     Args:
         run: the run.
@@ -221,7 +221,7 @@ def with_data(config: Config, data: Path) -> Config:
 
 
 def warn_of_versions(run: RunDir) -> None:
-    """Say where packages have changed since the run was begun: the result is then not the same bit for bit."""
+    """Warn if packages have changed since the run was started: the result may then differ in some bits."""
     before, now = read_environment(run)["packages"], installed_versions()
     changed = [f"{name} {before[name]} to {now.get(name, 'none')}" for name in before if before[name] != now.get(name)]
     if changed:

@@ -14,7 +14,7 @@ from diptych.storage.run_dir import RunDir
 
 @dataclass(frozen=True)
 class TrainState:
-    """All that a training must know to go on as if it had never been stopped, but for the variables.
+    """All that a training needs to resume as if it had never been stopped, except the variables.
 
     Attributes:
         epoch: epochs that are finished.

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def find_lr(given: Given, output: Path, rates: RateRange | None = None, runs: Path = RUNS) -> RangeTest:
-    """Test a range of learning rates as a run with these settings would train, and write down what comes out.
+    """Run a learning-rate range test with the settings of a training, and write its result.
 
     The rates are those of --learning-rate: `pretrained_factor` and `depth_factor` act on them as in a training. Everything
     that the recipe ever trains is trained, at the image size at which its main phase begins.
@@ -62,7 +62,7 @@ def find_lr(given: Given, output: Path, rates: RateRange | None = None, runs: Pa
 def step_of(
     network: "keras.Model", config: Config, data: LoadedData, pretrained: bool, lowest: float
 ) -> Callable[[float], float]:
-    """Make the network ready, and return what trains it one update at a rate and returns the loss."""
+    """Prepare the network, and return a function that trains one update at a given rate and returns its loss."""
     from diptych.data import batches
     from diptych.training.steps import optimizers
 

@@ -45,7 +45,7 @@ def tune(
     learning_rates: tuple[float, float] | None = None,
     unpruned_trials: int = UNPRUNED_TRIALS,
 ) -> Path | None:
-    """Search for better settings; or go on with a search of that name.
+    """Search for better settings, or resume the search of that name.
 
     The lowest validation loss that a trial reaches is what counts. The accuracy would move in steps of one image, with many
     ties; the loss also sees how sure the network is, and it is what plateaus and early stopping go by. The test part is never

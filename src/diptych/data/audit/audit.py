@@ -104,7 +104,7 @@ def audit(
 def single(
     kind: str, level: Level, what: str, advice: str, paths: Iterable[str], reasons: Iterable[str] = (), noun: str = "image"
 ) -> list[Finding]:
-    """Make a Finding of images that stand alone, unless there are none."""
+    """Make a Finding of single images, unless there are none."""
     groups = tuple((path,) for path in paths)
     said = tuple(reasons) or ("",) * len(groups)
     return [Finding(kind, level, f"{count_of(len(groups), noun)} {what}", advice, groups, said)] if groups else []
@@ -157,7 +157,7 @@ def odd_files(readable: pd.DataFrame) -> list[Finding]:
 
 
 def unseen_pixels(readable: pd.DataFrame) -> list[Finding]:
-    """Say which images of more than 8 bits are scaled wrongly, and which files hold more pictures than the one that is read."""
+    """Find images of more than 8 bits that are scaled wrongly, and files with more frames than the one that is read."""
     found = []
     for doubt in find_doubts(readable):
         groups = tuple((path,) for path in readable["path"][doubt.rows])
@@ -172,7 +172,7 @@ def unseen_pixels(readable: pd.DataFrame) -> list[Finding]:
 
 
 def unlike_others(readable: pd.DataFrame) -> list[Finding]:
-    """Find files that stand alone by their format or size: placeholders and drawings among photographs."""
+    """Find files with a format or size of their own: placeholders and drawings among photographs."""
     distinct = readable[~readable["sha256"].duplicated()]
     if len(distinct) < FEW_IMAGES:
         return []
@@ -210,7 +210,7 @@ def imbalance(manifest: Manifest, readable: pd.DataFrame) -> list[Finding]:
 def twins(
     manifest: Manifest, readable: pd.DataFrame, pairs: NDArray[np.int64], groups: pd.Series, given: pd.Series
 ) -> list[Finding]:
-    """Say which images are copies of each other, and what is wrong with that."""
+    """Find images that are copies of each other, and what is wrong with them."""
     names = manifest.class_names
     near = pd.Series(connect(len(readable), np.searchsorted(readable.index.to_numpy(), pairs)), index=readable.index)
     exact = groups_of(readable, readable["sha256"])
@@ -251,7 +251,7 @@ def is_repeated(readable: pd.DataFrame, group: pd.Index) -> bool:
 
 
 def repeated(readable: pd.DataFrame, exact: list[pd.Index], names: tuple[str, ...]) -> list[Finding]:
-    """Find files that stand under many names: a picture that says "image not found", for example."""
+    """Find files with many names, such as a placeholder "image not found"."""
     many = [group for group in exact if is_repeated(readable, group)]
     level: Level = "error" if any(differ(readable["target"][group]) for group in many) else "warning"
     advice = "Is it a placeholder (“image not found”)? Then drop it under all its names, else under all but one."
@@ -259,7 +259,7 @@ def repeated(readable: pd.DataFrame, exact: list[pd.Index], names: tuple[str, ..
 
 
 def series(readable: pd.DataFrame, alike: list[pd.Index], groups: pd.Series, names: tuple[str, ...]) -> list[Finding]:
-    """Find out whether near twins are so many that the images come in series, of which twins are only what is seen of them.
+    """Find out whether there are so many near duplicates that the images come in series.
 
     Series that the column of the groups keeps together already are none.
     """
@@ -292,7 +292,7 @@ def groups_of(readable: pd.DataFrame, keys: pd.Series) -> list[pd.Index]:
 def together(
     kind: str, level: Level, what: str, advice: str, readable: pd.DataFrame, groups: list[pd.Index], names: tuple[str, ...]
 ) -> list[Finding]:
-    """Make a Finding of images that stand in groups, unless there are none."""
+    """Make a Finding of groups of images, unless there are none."""
     if not groups:
         return []
     title = f"{count_of(len(groups), 'group')} of {what} ({count_of(sum(map(len, groups)))})"
@@ -312,7 +312,7 @@ def quality(readable: pd.DataFrame, measured: pd.DataFrame) -> list[Finding]:
 
 
 def look_for_shortcut(drawn: pd.DataFrame, measured: pd.DataFrame, class_names: tuple[str, ...]) -> Shortcut | None:
-    """Test whether the classes can be told apart without the content, and describe by what where they can."""
+    """Test whether the classes can be told apart without the content, and describe how."""
     features = shortcut_features(drawn["path"], drawn, measured)
     found = find_shortcut(features, drawn["target"].to_numpy())
     if found is None or found.level == "none":

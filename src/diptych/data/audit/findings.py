@@ -51,7 +51,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """What `diptych check` found.
+    """The findings of `diptych check`.
 
     Attributes:
         root: the data folder, as given.
@@ -77,7 +77,7 @@ def with_findings(audit: Audit, more: Iterable[Finding]) -> Audit:
 
 
 def describe(audit: Audit, *, colour: bool = False) -> str:
-    """Lay an audit out for the screen: what it comes to, then a few lines for each Finding, the worst first.
+    """Describe an audit for the screen: the verdict, then a few lines for each Finding, the worst first.
 
     Args:
         audit: what was found.
@@ -124,13 +124,13 @@ def fill(start: str, pieces: Iterable[str], indent: int) -> list[str]:
 
 
 def verdict_of(audit: Audit) -> str:
-    """Say what the findings come to."""
+    """Return the verdict on the findings."""
     levels = {finding.level for finding in audit.findings}
     return next((VERDICTS[level] for level in LEVELS if level in levels), VERDICTS["note"])
 
 
 def brief(audit: Audit) -> list[str]:
-    """Return the few lines that a training says of its data: a line for each error and warning."""
+    """Return the lines that a training logs about its data, one for each error and warning."""
     found = [finding for finding in audit.findings if finding.level != "note"]
     lines = [
         f"data check, {finding.level}: {': '.join([finding.title, *['; '.join(finding.details)] * bool(finding.details)])}"

@@ -93,7 +93,7 @@ def crop(waves: Floats, sides: Floats) -> Floats:
 
 
 def align(first: Floats, second: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """Find the frames in which the first image of each pair looks like the second, brightness and contrast apart.
+    """Align the first image of each pair with the second, up to brightness and contrast.
 
     Gauss-Newton on four numbers and a gain and an offset (Lucas & Kanade 1981), from coarse to fine; at first both ways round,
     as it finds a part in the whole more surely than the whole around a part.

@@ -64,7 +64,7 @@ class Shortcut:
 
     @property
     def is_slight(self) -> bool:
-        """Whether there is more than chance, though too little to warn of."""
+        """Whether there is more than chance, but too little for a warning."""
         return self.level == "none" and self.interval[0] > 0.5
 
     @property

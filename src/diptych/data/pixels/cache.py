@@ -163,12 +163,12 @@ class Cache:
             content, offset = content[written:], offset + written
 
     def sync(self) -> None:
-        """See to it that the pixels are on the disk."""
+        """Sync the pixels to the disk."""
         if self.index:
             getattr(os, "fdatasync", os.fsync)(self.pixels)
 
     def commit(self, images: list[tuple[Any, ...]], files: list[tuple[Any, ...]]) -> None:
-        """Make sure of what was written: first the pixels, then the rows of both tables."""
+        """Commit what was written: first the pixels, then the rows of both tables."""
         if images:
             self.sync()
         with self.lock, self.connection:
@@ -178,7 +178,7 @@ class Cache:
                 del self.coming[digest]
 
     def rows(self, slots: Sequence[int]) -> list[tuple[Any, ...]]:
-        """Return what the table images says of slots, the slots themselves left out; of slot -1, nothing."""
+        """Return the rows of the table images for some slots, without the slots; nothing for slot -1."""
         query = "SELECT * FROM images WHERE slot = ?"
         with self.reading():
             found = [self.connection.execute(query, (slot,)).fetchone() if slot >= 0 else () for slot in slots]
@@ -204,7 +204,7 @@ def identity_of(path: Path) -> tuple[int, int, int, int] | None:
 
 
 def is_damage(error: Exception) -> bool:
-    """Tell whether an index, or what it says of the pixels, is damaged; not so where it is only out of reach."""
+    """Tell whether an error means a damaged index, and not one that is only out of reach."""
     code = getattr(error, "sqlite_errorcode", 0) % 256
     return isinstance(error, DamagedCacheError) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
@@ -229,7 +229,7 @@ def folder_of(cache: Path, spec: ImageSpec) -> Path:
 
 
 def temporary_cache(spec: ImageSpec) -> Cache:
-    """Open a cache that nothing is left of, however the process ends: its files have no names."""
+    """Open a cache whose files have no names, so that nothing is left however the process ends."""
     with tempfile.TemporaryFile(prefix="diptych-") as file:
         return Cache("", os.dup(file.fileno()), spec)
 
@@ -269,7 +269,7 @@ def delete_files(folder: Path) -> int:
 
 @contextmanager
 def locked(folder: Path, wait: bool = True) -> Iterator[None]:
-    """Be the only process that writes in the folder of a spec. The lock is the operating system's: it dies with its holder.
+    """Lock the folder of a spec for writing. The lock is the operating system's: it ends with its process.
 
     Raises:
         DataError: another one is, and `wait` is False.

@@ -53,7 +53,7 @@ class Work:
         self.done = self.fresh = self.largest = 0
 
     def run(self, progress: bool) -> None:
-        """Do all of it, with a commit every few seconds."""
+        """Do all the work, with a commit every few seconds."""
         workers = min(os.cpu_count() or 1, self.count)
         bar = tqdm(total=self.count, desc="reading images", unit=" images", leave=False, disable=None if progress else True)
         try:
@@ -89,7 +89,7 @@ class Work:
                 committed = time.monotonic()
 
     def announce(self, workers: int, seconds: float) -> None:
-        """Say what the rest of the work will take, and stop where the disk has no room for it.
+        """Log what the rest of the work will take, and stop if the disk has no room for it.
 
         Args:
             workers: number of threads.

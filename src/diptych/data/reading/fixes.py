@@ -114,7 +114,7 @@ def spellings(value: str) -> tuple[str, ...]:
 
 
 def find_path(root: Path, fix: Fix, paths: Collection[str]) -> str:
-    """Return the image that a row means, as the Manifest writes it; "" where it means none."""
+    """Return the path of the image that a row means, as in the Manifest; "" if there is none."""
     if not fix.path.strip():
         raise DataError(f"{fix.where}: the path is empty; write the image's path relative to the data folder.")
     normal = normal_path(fix.path)
@@ -132,7 +132,7 @@ def normal_path(path: str) -> str:
 
 
 def refuse_unknown(fixes: Sequence[Fix], paths: Collection[str]) -> None:
-    """Refuse rows that mean no image, and say once of all what they probably mean."""
+    """Refuse rows that match no image, and suggest once for all what they probably mean."""
     if fixes:
         first, missing = fixes[0], [normal_path(fix.path) for fix in fixes]
         hint = did_you_mean(missing, paths) or nearest_path(missing[0], paths) or f"Expected a path such as {min(paths)!r}."

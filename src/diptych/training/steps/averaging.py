@@ -29,7 +29,7 @@ class Averaging:
 
     @contextmanager
     def averaged(self, batches: Iterator[NDArray[np.uint8]] | None, count: int) -> Iterator[None]:
-        """Let the network have the moving average of its weights, and batch normalisation what goes with them.
+        """Swap in the moving average of the weights, with batch-normalisation statistics re-estimated for them.
 
         On leaving, also by an exception, every variable is what it was, bit for bit. Without a moving average, or before the
         optimizer's first batch, nothing changes.
