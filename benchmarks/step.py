@@ -178,8 +178,10 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["KERAS_BACKEND"] = arguments.backend
     from diptych.machine.backend import load_backend
+    from diptych.machine.host_process import claim_process
 
     load_backend()
+    claim_process()  # As the command does.
     card = graphics_card()
     print(json.dumps(measure(arguments, card) | vars(arguments)))
 

@@ -16,6 +16,8 @@ from diptych.commands.help_page import command_page, overview, with_defaults
 from diptych.commands.train import Resume, Train
 from diptych.commands.tuning import FindLr, Tune
 from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, ConfigError, DiptychError, Stopped
+from diptych.machine.backend import quiet_backend
+from diptych.machine.host_process import claim_process
 from diptych.screen import lost_output, show_messages, steady_screen
 from diptych.settings.sources import nearest
 from diptych.version import __version__
@@ -120,8 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(page)
                 return 0
             command = parse(given)
+            claim_process()
             show_messages()
-            code = command.run()
+            with quiet_backend():
+                code = command.run()
             if error := lost_output():
                 print(f"error: standard output: {in_words(error)} Some lines are missing there.", file=sys.stderr)
                 code = code or EXIT_TROUBLE

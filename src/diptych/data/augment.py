@@ -1,18 +1,30 @@
 """Random changes of training images: one image alone, or two of a batch mixed. OpenCV does the pixel work."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.machine.host_process import Borrowed
 from diptych.settings.config import AugmentConfig
 
 Pixels = NDArray[np.uint8]
 
-# The loader's own threads do the work in parallel.
-cv2.setNumThreads(0)
+
+@Borrowed
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let OpenCV compute in the thread that calls it: the loader's own threads do the work in parallel."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
 
 PIECES = (
     "flip_horizontal", "flip_vertical", "quarter_turns", "rotation", "zoom", "shift", "brightness", "contrast", "colour",

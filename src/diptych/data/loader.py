@@ -10,7 +10,7 @@ from itertools import count, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.augment import augment_image, changes_images, mix_batch
+from diptych.data.augment import augment_image, changes_images, mix_batch, one_thread_each
 from diptych.data.pixels.store import Images
 from diptych.rng import generator
 from diptych.settings.config import AugmentConfig, ClassWeights
@@ -88,7 +88,7 @@ class BatchLoader:
         """Yield batches `first_step`, `first_step` + 1, ... without end, or so many steps; threads make the next ones ahead."""
         workers = max(1, (os.cpu_count() or 1) // 2)
         wanted = iter(count(first_step) if steps is None else range(first_step, first_step + steps))
-        with ThreadPoolExecutor(workers) as pool:
+        with one_thread_each, ThreadPoolExecutor(workers) as pool:
             ahead = deque(pool.submit(self.batch, step) for step in islice(wanted, workers + 1))
             while ahead:
                 yield ahead.popleft().result()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from diptych.errors import ConfigError
 from diptych.machine.devices import BACKENDS, best_backend, best_precision, check_installed, graphics_cards
+from diptych.machine.host_process import changed_environment, changed_levels
 from diptych.machine.memory import ram_limit, ram_peak
 from diptych.settings.config import Backend, ComputeConfig
 
@@ -75,21 +76,45 @@ def load_backend(name: Backend = "auto") -> None:
     Raises:
         ConfigError: it is not installed, or Keras is loaded on another one.
     """
-    os.environ["KERAS_BACKEND"] = choose_compute(ComputeConfig(backend=name))[0].backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # JAX would say that there may be a card that it is not installed for, which `choose_compute` says already.
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
-    # Several networks in one process, as the folds or the maps have them, look to TensorFlow like one that is traced anew: it
-    # counts the calls by their place in Keras's code.
-    logging.getLogger("tensorflow").addFilter(is_no_advice_on_tracing)
+    backend = choose_compute(ComputeConfig(backend=name))[0].backend
     if "keras" not in sys.modules:
-        with quiet_stderr():
+        told = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
+        with changed_environment(told), quiet_stderr():
             import keras  # noqa: F401
-        if os.environ["KERAS_BACKEND"] != "tensorflow":
-            # Keras would load TensorFlow wherever it is installed, only to seed its random numbers too: three seconds.
-            from keras.src.utils import module_utils
 
-            module_utils.tensorflow._available = False
+
+@contextmanager
+def keras_without_tensorflow() -> Iterator[None]:
+    """Keep Keras on another backend from loading TensorFlow, wherever that is installed, to ask whether a setting is of its types.
+
+    It does so while it writes a model down (Keras 3.15), and takes three seconds.
+    """
+    if loaded_backend() == "tensorflow" or "tensorflow" in sys.modules:
+        yield
+        return
+    from keras.src.utils import module_utils
+
+    before = module_utils.tensorflow._available
+    module_utils.tensorflow._available = False
+    try:
+        yield
+    finally:
+        module_utils.tensorflow._available = before
+
+
+@contextmanager
+def quiet_backend() -> Iterator[None]:
+    """Keep off the screen what the backends say of themselves while they compute for us."""
+    advice = logging.getLogger("tensorflow")
+    # JAX would say that there may be a card that it is not installed for, which `choose_compute` says already.
+    with changed_levels({"jax._src.xla_bridge": logging.ERROR}):
+        # Several networks in one process, as the folds or the maps have them, look to TensorFlow like one that is traced anew:
+        # it counts the calls by their place in Keras's code.
+        advice.addFilter(is_no_advice_on_tracing)
+        try:
+            yield
+        finally:
+            advice.removeFilter(is_no_advice_on_tracing)
 
 
 def is_no_advice_on_tracing(record: logging.LogRecord) -> bool:

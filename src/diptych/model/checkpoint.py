@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.errors import CheckpointError
+from diptych.machine.backend import keras_without_tensorflow
+from diptych.machine.host_process import python_seed
 from diptych.model.network import build_network
 from diptych.settings.config import Config, ModelConfig
 from diptych.settings.sources import read_toml
@@ -131,7 +133,8 @@ def load_run_network(run: RunDir) -> tuple[keras.Model, Config, tuple[str, ...]]
     """
     config = read_toml(run.config, Config())
     checkpoint = read_best(run)
-    network = build_network(config.model, classes=len(checkpoint.class_names))
+    with python_seed():
+        network = build_network(config.model, classes=len(checkpoint.class_names))
     assign(network, checkpoint)
     return network, config, checkpoint.class_names
 
@@ -167,11 +170,13 @@ def save_keras_model(run: RunDir, settings: ModelConfig, image_size: int) -> dic
         The facts of the best checkpoint.
     """
     checkpoint = read_best(run)
-    network = build_network(settings, image_size, len(checkpoint.class_names))
+    with python_seed():
+        network = build_network(settings, image_size, len(checkpoint.class_names))
     assign(network, checkpoint)
 
     def write(path: Path) -> None:
-        network.save(path)
+        with keras_without_tensorflow():
+            network.save(path)
         forget_novelties(path)
 
     write_atomically(run.best_keras, write)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from diptych.machine.host_process import python_seed
 from diptych.model import convnet, resnet
 from diptych.model.network import build_network
 from diptych.settings.config import ModelConfig
@@ -38,7 +39,8 @@ def summarise(settings: ModelConfig, image_size: int, classes: int = 2) -> list[
         image_size: height and width of the input, in pixels.
         classes: number of classes, at least 2.
     """
-    network = build_network(settings, image_size, classes)
+    with python_seed():
+        network = build_network(settings, image_size, classes)
     groups: dict[tuple[str, str], list[keras.layers.Layer]] = {}
     for branch in (resnet.NAME, convnet.NAME) if settings.branches == "both" else (settings.branches,):
         for layer in network.get_layer(branch).layers:

@@ -10,6 +10,7 @@ import keras
 from tqdm import tqdm
 
 from diptych.errors import Stopped
+from diptych.machine.host_process import is_own_process
 from diptych.machine.memory import keep_freed_memory
 from diptych.machine.signals import StopSignals
 
@@ -72,7 +73,8 @@ class Watch(keras.callbacks.Callback):
             self.last_ended = time.perf_counter()
             if self.steps == 0:
                 self.first_ended = self.last_ended
-                keep_freed_memory()
+                if is_own_process():
+                    keep_freed_memory()
             self.steps += 1
             if self.bar is not None:
                 self.bar.step()

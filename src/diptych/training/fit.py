@@ -7,7 +7,7 @@ import keras
 
 from diptych.data.pixels.store import Images
 from diptych.data.reading.manifest import Manifest
-from diptych.machine.backend import quiet_stderr
+from diptych.machine.host_process import python_seed
 from diptych.machine.signals import StopSignals
 from diptych.model.checkpoint import save_keras_model
 from diptych.model.network import build_network
@@ -22,11 +22,9 @@ from diptych.training.tracking.tracking import tracking
 
 def new_network(config: Config, classes: int) -> keras.Model:
     """Build the network of a training with random weights; the seed also begins the dropout's draws."""
-    # It imports TensorFlow on every backend, where that is installed.
-    with quiet_stderr():
-        keras.utils.set_random_seed(config.training.seed)
     precision = "float32" if config.compute.precision == "auto" else config.compute.precision
-    return build_network(config.model, classes=classes, precision=precision)
+    with python_seed(config.training.seed):
+        return build_network(config.model, classes=classes, precision=precision)
 
 
 def start_network(config: Config, runs: Path, class_names: Sequence[str] = TWO_CLASSES) -> tuple[keras.Model, StartWeights]:

@@ -75,7 +75,6 @@ class Search:
 
 def open_search(root: Path, config: Config, space: tuple[Searched, ...], unpruned_trials: int) -> Search:
     """Open the record of a search, or begin it with the user's own settings as the first trial."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     unpruned = max(1, round(UNPRUNED_SHARE * config.training.epochs))
     # By the median, for 20 trials are too few for the brackets of Hyperband (Li et al., JMLR 2018).
     pruner = optuna.pruners.MedianPruner(unpruned_trials, n_warmup_steps=unpruned)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from diptych.errors import ConfigError, TrainingError
+from diptych.machine.host_process import changed_levels
 from diptych.machine.processes import Child, last_words, raise_if_interrupted
 from diptych.machine.signals import terminating
 from diptych.screen import command_line
@@ -81,7 +82,8 @@ def tune(
     until = time.monotonic() + hours * 3600 if hours else None
     again = ["--config", folder.config, "--runs", runs, "--name", name, "--trials", trials]
     again += ["--learning-rates", *learning_rates] if learning_rates else []
-    with only_one(folder), terminating():
+    # Optuna would say what we say already.
+    with only_one(folder), terminating(), changed_levels({"optuna": logging.WARNING}):
         tidy(folder)
         search = open_search(folder.root, config, space, unpruned_trials)
         try:

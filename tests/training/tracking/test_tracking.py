@@ -30,7 +30,7 @@ from diptych.storage.history import HISTORY_COLUMNS
 from diptych.storage.run_dir import RunDir
 from diptych.training.resolve import with_whole_paths
 from diptych.training.resume import changes_of_settings, refuse_going_on, write_changes
-from diptych.training.tracking.tracking import check_tracking, tracking
+from diptych.training.tracking.tracking import check_tracking, mlflow_as_we_need_it, tracking
 
 FIGURES = HISTORY_COLUMNS[1:]
 CREATED = "2026-03-01T12:00:00+00:00"
@@ -238,7 +238,9 @@ class TestMlflow:
         run, config = make_run(tmp_path / "quiet", TrackingConfig(tensorboard=True, mlflow=uri))
         log_all(run, config, make_history(1))
         assert called == []
-        assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+        with mlflow_as_we_need_it():
+            assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+        assert "MLFLOW_DISABLE_TELEMETRY" not in os.environ
 
 
 class TestCheck:

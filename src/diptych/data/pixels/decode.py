@@ -3,7 +3,8 @@
 import io
 import math
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from diptych.data.pixels import greys, heic, tiff
 from diptych.data.pixels.formats import readable_formats
 from diptych.data.pixels.recognise import NOT_READ, describe_jpeg, explain_unread
 from diptych.errors import ConfigError, DataError
+from diptych.machine.host_process import Borrowed
 from diptych.settings.config import DataConfig, Resize, parse_grey_range
 
 MAX_BYTES = 2**30
@@ -36,8 +38,14 @@ UPRIGHT = {
     8: Transpose.ROTATE_90,
 }
 
-# Pillow warns of odd metadata and of large (not yet forbidden) images; what cannot be read raises all the same.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+
+@Borrowed
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Keep Pillow's warnings of odd metadata and of large images to itself: what cannot be read raises all the same."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,7 @@ def decode_with_facts(content: Buffer, spec: ImageSpec) -> tuple[NDArray[np.uint
     """Decode an image as `decode_image` does, and say what its header holds."""
     content = as_bytes(content)
     try:
-        with open_image(content) as image:
+        with quiet_pillow, open_image(content) as image:
             pages = tiff.read_pages(content) if isinstance(image, TiffImageFile) else []
             before = header_facts(image, content, pages)
             prepare_to_load(image, content, pages, spec)

@@ -17,11 +17,6 @@ from diptych.storage.history import HISTORY_COLUMNS, Ending, Row, times_of
 from diptych.storage.run_dir import RunDir
 from diptych.storage.runs import read_environment
 
-# Nothing is sent anywhere but to the URI that the user names.
-os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-# By MLflow's own settings, a server that does not answer would hold up the training for minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 try:
     import alembic  # noqa: F401
     import sqlalchemy  # noqa: F401
@@ -35,9 +30,6 @@ except ImportError as error:
     ) from error
 
 log = logging.getLogger(__name__)
-# What it logs as errors, with their tracebacks, it raises too.
-logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-logging.getLogger("alembic").setLevel(logging.WARNING)
 
 SQLITE = "sqlite:///"
 KEY = "diptych.key"

@@ -1,14 +1,16 @@
 """Logs besides the run's folder (TensorBoard, MLflow). A log that fails never stops the training."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from diptych.errors import ConfigError
+from diptych.machine.host_process import changed_environment, changed_levels
 from diptych.settings.config import Config, TrackingConfig
 from diptych.storage.history import Ending, Row
 from diptych.storage.run_dir import RunDir
@@ -50,9 +52,24 @@ def check_tracking(settings: TrackingConfig) -> None:
         from diptych.training.tracking.tensorboard_log import TensorBoardLog  # noqa: F401
     if settings.mlflow != "none":
         check_uri(settings.mlflow)
-        from diptych.training.tracking.mlflow_log import check_store
+        with mlflow_as_we_need_it():
+            from diptych.training.tracking.mlflow_log import check_store
 
-        check_store(whole_tracking(settings).mlflow)
+            check_store(whole_tracking(settings).mlflow)
+
+
+@contextmanager
+def mlflow_as_we_need_it() -> Iterator[None]:
+    """Let MLflow tell nobody else, give up soon, and say nothing on the screen."""
+    # Nothing is sent anywhere but to the URI that the user names.
+    told = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    # By MLflow's own settings, a server that does not answer would hold up the training for minutes.
+    patience = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    told |= {name: os.environ.get(name, value) for name, value in patience.items()}
+    # What it logs as errors, with their tracebacks, it raises too.
+    levels = {"mlflow": logging.CRITICAL, "alembic": logging.WARNING}
+    with changed_environment(told), changed_levels(levels):
+        yield
 
 
 def check_uri(uri: str) -> None:
@@ -136,23 +153,25 @@ def tracking(run: RunDir, config: Config, history: Sequence[Row]) -> Iterator[Lo
         from diptych.training.tracking.tensorboard_log import TensorBoardLog
 
         guards.append(Guard("TensorBoard", lambda epochs: TensorBoardLog(run, epochs)))
-    if config.tracking.mlflow != "none":
-        from diptych.training.tracking.mlflow_log import MlflowLog
+    with ExitStack() as settings:
+        if config.tracking.mlflow != "none":
+            settings.enter_context(mlflow_as_we_need_it())
+            from diptych.training.tracking.mlflow_log import MlflowLog
 
-        guards.append(Guard("MLflow", lambda epochs: MlflowLog(run, config, epochs)))
+            guards.append(Guard("MLflow", lambda epochs: MlflowLog(run, config, epochs)))
 
-    def write(epochs: Sequence[Row]) -> None:
-        for guard in guards:
-            guard.write(epochs)
+        def write(epochs: Sequence[Row]) -> None:
+            for guard in guards:
+                guard.write(epochs)
 
-    write(history)
-    ending: Ending = "failed"
-    try:
-        yield write
-        ending = "finished"
-    except KeyboardInterrupt:
-        ending = "stopped"
-        raise
-    finally:
-        for guard in guards:
-            guard.close(ending)
+        write(history)
+        ending: Ending = "failed"
+        try:
+            yield write
+            ending = "finished"
+        except KeyboardInterrupt:
+            ending = "stopped"
+            raise
+        finally:
+            for guard in guards:
+                guard.close(ending)
