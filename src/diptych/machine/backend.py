@@ -85,9 +85,9 @@ def load_backend(name: Backend = "auto") -> None:
 
 @contextmanager
 def keras_without_tensorflow() -> Iterator[None]:
-    """Keep Keras on another backend from loading TensorFlow, wherever that is installed, to ask whether a setting is of its types.
+    """Keep Keras on another backend from loading TensorFlow while it writes a model down.
 
-    It does so while it writes a model down (Keras 3.15), and takes three seconds.
+    Keras 3.15 asks whether a setting is of one of TensorFlow's types, which takes three seconds wherever that is installed.
     """
     if loaded_backend() == "tensorflow" or "tensorflow" in sys.modules:
         yield
