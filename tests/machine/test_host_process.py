@@ -72,7 +72,7 @@ def test_import__of_what_computes_changes_nothing(tmp_path: Path) -> None:
     """Not even the files that do the work, before they are asked to."""
     code = """
 import logging, random, sys, warnings
-import cv2, matplotlib, numpy, optuna, PIL.Image, seaborn, sklearn
+import cv2, matplotlib, numpy, optuna, pandas, PIL.Image, seaborn, sklearn.metrics
 def state():
     return (random.getstate()[1][:3], list(warnings.filters), cv2.getNumThreads(), matplotlib.get_backend(auto_select=False),
             optuna.logging.get_verbosity(), logging.getLogger().handlers, numpy.geterr())
