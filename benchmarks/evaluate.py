@@ -17,22 +17,22 @@ from scipy.special import expit
 
 
 def make_predictions(images: int, seed: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Return a test table, raw probabilities of class 1 (N,), and pooled features' scores (N,)."""
+    """Return a test table, raw probabilities (N, 2), and pooled features' scores (N,)."""
     random = np.random.default_rng(seed)
     logits = 2 * random.normal(size=images)
     targets = (random.random(images) < expit(logits)).astype(np.int64)
     names = [f"{target}/{number:06d}.png" for number, target in enumerate(targets)]
     table = pd.DataFrame({"path": names, "image_name": names, "target": targets, "kind": random.choice(list("abc"), images)})
-    return table.assign(sha256="", split="test"), expit(1.3 * logits).astype(np.float32), random.random(images)
+    ones = expit(1.3 * logits)
+    return table.assign(sha256="", split="test"), np.stack([1 - ones, ones], axis=1), random.random(images)
 
 
 def measure(images: int) -> tuple[float, dict[str, Any]]:
     from diptych.evaluation.evaluate import compute_all
     from diptych.evaluation.provenance import describe_data, describe_run, list_images
     from diptych.evaluation.report_page import write_report
-    from diptych.inference.decision import choose_decision
-    from diptych.inference.predict import with_predictions
-    from diptych.metrics.probabilities import as_shares
+    from diptych.inference.choosing import choose_decision
+    from diptych.inference.prediction_table import with_predictions
     from diptych.settings.config import Config
     from diptych.storage.atomic import write_json, write_table
     from diptych.storage.run_dir import RunDir
@@ -42,7 +42,7 @@ def measure(images: int) -> tuple[float, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         run, config, names = RunDir(Path(folder)), Config(), ("0", "1")
         started = time.perf_counter()
-        decision = choose_decision(validation["target"].to_numpy(), as_shares(shown), "youden", "error:0.1")
+        decision = choose_decision(validation["target"].to_numpy(), shown, "youden", "error:0.1")
         figures = compute_all(table, probabilities, names, decision, config, ["kind"])
         predictions = with_predictions(table, probabilities, names, decision, scores, 0.95)
         figures |= {"outliers": None, "test_size": 224, "views": 1, "maps": None, **list_images(predictions, names, decision)}
@@ -63,7 +63,7 @@ def reference(images: int, draws: int) -> float:
     started = time.perf_counter()
     for _ in range(tried):
         rows = np.concatenate([random.choice(found, len(found)) for found in (np.flatnonzero(targets == k) for k in (0, 1))])
-        drawn, ones = targets[rows], probabilities[rows]
+        drawn, ones = targets[rows], probabilities[rows, 1]
         predicted = (ones >= 0.5).astype(np.int64)
         metrics.precision_recall_fscore_support(drawn, predicted, average="binary")
         metrics.matthews_corrcoef(drawn, predicted)

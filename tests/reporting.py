@@ -14,9 +14,9 @@ from diptych.evaluation.evaluate import compute_all
 from diptych.evaluation.model_card import start_model_card
 from diptych.evaluation.provenance import describe_data, describe_run, list_images
 from diptych.evaluation.report_page import Picture, write_report
-from diptych.inference.decision import Decision, choose_decision
-from diptych.inference.predict import with_predictions
-from diptych.metrics.probabilities import as_shares
+from diptych.inference.choosing import choose_decision
+from diptych.inference.decision import Decision
+from diptych.inference.prediction_table import with_predictions
 from diptych.settings.config import Config
 from diptych.settings.sources import to_toml
 from diptych.storage.atomic import write_json, write_text
@@ -38,10 +38,10 @@ def make_table(classes: int, images: int, names: Sequence[str], paths: Sequence[
     targets = np.arange(images) % classes
     sites = np.array(["", "north", "south"])[random.integers(0, 3, images)]
     logits = random.normal(0, 1, (images, classes)) + (2.5 - 2.5 * (sites == "north"))[:, None] * np.eye(classes)[targets]
-    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     found = paths or [f"{names[target]}/{number}.png" for number, target in enumerate(targets)]
     table = pd.DataFrame({"path": found, "target": targets, "site": sites, "split": "test"})
-    return table, (shares[:, 1] if classes == 2 else shares).astype(np.float32)
+    return table, probabilities
 
 
 def make_report(
@@ -70,7 +70,7 @@ def make_report(
     table = table.assign(group=(np.arange(images) // 10).astype(str)) if groups else table
     table, probabilities = table[keep].reset_index(drop=True), probabilities[keep]
     rule = {"rule": "youden", "abstain_rule": "error:0.1"} if classes == 2 else {}
-    chosen = decision or choose_decision(table["target"].to_numpy(), as_shares(probabilities), **rule)
+    chosen = decision or choose_decision(table["target"].to_numpy(), probabilities, **rule)
     figures = compute_all(table, probabilities, names, chosen, config, by)
     scores = np.linspace(0, 1, len(table))
     flagged = {"references": 50, "neighbour": 1, "validation_units": 80, "limit": 0.9}

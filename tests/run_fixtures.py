@@ -11,8 +11,8 @@ import pytest
 import running
 from making import encode, make_image
 from numpy.typing import NDArray
+from scoring import metrics_of
 
-from diptych.metrics.classification import compute_metrics
 from diptych.settings.config import Config, DataConfig, ModelConfig
 from diptych.settings.sources import to_toml
 from diptych.storage.atomic import sha256, write_atomically, write_json, write_table, write_text
@@ -123,7 +123,7 @@ def tested(run: RunDir) -> RunDir:
     generator = np.random.default_rng(0)
     targets = generator.integers(0, 2, 80)
     probabilities = np.clip(0.5 * targets + generator.uniform(0, 0.6, 80), 0, 1).astype(np.float32)
-    write_json(run.metrics, compute_metrics(targets, probabilities, 0.5))
+    write_json(run.metrics, metrics_of(targets, probabilities, 0.5))
     shares = {"probability_0": 1 - probabilities, "probability_1": probabilities}
     write_table(run.predictions, pd.DataFrame({"target": targets, **shares}))
     return run

@@ -138,6 +138,23 @@ def test_import_diptych__is_light() -> None:
     assert done.stdout.startswith("[] ")
 
 
+def test_answering_with_a_decision__needs_neither_keras_nor_scikit_learn_nor_pandas() -> None:
+    heavy = {"keras", "tensorflow", "torch", "jax", "sklearn", "scipy", "pandas"}
+    parts = ("decision", "prediction_table", "outliers", "tta")
+    code = f"""
+import sys
+import numpy as np
+{"; ".join(f"import diptych.inference.{part} as {part}" for part in parts)}
+found = outliers.Outliers(np.eye(3, 8, dtype=np.float32), 1, 0.5, "", 0)
+scores = found.scores(np.ones((2, 8), np.float32))
+rule = decision.Decision(temperature=2.0, threshold=0.4)
+columns = prediction_table.prediction_columns(np.array([[0.1, 0.9], [0.8, 0.2]]), ("a", "b"), rule, scores, found.limit)
+print(sorted({heavy} & set(sys.modules)), *columns["predicted_class"], *columns["outlier"])
+"""
+    done = run_python("-c", code)
+    assert done.stdout == "[] b a True True\n", done.stderr
+
+
 def test_diptych__unknown_name_is_an_attribute_error() -> None:
     import diptych
 

@@ -13,7 +13,8 @@ from making import run_python
 
 from diptych.cli import main
 from diptych.errors import CheckpointError, ConfigError
-from diptych.evaluation.evaluate import Choices, evaluate
+from diptych.evaluation.evaluate import evaluate
+from diptych.inference.choosing import DecisionOptions
 from diptych.inference.decision import Decision, read_decision
 from diptych.inference.outliers import FEWEST_VALIDATION, read_outliers
 from diptych.inference.predict import predict
@@ -48,7 +49,7 @@ test_images.__test__ = False  # type: ignore[attr-defined]
 
 @pytest.mark.slow
 def test_evaluate__choices_are_kept_and_obeyed_by_the_next_test(mine: RunDir) -> None:
-    first = evaluate(mine, choices=Choices("youden", "error:0.9", 0.8), maps=0)
+    first = evaluate(mine, choices=DecisionOptions("youden", "error:0.9", 0.8), maps=0)
     chosen = read_decision(mine)
     assert chosen is not None
     assert (chosen.rule, chosen.abstain_rule, chosen.coverage, chosen.validation_images) == ("youden", "error:0.9", 0.8, 16)
@@ -57,7 +58,7 @@ def test_evaluate__choices_are_kept_and_obeyed_by_the_next_test(mine: RunDir) ->
     second = evaluate(mine, maps=0)
     assert (mine.decision.read_bytes(), mine.outliers.read_bytes()) == before
     assert second == first
-    third = evaluate(mine, choices=Choices(threshold="0.3", keep=True), maps=0)
+    third = evaluate(mine, choices=DecisionOptions(threshold="0.3", keep=True), maps=0)
     # What is not named stays as it was.
     assert (third["threshold"], third["decision"]["abstain_rule"], third["class_sets"]["asked_coverage"]) == (
         0.3,
@@ -69,7 +70,7 @@ def test_evaluate__choices_are_kept_and_obeyed_by_the_next_test(mine: RunDir) ->
 
 @pytest.mark.slow
 def test_evaluate__chooses_on_the_validation_images_alone(mine: RunDir, trained: running.Trained) -> None:
-    figures = evaluate(mine, choices=Choices("f1", "0.7", 0.8), maps=0)
+    figures = evaluate(mine, choices=DecisionOptions("f1", "0.7", 0.8), maps=0)
     split = pd.read_csv(mine.split)
     validation = split[split["split"] == "validation"]
     decision = read_decision(mine)
@@ -91,9 +92,15 @@ def test_evaluate__chooses_on_the_validation_images_alone(mine: RunDir, trained:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "choices", [Choices(), Choices("youden", "error:0.9", 0.8), Choices("0.2", "0.9", 0.6), Choices("recall:0.9", "0.2,0.7")]
+    "choices",
+    [
+        DecisionOptions(),
+        DecisionOptions("youden", "error:0.9", 0.8),
+        DecisionOptions("0.2", "0.9", 0.6),
+        DecisionOptions("recall:0.9", "0.2,0.7"),
+    ],
 )
-def test_predict__answers_as_evaluate_did(mine: RunDir, trained: running.Trained, choices: Choices) -> None:
+def test_predict__answers_as_evaluate_did(mine: RunDir, trained: running.Trained, choices: DecisionOptions) -> None:
     figures = evaluate(mine, choices=choices, maps=0)
     tested = pd.read_csv(mine.predictions, dtype={"class_set": str})
     table = predict(mine, test_images(mine, trained), mine.root / "again.csv")
@@ -113,7 +120,7 @@ def test_predict__answers_as_evaluate_did(mine: RunDir, trained: running.Trained
 
 @pytest.mark.slow
 def test_evaluate__an_answer_has_the_least_probability_that_was_asked_for(mine: RunDir) -> None:
-    evaluate(mine, choices=Choices("0.2", "0.9"), maps=0)
+    evaluate(mine, choices=DecisionOptions("0.2", "0.9"), maps=0)
     tested = pd.read_csv(mine.predictions)
     assert (tested["answered"] == (tested["probability"] >= 0.9)).all()
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import running
+from scoring import metrics_of
 
 from diptych.data.pixels.decode import ImageSpec
 from diptych.data.pixels.prepare import prepare
@@ -19,8 +20,6 @@ from diptych.evaluation.figures import read_metrics
 from diptych.evaluation.summary import describe
 from diptych.inference.decision import read_decision
 from diptych.inference.predict import predict_probabilities
-from diptych.metrics.classification import compute_metrics
-from diptych.metrics.probabilities import as_shares
 from diptych.model.checkpoint import load_run_network
 from diptych.storage.atomic import write_table
 
@@ -46,8 +45,8 @@ def test_evaluate__in_a_fresh_process_gives_the_figures_of_predicting_here(train
     images, _ = prepare([trained.data / path for path in table["path"]], spec, None)
     probabilities = predict_probabilities(network, images, np.arange(len(images)))
     decision = read_decision(trained.run)
-    calibrated = decision.calibrated(as_shares(probabilities))
-    expected = compute_metrics(table["target"].to_numpy(), calibrated[:, 1], decision.threshold)
+    calibrated = decision.calibrated(probabilities)
+    expected = metrics_of(table["target"].to_numpy(), calibrated[:, 1], decision.threshold)
     assert written["test_images"] == 2 * running.PARTS["test"]
     assert written["confusion_matrix"] == expected["confusion_matrix"]
     for name in ("test_loss", "test_accuracy", "precision", "recall", "f1", "roc_auc", "test_accuracy_interval"):
@@ -102,7 +101,7 @@ def test_evaluate__of_a_run_without_a_checkpoint(run):
 
 def test_describe__shows_the_figures():
     targets, probabilities = np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.7, 0.4, 0.8, 0.9], np.float32)
-    text = describe(compute_metrics(targets, probabilities, 0.5))
+    text = describe(metrics_of(targets, probabilities, 0.5))
     assert "60.00%" in text
     assert "0.8333" in text
     assert "class 0: 1 as 0, 1 as 1;  class 1: 1 as 0, 2 as 1" in text
@@ -110,7 +109,7 @@ def test_describe__shows_the_figures():
 
 def test_describe__names_the_classes_of_two():
     targets, probabilities = np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.7, 0.4, 0.8, 0.9], np.float32)
-    text = describe(compute_metrics(targets, probabilities, 0.5, ("cat", "dog")))
+    text = describe(metrics_of(targets, probabilities, 0.5, ("cat", "dog")))
     assert "(class dog)" in text
     assert "class cat: 1 as cat, 1 as dog;  class dog: 1 as cat, 2 as dog" in text
 
@@ -121,7 +120,7 @@ def figures_of(classes: int, images: int) -> dict[str, Any]:
     scores = 0.1 + np.eye(classes)[targets] * (1 - targets[:, None] / classes)
     scores[np.arange(images), (targets + np.arange(images) % targets) % classes] += 0.3
     names = [f"kind {number}" for number in range(classes)]
-    return compute_metrics(targets, (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32), 0.5, names)
+    return metrics_of(targets, (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32), 0.5, names)
 
 
 def test_describe__has_a_line_for_each_of_few_classes():
@@ -151,7 +150,7 @@ def test_describe__has_the_worst_of_many_classes():
 
 def test_describe__of_a_long_class_name():
     names = ("a", "b", f"{'a' * 300} end")
-    figures = compute_metrics(np.array([0, 1, 2]), np.eye(3, dtype=np.float32), 0.5, names)
+    figures = metrics_of(np.array([0, 1, 2]), np.eye(3, dtype=np.float32), 0.5, names)
     lines = describe(figures).splitlines()
     assert max(map(len, lines)) < 100
     assert "a end " in lines[-1]
@@ -160,7 +159,7 @@ def test_describe__of_a_long_class_name():
 def test_evaluate__of_three_classes_of_which_one_is_absent(of_three):
     figures = evaluate(of_three.run, maps=0)
     probabilities = keras.ops.convert_to_numpy(of_three.network(of_three.pixels))
-    expected = compute_metrics(of_three.targets, probabilities, 0.5, ("ash", "10 birch", "2 cedar"))
+    expected = metrics_of(of_three.targets, probabilities, 0.5, ("ash", "10 birch", "2 cedar"))
     assert figures["confusion_matrix"] == expected["confusion_matrix"]
     for name in ("test_loss", "test_accuracy", "precision", "recall", "f1"):
         assert figures[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6)
@@ -182,4 +181,4 @@ def test_evaluate__finds_the_images_beside_a_table(of_three, tmp_path):
 
 
 def test_describe__without_a_roc_auc():
-    assert "not defined" in describe(compute_metrics(np.array([1, 1]), np.array([0.4, 0.8], np.float32), 0.5))
+    assert "not defined" in describe(metrics_of(np.array([1, 1]), np.array([0.4, 0.8], np.float32), 0.5))

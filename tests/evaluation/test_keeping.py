@@ -12,15 +12,16 @@ import pytest
 from answering import NAMES, PARTS, SIZE, make_run, photograph
 from making import fingerprint
 from PIL import Image
+from scoring import metrics_of, of_two
 
 from diptych.cli import main
 from diptych.errors import ConfigError, DataError
-from diptych.evaluation.evaluate import Choices, compute_all, describe_outliers, evaluate
+from diptych.evaluation.evaluate import compute_all, describe_outliers, evaluate
 from diptych.evaluation.summary import describe
-from diptych.inference.decision import Decision, choose_decision, read_decision, write_decision
+from diptych.inference.choosing import DecisionOptions, choose_decision
+from diptych.inference.decision import Decision, read_decision, write_decision
 from diptych.inference.outliers import Outliers
 from diptych.inference.predict import predict
-from diptych.metrics.classification import compute_metrics
 from diptych.settings.config import AugmentConfig, Config
 from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import write_json, write_text
@@ -151,7 +152,7 @@ def test_groups__reach_dont_know_sets_and_outliers() -> None:
     targets, ones = kinds % 2, np.clip(0.5 * (kinds % 2) + random.uniform(0, 0.5, 20)[kinds], 0.01, 0.99).astype(np.float32)
     table = pd.DataFrame({"target": targets, "group": kinds.astype(str)})
     decision = dataclasses.replace(Decision(), abstain=(0.4, 0.6), abstain_rule="0.4,0.6", set_limit=0.3)
-    alone, grouped = (compute_all(rows, ones, NAMES, decision, Config()) for rows in (table.drop(columns="group"), table))
+    alone, grouped = (compute_all(rows, of_two(ones), NAMES, decision, Config()) for rows in (table.drop(columns="group"), table))
     outliers = Outliers(np.zeros((9, 2), np.float32), 1, 0.5, "", SIZE, 80)
     scores = random.uniform(0, 1, 20)[kinds]
     alone["outliers"], grouped["outliers"] = describe_outliers(outliers, scores), describe_outliers(outliers, scores, kinds)
@@ -166,10 +167,10 @@ def test_positive__figures_are_those_of_the_classes_the_other_way_round() -> Non
     targets = random.integers(0, 2, 120)
     ones = np.clip(0.35 * targets + random.uniform(0, 0.65, 120), 0.01, 0.99).astype(np.float32)
     table = pd.DataFrame({"target": targets, "kind": [f"k{number % 3}" for number in range(120)]})
-    decision = choose_decision(targets, np.stack([1 - ones, ones], axis=1).astype(float), "recall:0.95", "error:0.1", positive=0)
-    found = compute_all(table, ones, NAMES, decision, Config(), ("kind",))
-    calibrated = decision.calibrated(np.stack([1 - ones, ones], axis=1).astype(float))
-    expected = compute_metrics(1 - targets, calibrated[:, 0], decision.threshold, NAMES[::-1])
+    decision = choose_decision(targets, of_two(ones), "recall:0.95", "error:0.1", positive=0)
+    found = compute_all(table, of_two(ones), NAMES, decision, Config(), ("kind",))
+    calibrated = decision.calibrated(of_two(ones))
+    expected = metrics_of(1 - targets, calibrated[:, 0], decision.threshold, NAMES[::-1])
     for name in ("recall", "precision", "specificity", "f1", "average_precision", "threshold", "test_accuracy", "roc_auc"):
         assert found[name] == pytest.approx(expected[name])
     assert found["recall"] >= 0.95
@@ -210,12 +211,12 @@ def test_positive__recall_is_about_the_class_on_the_command_line_and_predict_obe
 
 
 def test_positive__a_probability_of_the_other_class_is_not_taken_over(run: RunDir) -> None:
-    evaluate(run, choices=Choices(threshold="0.3", keep=True), maps=0)
+    evaluate(run, choices=DecisionOptions(threshold="0.3", keep=True), maps=0)
     before = obeyed(run)
     with pytest.raises(ConfigError, match=r"--threshold 0\.3 .* probability of class whole; with --positive broken.*--threshold"):
-        evaluate(run, choices=Choices(positive="broken", keep=True), maps=0)
+        evaluate(run, choices=DecisionOptions(positive="broken", keep=True), maps=0)
     assert obeyed(run) == before
-    evaluate(run, choices=Choices(positive="broken", threshold="0.7", keep=True), maps=0)
+    evaluate(run, choices=DecisionOptions(positive="broken", threshold="0.7", keep=True), maps=0)
 
 
 def test_positive__of_an_unknown_class(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
@@ -353,12 +354,12 @@ def test_evaluate__of_a_cross_validation_before_its_first_fold(tmp_path: Path, c
 
 
 def test_decision__of_the_positive_class_is_that_of_the_classes_turned() -> None:
-    shares = np.random.default_rng(1).dirichlet([1, 1], 60)
+    probabilities = np.random.default_rng(1).dirichlet([1, 1], 60)
     targets = np.random.default_rng(2).integers(0, 2, 60)
-    zero = choose_decision(targets, shares, "cost:1,3", "error:0.2", 0.9, positive=0)
-    one = choose_decision(1 - targets, shares[:, ::-1], "cost:1,3", "error:0.2", 0.9)
+    zero = choose_decision(targets, probabilities, "cost:1,3", "error:0.2", 0.9, positive=0)
+    one = choose_decision(1 - targets, probabilities[:, ::-1], "cost:1,3", "error:0.2", 0.9)
     assert zero == dataclasses.replace(one, positive=0)
-    np.testing.assert_array_equal(zero.predicted(shares), 1 - one.predicted(shares[:, ::-1]))
-    np.testing.assert_array_equal(zero.answered(shares), one.answered(shares[:, ::-1]))
-    np.testing.assert_array_equal(zero.sets(shares), one.sets(shares[:, ::-1])[:, ::-1])
+    np.testing.assert_array_equal(zero.predicted(probabilities), 1 - one.predicted(probabilities[:, ::-1]))
+    np.testing.assert_array_equal(zero.answered(probabilities), one.answered(probabilities[:, ::-1]))
+    np.testing.assert_array_equal(zero.sets(probabilities), one.sets(probabilities[:, ::-1])[:, ::-1])
     assert Decision().positive == 1

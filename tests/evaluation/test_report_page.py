@@ -14,7 +14,6 @@ from diptych.data.audit.findings import Audit, Finding
 from diptych.data.audit.shortcuts import Shortcut
 from diptych.evaluation.summary import describe
 from diptych.inference.decision import Decision
-from diptych.metrics.probabilities import as_shares
 from diptych.storage.run_dir import RunDir
 
 
@@ -178,7 +177,7 @@ def test_page__slider_counts_again(chromium: Browser, tmp_path: Path) -> None:
     table, probabilities = make_table(2, 200, ("cat", "dog"))
     targets, ones = (
         table["target"].to_numpy(),
-        Decision(**{**figures["decision"], "calibration": None}).calibrated(as_shares(probabilities))[:, 1],
+        Decision(**{**figures["decision"], "calibration": None}).calibrated(probabilities)[:, 1],
     )
     with open_page(chromium, page.as_uri(), color_scheme="dark") as visit:
         slider, before = visit.page.locator("#threshold"), live(visit)

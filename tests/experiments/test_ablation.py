@@ -14,7 +14,7 @@ import running
 from diptych.errors import ConfigError
 from diptych.experiments.ablation import VARIANTS, ablate, plan, table_of
 from diptych.experiments.run_group import open_series
-from diptych.experiments.tested_run import match, read_tested
+from diptych.experiments.tested_run import align, read_tested
 from diptych.metrics.paired import compare_pairs
 from diptych.model.network import build_network
 from diptych.settings.config import Config, ModelConfig
@@ -90,7 +90,7 @@ class TestAblation:
 
     def test_json__holds_what_the_predictions_give(self, ablated: Ablated) -> None:
         written = json.loads((ablated.root / "ablation.json").read_text())
-        sides = match([read_tested(ablated.run_of(variant)) for variant in ("convnet", "both", "default")])
+        sides = align([read_tested(ablated.run_of(variant)) for variant in ("convnet", "both", "default")])
         for side, variant in zip(sides, ("convnet", "both", "default"), strict=True):
             accuracy = (side.table["target"] == side.table["predicted"]).mean()
             assert written["variants"][variant]["accuracy"]["mean"] == pytest.approx(accuracy)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import open_chromium, open_page
+from scoring import metrics_of
 
 from diptych.experiments.fold_report import combine, describe_folds, render_folds
-from diptych.metrics.classification import compute_metrics
 
 
 def test_of_fold(seed: int, names: list[str]) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def test_of_fold(seed: int, names: list[str]) -> dict[str, Any]:
     targets = np.arange(40 + seed) % len(names)
     shares = random.dirichlet(np.ones(len(names)), len(targets)) + 0.5 * np.eye(len(names))[targets]
     shares = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
-    figures = compute_metrics(targets, shares[:, 1] if len(names) == 2 else shares, 0.5, names)
+    figures = metrics_of(targets, shares[:, 1] if len(names) == 2 else shares, 0.5, names)
     return json.loads(json.dumps({**figures, "test_size": 64, "views": 1}))
 
 
@@ -69,7 +69,7 @@ def test_page__of_a_cross_validation(tmp_path: Path, width: int) -> None:
 
 def test_folds__no_better_than_the_most_frequent_class_are_named() -> None:
     targets = np.repeat([0, 1], [90, 10])
-    worse, better = (compute_metrics(targets, np.where(ones, 0.9, 0.1)) for ones in (targets > 2, targets > 0))
+    worse, better = (metrics_of(targets, np.where(ones, 0.9, 0.1)) for ones in (targets > 2, targets > 0))
     how = {"test_size": 32, "views": 1}
     figures = combine({"fold-1": worse | how, "fold-2": better | how})
     assert figures["no_better"] == ["fold-1"]

@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from diptych.errors import CheckpointError, ConfigError
-from diptych.inference.calibration import Calibration, calibrate, heat
+from diptych.inference.calibration import calibrate
+from diptych.inference.choosing import check_rules, choose_decision
 from diptych.inference.decision import (
+    Calibration,
     Decision,
     Rules,
     certainty,
-    check_rules,
-    choose_decision,
     hash_of_weights,
     read_decision,
+    scale_temperature,
     write_decision,
 )
 from diptych.inference.thresholds import choose_threshold
@@ -35,7 +36,7 @@ def draw(classes: int, images: int, seed: int = 0) -> tuple[NDArray[np.int64], N
     random = np.random.default_rng(seed)
     targets = random.integers(0, classes, images)
     logits = random.normal(0, 2, (images, classes)) + 2 * np.eye(classes)[targets]
-    return targets, heat(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), 0.5)
+    return targets, scale_temperature(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), 0.5)
 
 
 def test_predicted__of_two_classes_is_1_from_the_threshold_on() -> None:
@@ -86,66 +87,66 @@ def test_certainty__of_a_threshold_at_the_end_is_defined(threshold: float) -> No
 
 
 def test_choose_decision__is_made_of_its_parts() -> None:
-    targets, shares = draw(2, 200)
-    found = choose_decision(targets, shares, "youden", "error:0.1", 0.9, seed=3)
-    calibration = calibrate(shares, targets, 3)
+    targets, probabilities = draw(2, 200)
+    found = choose_decision(targets, probabilities, "youden", "error:0.1", 0.9, seed=3)
+    calibration = calibrate(probabilities, targets, 3)
     assert found.calibration == calibration
     assert found.temperature == calibration.temperature > 1.2
-    warm = heat(shares, calibration.temperature)
-    assert found.threshold == choose_threshold("youden", targets, warm[:, 1])
+    calibrated = scale_temperature(probabilities, calibration.temperature)
+    assert found.threshold == choose_threshold("youden", targets, calibrated[:, 1])
     assert (found.rule, found.abstain_rule, found.coverage, found.validation_images) == ("youden", "error:0.1", 0.9, 200)
-    assert (warm[np.arange(200), targets] >= found.set_limit).sum() == np.ceil(201 * 0.9)
+    assert (calibrated[np.arange(200), targets] >= found.set_limit).sum() == np.ceil(201 * 0.9)
     assert (found.weights, found.test_size, found.views) == ("", 0, 0)
 
 
 @given(st.integers(0, 200), st.sampled_from([2, 3, 5]), st.sampled_from(["0.5", "youden", "0.2"]), st.floats(0, 0.5))
 def test_choose_decision__of_the_answers_at_most_so_many_are_wrong(seed: int, classes: int, rule: str, share: float) -> None:
-    targets, shares = draw(classes, 80, seed)
+    targets, probabilities = draw(classes, 80, seed)
     try:
-        found = choose_decision(targets, shares, rule if classes == 2 else "0.5", f"error:{share}")
+        found = choose_decision(targets, probabilities, rule if classes == 2 else "0.5", f"error:{share}")
     except ConfigError:
-        warm = heat(shares, calibrate(shares, targets, 0).temperature)
-        threshold = choose_threshold(rule, targets, warm[:, 1]) if classes == 2 else 0.5
-        surest = certainty(warm, threshold) == certainty(warm, threshold).max()
-        assert (Decision(threshold=threshold).predicted(warm) != targets)[surest].mean() > share
+        calibrated = scale_temperature(probabilities, calibrate(probabilities, targets, 0).temperature)
+        threshold = choose_threshold(rule, targets, calibrated[:, 1]) if classes == 2 else 0.5
+        surest = certainty(calibrated, threshold) == certainty(calibrated, threshold).max()
+        assert (Decision(threshold=threshold).predicted(calibrated) != targets)[surest].mean() > share
         return
-    warm = found.calibrated(shares)
-    answered = found.answered(warm)
+    calibrated = found.calibrated(probabilities)
+    answered = found.answered(calibrated)
     assert answered.any()
-    assert (found.predicted(warm) != targets)[answered].mean() <= share
+    assert (found.predicted(calibrated) != targets)[answered].mean() <= share
     # One image less sure, and there would be too many wrong ones; or all are answered.
-    sure = certainty(warm, found.threshold)
+    sure = certainty(calibrated, found.threshold)
     assert sure[answered].min() > (sure[~answered].max() if (~answered).any() else -1)
 
 
 @pytest.mark.parametrize("threshold", [0.05, 0.5, 0.93])
 @pytest.mark.parametrize("limit", [0.5, 0.8, 1.0])
 def test_choose_decision__an_answer_has_the_least_probability_that_was_given(threshold: float, limit: float) -> None:
-    targets, shares = draw(2, 300)
-    found = choose_decision(targets, shares, str(threshold), str(limit))
-    warm = found.calibrated(shares)
-    answered, predicted = found.answered(warm), found.predicted(warm)
-    own = warm[np.arange(300), predicted]
+    targets, probabilities = draw(2, 300)
+    found = choose_decision(targets, probabilities, str(threshold), str(limit))
+    calibrated = found.calibrated(probabilities)
+    answered, predicted = found.answered(calibrated), found.predicted(calibrated)
+    own = calibrated[np.arange(300), predicted]
     np.testing.assert_array_equal(answered, own >= limit - 1e-12)
 
 
 def test_choose_decision__of_more_classes_an_answer_has_the_least_probability_too() -> None:
-    targets, shares = draw(4, 100)
-    found = choose_decision(targets, shares, abstain_rule="0.4")
-    warm = found.calibrated(shares)
-    np.testing.assert_array_equal(found.answered(warm), warm.max(axis=1) >= 0.4)
+    targets, probabilities = draw(4, 100)
+    found = choose_decision(targets, probabilities, abstain_rule="0.4")
+    calibrated = found.calibrated(probabilities)
+    np.testing.assert_array_equal(found.answered(calibrated), calibrated.max(axis=1) >= 0.4)
 
 
 def test_choose_decision__a_range_is_taken_as_it_is() -> None:
-    targets, shares = draw(2, 60)
-    assert choose_decision(targets, shares, abstain_rule="0.25,0.7").abstain == (0.25, 0.7)
-    assert choose_decision(targets, shares).abstain == (0.0, 0.0)
+    targets, probabilities = draw(2, 60)
+    assert choose_decision(targets, probabilities, abstain_rule="0.25,0.7").abstain == (0.25, 0.7)
+    assert choose_decision(targets, probabilities).abstain == (0.0, 0.0)
 
 
 def test_choose_decision__names_the_flag_where_no_answer_is_left() -> None:
-    targets, shares = np.array([0, 1, 0, 1]), np.array([[0.1, 0.9], [0.9, 0.1], [0.2, 0.8], [0.8, 0.2]])
+    targets, probabilities = np.array([0, 1, 0, 1]), np.array([[0.1, 0.9], [0.9, 0.1], [0.2, 0.8], [0.8, 0.2]])
     with pytest.raises(ConfigError, match=r"--abstain error:0\.1: even the surest validation images .* larger share"):
-        choose_decision(targets, shares, abstain_rule="error:0.1")
+        choose_decision(targets, probabilities, abstain_rule="error:0.1")
 
 
 @pytest.mark.parametrize(

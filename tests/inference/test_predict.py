@@ -8,24 +8,26 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from hand_network import hand_network, hand_probability
 from making import encode
+from scoring import of_two
 
 from diptych.cli import main
 from diptych.data.pixels.decode import ImageSpec
 from diptych.data.pixels.prepare import prepare
-from diptych.evaluation.figures import read_shares
 from diptych.inference.decision import Decision
-from diptych.inference.predict import predict, predict_probabilities, with_predictions
+from diptych.inference.predict import predict, predict_probabilities
+from diptych.inference.prediction_table import read_probabilities, with_predictions
 from diptych.model.checkpoint import load_run_network
 
 
 def test_with_predictions__cuts_at_one_half():
-    table = with_predictions(pd.DataFrame({"path": ["a", "b"]}), np.array([0.5, 0.49], np.float32))
+    table = with_predictions(pd.DataFrame({"path": ["a", "b"]}), of_two([0.5, 0.49]))
     assert list(table["predicted_target"]) == [1, 0]
 
 
 def test_with_predictions__names_the_class_of_two():
-    table = with_predictions(pd.DataFrame({"path": ["a", "b"]}), np.array([0.5, 0.49], np.float32), ("cat", "dog"))
+    table = with_predictions(pd.DataFrame({"path": ["a", "b"]}), of_two([0.5, 0.49]), ("cat", "dog"))
     own = ["predicted_target", "predicted_class", "probability", "probability_cat", "probability_dog", "answered", "class_set"]
     assert list(table.columns) == ["path", *own]
     assert list(table["predicted_class"]) == ["dog", "cat"]
@@ -36,7 +38,7 @@ def test_with_predictions__names_the_class_of_two():
 
 
 def test_with_predictions__below_one_half_where_the_threshold_decides_so():
-    table = with_predictions(pd.DataFrame({"path": ["a"]}), np.array([0.3], np.float32), ("cat", "dog"), Decision(threshold=0.2))
+    table = with_predictions(pd.DataFrame({"path": ["a"]}), of_two([0.3]), ("cat", "dog"), Decision(threshold=0.2))
     assert (table["predicted_class"][0], table["probability"][0]) == ("dog", pytest.approx(0.3))
 
 
@@ -49,7 +51,7 @@ def test_with_predictions__odd_class_names_and_columns_of_the_user_survive_csv()
     assert [table[f"probability_{name}"][0] for name in names] == pytest.approx([0.1, 0.2, 0.3, 0.4])
     assert table["probability"][0] == pytest.approx(0.4)
     assert table.columns.is_unique
-    np.testing.assert_allclose(read_shares(table, names), shares, rtol=1e-6)
+    np.testing.assert_allclose(read_probabilities(table, names), shares, rtol=1e-6)
 
 
 def test_with_predictions__of_three_classes():
@@ -103,6 +105,14 @@ def test_predict_probabilities__of_no_images(of_three):
     assert predict_probabilities(of_three.network, of_three.pixels, np.arange(0)).shape == (0, 3)
 
 
+def test_predict_probabilities__of_two_classes_has_a_column_for_each():
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    found = predict_probabilities(hand_network(), images, np.arange(5))
+    assert (found.shape, found.dtype) == ((5, 2), np.float64)
+    np.testing.assert_allclose(found[:, 1], hand_probability(images), rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(found.sum(axis=1), 1)
+
+
 @pytest.fixture(scope="session")
 def tested_files(trained) -> pd.DataFrame:
     """What `evaluate` predicted: file and probability, one row a test image."""
@@ -133,7 +143,7 @@ def test_predict__does_not_depend_on_the_batch(trained, tested_files):
     assert len(images) > 32
     rows = np.arange(len(images))
     together = predict_probabilities(network, images, rows)
-    assert together.dtype == np.float32
+    assert together.dtype == np.float64
     chosen = [0, 7, 40, len(images) - 1]
     alone = [predict_probabilities(network, images, rows[row : row + 1])[0] for row in chosen]
     assert np.ptp(alone) > 0

@@ -171,8 +171,8 @@ def test_predict_probabilities__is_the_mean_over_the_views(of_three):
     expected = np.mean(each, axis=0)
     assert np.ptp(each, axis=0).max() > 1e-3
     np.testing.assert_allclose(found[::-1][: len(expected)], expected, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=0, atol=1e-5)
-    assert (found.dtype, found.shape) == (np.float32, (len(images), 3))
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=0, atol=1e-12)
+    assert (found.dtype, found.shape) == (np.float64, (len(images), 3))
     # Of all images, a batch at a time is in memory.
     assert images.most <= 32 < len(images)
 

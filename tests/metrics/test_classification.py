@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scoring import metrics_of
 from sklearn import metrics
 
 from diptych.errors import CheckpointError
 from diptych.evaluation.figures import read_metrics
 from diptych.evaluation.summary import describe_baseline
-from diptych.metrics.classification import compute_metrics
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -22,7 +22,7 @@ def test_metrics__equal_those_of_scikit_learn(seed, threshold):
     targets = generator.integers(0, 2, 200)
     probabilities = generator.uniform(0, 1, 200).astype(np.float32)
     predicted = (probabilities >= threshold).astype(int)
-    figures = compute_metrics(targets, probabilities, threshold)
+    figures = metrics_of(targets, probabilities, threshold)
     assert figures["test_images"] == 200
     assert figures["test_accuracy"] == metrics.accuracy_score(targets, predicted)
     assert figures["precision"] == pytest.approx(metrics.precision_score(targets, predicted))
@@ -35,7 +35,7 @@ def test_metrics__equal_those_of_scikit_learn(seed, threshold):
 
 
 def test_metrics__of_five_images_by_hand():
-    figures = compute_metrics(np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.7, 0.4, 0.8, 0.9], np.float32), 0.5)
+    figures = metrics_of(np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.7, 0.4, 0.8, 0.9], np.float32), 0.5)
     assert figures["confusion_matrix"] == [[1, 1], [1, 2]]
     assert figures["test_accuracy"] == pytest.approx(3 / 5)
     assert figures["precision"] == pytest.approx(2 / 3)
@@ -53,17 +53,17 @@ def test_interval__is_the_one_of_wilson(correct, images):
     share, z = correct / images, 1.959964
     middle = (share + z**2 / (2 * images)) / (1 + z**2 / images)
     reach = z / (1 + z**2 / images) * math.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
-    interval = compute_metrics(targets, probabilities, 0.5)["test_accuracy_interval"]
+    interval = metrics_of(targets, probabilities, 0.5)["test_accuracy_interval"]
     assert interval == pytest.approx([middle - reach, middle + reach], abs=1e-6)
 
 
 def test_threshold__itself_is_class_1():
-    assert compute_metrics(np.array([1, 0]), np.array([0.5, 0.4999], np.float32), 0.5)["test_accuracy"] == 1
+    assert metrics_of(np.array([1, 0]), np.array([0.5, 0.4999], np.float32), 0.5)["test_accuracy"] == 1
 
 
 @pytest.mark.parametrize("target", [0, 1])
 def test_one_class_only__has_no_roc_auc_and_figures_else(target):
-    figures = compute_metrics(np.full(4, target), np.array([0.2, 0.4, 0.6, 0.9], np.float32), 0.5)
+    figures = metrics_of(np.full(4, target), np.array([0.2, 0.4, 0.6, 0.9], np.float32), 0.5)
     assert figures["roc_auc"] is None
     assert figures["confusion_matrix"][target] == [2, 2]
     assert figures["test_accuracy"] == 0.5
@@ -74,7 +74,7 @@ def test_one_class_only__has_no_roc_auc_and_figures_else(target):
 
 
 def test_all_wrong_and_sure__gives_finite_figures():
-    figures = compute_metrics(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0], np.float32), 0.5)
+    figures = metrics_of(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0], np.float32), 0.5)
     assert (figures["test_accuracy"], figures["precision"], figures["recall"], figures["f1"]) == (0, 0, 0, 0)
     assert figures["roc_auc"] == 0
     assert figures["confusion_matrix"] == [[0, 2], [2, 0]]
@@ -82,7 +82,7 @@ def test_all_wrong_and_sure__gives_finite_figures():
 
 
 def test_nothing_predicted__has_no_precision():
-    figures = compute_metrics(np.array([0, 1]), np.array([0.1, 0.2], np.float32), 0.5)
+    figures = metrics_of(np.array([0, 1]), np.array([0.1, 0.2], np.float32), 0.5)
     assert (figures["precision"], figures["recall"], figures["f1"]) == (None, 0, 0)
     assert (figures["intervals"]["precision"], figures["no_interval"]["precision"]) == (None, "not_defined")
 
@@ -95,7 +95,7 @@ def test_baseline__is_the_most_frequent_class(zeros, found, left, better, one):
     """Of 100 images, `zeros` are of class 0; `found` of class 1 and `left` of class 0 are classified correctly."""
     targets = np.repeat([0, 1], [zeros, 100 - zeros])
     ones = np.concatenate([np.arange(zeros) >= left, np.arange(100 - zeros) < found])
-    baseline = compute_metrics(targets, np.where(ones, 0.8, 0.2), class_names=("no", "yes"))["baseline"]
+    baseline = metrics_of(targets, np.where(ones, 0.8, 0.2), class_names=("no", "yes"))["baseline"]
     assert baseline == {"class": "no", "accuracy": zeros / 100, "better": better, "one_answer": one}
 
 
@@ -124,7 +124,7 @@ def names_of(classes: int) -> tuple[str, ...]:
 def test_many_classes__have_the_figures_of_scikit_learn(seed, images, classes):
     targets, probabilities = draw(seed, images, classes)
     predicted = probabilities.argmax(axis=1)
-    figures = compute_metrics(targets, probabilities, 0.5, names_of(classes))
+    figures = metrics_of(targets, probabilities, 0.5, names_of(classes))
     assert figures["class_names"] == list(names_of(classes))
     assert figures["test_accuracy"] == metrics.accuracy_score(targets, predicted)
     mean = {"average": "macro", "zero_division": 0.0}
@@ -143,7 +143,7 @@ def test_many_classes__have_figures_of_each():
     targets, probabilities = draw(5, 60, classes)
     predicted = probabilities.argmax(axis=1)
     report = metrics.classification_report(targets, predicted, output_dict=True, zero_division=0.0)
-    rows = compute_metrics(targets, probabilities, 0.5, names_of(classes))["per_class"]
+    rows = metrics_of(targets, probabilities, 0.5, names_of(classes))["per_class"]
     assert [row["class_name"] for row in rows] == list(names_of(classes))
     for target, row in enumerate(rows):
         expected = report[str(target)]
@@ -155,7 +155,7 @@ def test_many_classes__have_figures_of_each():
 
 def test_three_classes__of_four_images_by_hand():
     probabilities = np.array([[0.7, 0.2, 0.1], [0.3, 0.4, 0.3], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]], np.float32)
-    figures = compute_metrics(np.array([0, 0, 1, 2]), probabilities, 0.5, ("a", "b", "c"))
+    figures = metrics_of(np.array([0, 0, 1, 2]), probabilities, 0.5, ("a", "b", "c"))
     assert figures["confusion_matrix"] == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
     assert figures["test_accuracy"] == 3 / 4
     assert [row["precision"] for row in figures["per_class"]] == [1, 1 / 2, 1]
@@ -171,9 +171,9 @@ def test_absent_classes__shift_no_figure(seed, classes, images, data):
     targets, probabilities = draw(seed, images, classes)
     place = data.draw(st.integers(0, classes))
     kept = [number for number in range(classes + 1) if number != place]
-    figures = compute_metrics(targets, probabilities, 0.5, names_of(classes))
+    figures = metrics_of(targets, probabilities, 0.5, names_of(classes))
     wider = np.insert(probabilities, place, 0, axis=1)
-    more = compute_metrics(np.array(kept)[targets], wider, 0.5, names_of(classes + 1))
+    more = metrics_of(np.array(kept)[targets], wider, 0.5, names_of(classes + 1))
     for name, value in figures.items():
         if isinstance(value, int | float | None):
             assert more[name] == pytest.approx(value)
@@ -193,7 +193,7 @@ def test_absent_classes__shift_no_figure(seed, classes, images, data):
 
 def test_absent_class__that_is_predicted_counts_against_the_others():
     probabilities = np.array([[0.1, 0.8, 0.1], [0.8, 0.1, 0.1], [0.1, 0.1, 0.8]], np.float32)
-    figures = compute_metrics(np.array([0, 0, 2]), probabilities, 0.5, ("a", "b", "c"))
+    figures = metrics_of(np.array([0, 0, 2]), probabilities, 0.5, ("a", "b", "c"))
     assert figures["recall"] == pytest.approx((1 / 2 + 1) / 2)
     assert figures["precision"] == 1
     assert figures["per_class"][1]["precision"] == 0
@@ -202,20 +202,20 @@ def test_absent_class__that_is_predicted_counts_against_the_others():
 
 
 def test_one_of_many_classes_only__has_no_roc_auc():
-    figures = compute_metrics(np.array([1, 1]), draw(0, 2, 3)[1], 0.5, ("a", "b", "c"))
+    figures = metrics_of(np.array([1, 1]), draw(0, 2, 3)[1], 0.5, ("a", "b", "c"))
     assert figures["roc_auc"] is None
     assert len(figures["confusion_matrix"]) == 3
 
 
 def test_sure_and_wrong__of_three_classes_gives_a_finite_loss():
-    figures = compute_metrics(np.array([0, 1]), np.array([[0, 1, 0], [0, 0, 1]], np.float32), 0.5, ("a", "b", "c"))
+    figures = metrics_of(np.array([0, 1]), np.array([[0, 1, 0], [0, 0, 1]], np.float32), 0.5, ("a", "b", "c"))
     assert 10 < figures["test_loss"] < math.inf
     assert (figures["test_accuracy"], figures["f1"]) == (0, 0)
 
 
 def test_figures__are_json():
     for targets, probabilities, names in ((*draw(0, 9, 3), "abc"), (np.array([0, 1]), np.array([0.2, 0.6], np.float32), "ab")):
-        figures = compute_metrics(targets, probabilities, 0.5, tuple(names))
+        figures = metrics_of(targets, probabilities, 0.5, tuple(names))
         assert json.loads(json.dumps(figures, allow_nan=False)) == figures
 
 

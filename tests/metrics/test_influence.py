@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import beta, t
+from scoring import metrics_of
 from test_benchmarks import load
 
-from diptych.metrics.classification import compute_metrics
 from diptych.metrics.influence import FEWEST_GROUPS, REASONS, Sample, find_intervals, share_interval
 from diptych.metrics.intervals import score_interval, wilson
 from diptych.metrics.weighted import Answers, count_effects
@@ -57,7 +57,7 @@ def test_one_answer_for_all__has_widths_where_it_says_anything(images: int, clas
     targets = np.repeat(np.arange(classes), images)
     shares = np.full((len(targets), classes), 0.1)
     shares[:, 0] = 1 - 0.1 * (classes - 1)
-    found = compute_metrics(targets, shares[:, 1] if classes == 2 else shares, class_names=[str(k) for k in range(classes)])
+    found = metrics_of(targets, shares[:, 1] if classes == 2 else shares, class_names=[str(k) for k in range(classes)])
     low, high = found["test_accuracy_interval"]
     assert low < 1 / classes < high
     assert high - low > 0.5 / images
@@ -68,7 +68,7 @@ def test_one_answer_for_all__has_widths_where_it_says_anything(images: int, clas
 
 @pytest.mark.parametrize("target", [0, 1])
 def test_one_class_alone__has_the_share_alone(target: int) -> None:
-    found = compute_metrics(np.full(20, target), np.linspace(0.1, 0.9, 20))
+    found = metrics_of(np.full(20, target), np.linspace(0.1, 0.9, 20))
     assert found["test_accuracy_interval"] == pytest.approx(wilson(10, 20))
     reasons = found["no_interval"]
     assert (reasons["roc_auc"], reasons["average_precision"], reasons["mcc"]) == ("not_defined", "not_defined", "one_class")
@@ -149,13 +149,13 @@ def test_groups_that_are_alike__count_as_one_image_each() -> None:
     right = (groups % 5) > 0
     predicted = np.where(right, targets, 1 - targets)
     ones = np.where(predicted == 1, 0.8, 0.2)
-    low, high = compute_metrics(targets, ones, groups=groups)["intervals"]["recall"]
+    low, high = metrics_of(targets, ones, groups=groups)["intervals"]["recall"]
     assert [low, high] == pytest.approx(score_interval(0.8, 40, reach=float(t.ppf(0.975, 39))), abs=0.012)
 
 
 def test_few_groups__have_no_intervals() -> None:
     targets = np.tile([0, 1], 60)
-    found = compute_metrics(targets, np.linspace(0, 1, 120), groups=np.arange(120) // (120 // (FEWEST_GROUPS - 1) + 1))
+    found = metrics_of(targets, np.linspace(0, 1, 120), groups=np.arange(120) // (120 // (FEWEST_GROUPS - 1) + 1))
     assert all(interval is None for interval in found["intervals"].values())
     assert found["no_interval"]["test_accuracy"] == "few_groups"
     assert found["no_interval"]["ece"] == "biased"
@@ -175,7 +175,7 @@ def test_loss_that_few_images_make_up__has_no_interval() -> None:
     targets = np.repeat([0, 1], 50)
     ones = np.where(targets == 1, 0.999, 0.001)
     ones[0] = 0.99
-    found = compute_metrics(targets, ones)
+    found = metrics_of(targets, ones)
     assert (found["intervals"]["test_loss"], found["no_interval"]["test_loss"]) == (None, "few_carry_it")
     assert found["intervals"]["brier"][1] > found["brier"]
 
@@ -185,7 +185,7 @@ def test_calibration_error__is_told_with_what_chance_shows() -> None:
     higher = 0
     for seed in range(300):
         ones = beta(2, 2).rvs(150, random_state=random)
-        found = compute_metrics((random.random(150) < ones).astype(np.int64), ones, seed=seed)
+        found = metrics_of((random.random(150) < ones).astype(np.int64), ones, seed=seed)
         higher += found["ece"] > found["ece_by_chance"]
     assert found["no_interval"]["ece"] == "biased"
     # Of 300 tests, 5 % are 15, with a standard deviation of 3.8.

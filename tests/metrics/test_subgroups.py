@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scoring import of_two
 
 from diptych.errors import ConfigError
 from diptych.metrics.classification import compute_metrics
@@ -23,9 +24,9 @@ def draw(images: int, values: int, wrong: dict[str, float] | None = None, classe
     targets = random.integers(0, classes, images)
     errs = random.random(images) < np.array([(wrong or {}).get(kind, 0.2) for kind in kinds])
     said = np.where(errs, (targets + 1) % classes, targets)
-    shares = 0.3 * random.dirichlet(np.ones(classes), images) + 0.7 * np.eye(classes)[said]
+    probabilities = 0.3 * random.dirichlet(np.ones(classes), images) + 0.7 * np.eye(classes)[said]
     table = pd.DataFrame({"path": [f"{number}.png" for number in range(images)], "target": targets, "kind": kinds})
-    return table, shares[:, 1] if classes == 2 else shares
+    return table, probabilities
 
 
 def fisher(wrong_inside: int, inside: int, wrong_outside: int, outside: int) -> float:
@@ -56,7 +57,7 @@ def test_subgroups__p_values_are_those_of_fisher_and_holm_by_hand() -> None:
     kinds = np.repeat(["a", "b", "c"], [10, 12, 20])
     wrong = np.concatenate([np.arange(10) < 7, np.arange(12) < 3, np.arange(20) < 2])
     table = pd.DataFrame({"target": np.arange(42) % 2, "kind": kinds})
-    probabilities = np.where((table["target"] == 1) ^ wrong, 0.9, 0.1)
+    probabilities = of_two(np.where((table["target"] == 1) ^ wrong, 0.9, 0.1))
     rows = compute_subgroups(table, "kind", probabilities, 0.5, NAMES)
     single = [fisher(7, 10, 5, 32), fisher(3, 12, 9, 30), fisher(2, 20, 10, 22)]
     # Holm: the smallest of three times 3, the next times 2, the last as it is; never less than one before.

@@ -19,7 +19,7 @@ log = logging.getLogger("diptych")
 
 
 @dataclass(frozen=True)
-class TestOptions:
+class InferenceOptions:
     """Views, image size and backend of a test."""
 
     tta: bool = False
@@ -76,7 +76,7 @@ class Evaluate:
     """Exit with code 1 if the accuracy is significantly worse than that of --against. For use in CI."""
     output: Path | None = None
     """Folder for the report of an external test. Default: evaluation/external-NAME in the run."""
-    test: Annotated[TestOptions, arg(name="")] = field(default_factory=TestOptions)
+    test: Annotated[InferenceOptions, arg(name="")] = field(default_factory=InferenceOptions)
     runs: Path = RUNS
     """Folder that contains the runs."""
 
@@ -100,11 +100,12 @@ class Evaluate:
             log.info("\n%s\n\nwritten: %s, %s", describe_folds(figures), run.report, run.metrics)
             return self.compare(run)
         load_backend(self.test.backend)
-        from diptych.evaluation.evaluate import Choices, evaluate
+        from diptych.evaluation.evaluate import evaluate
         from diptych.evaluation.summary import describe
+        from diptych.inference.choosing import DecisionOptions
         from diptych.inference.decision import describe_obeyed, read_decision
 
-        choices = Choices(self.threshold, self.abstain, self.coverage, self.positive, self.keep)
+        choices = DecisionOptions(self.threshold, self.abstain, self.coverage, self.positive, self.keep)
         figures = evaluate(
             run,
             self.data,
@@ -145,7 +146,8 @@ class Evaluate:
 
     def check(self, run: RunDir) -> None:
         """Check the flags before Keras is loaded."""
-        from diptych.inference.decision import Decision, check_rules, find_positive
+        from diptych.inference.choosing import check_rules, find_positive
+        from diptych.inference.decision import Decision
         from diptych.storage.run_dir import read_classes
         from diptych.storage.runs import find_run
 
@@ -249,7 +251,7 @@ class Predict:
     """CSV file to write. Default: a new file in the run."""
     follow_links: bool = False
     """Follow links to folders outside of the given ones."""
-    test: Annotated[TestOptions, arg(name="")] = field(default_factory=TestOptions)
+    test: Annotated[InferenceOptions, arg(name="")] = field(default_factory=InferenceOptions)
     runs: Path = RUNS
     """Folder that contains the runs."""
 

@@ -11,7 +11,7 @@ from diptych.inference.decision import Decision, certainty
 from diptych.inference.thresholds import risk_coverage
 from diptych.metrics.influence import share_interval
 
-Shares = NDArray[np.float64]
+Probabilities = NDArray[np.float64]
 
 # Points of a curve that are kept; a line through so many looks like the whole one.
 POINTS = 200
@@ -20,13 +20,15 @@ THRESHOLDS = np.linspace(0, 1, 201)
 CURVED_CLASSES = 10
 
 
-def compute_curves(targets: NDArray[np.int64], raw: Shares, shares: Shares, decision: Decision) -> dict[str, Any]:
+def compute_curves(
+    targets: NDArray[np.int64], raw: Probabilities, probabilities: Probabilities, decision: Decision
+) -> dict[str, Any]:
     """Compute the curves of a test.
 
     Args:
         targets: (N,), 0 to K - 1.
         raw: probabilities as the network gives them (N, K).
-        shares: the calibrated ones.
+        probabilities: the calibrated ones.
         decision: of the run.
 
     Returns:
@@ -34,37 +36,37 @@ def compute_curves(targets: NDArray[np.int64], raw: Shares, shares: Shares, deci
         `class` and two lists; `risk_coverage`; `reliability`: the bins `before` and `after` the temperature; and of two
         classes `by_threshold`: the four counts at thresholds from 0 to 1.
     """
-    classes = shares.shape[1]
+    classes = probabilities.shape[1]
     drawn = (1,) if classes == 2 else range(classes) if classes <= CURVED_CLASSES else ()
-    pairs = [(k, targets == k, shares[:, k]) for k in drawn if 0 < (targets == k).sum() < len(targets)]
-    right = decision.predicted(shares) == targets
-    coverage, risk = thin(*risk_coverage(right, certainty(shares, decision.threshold)))
+    pairs = [(k, targets == k, probabilities[:, k]) for k in drawn if 0 < (targets == k).sum() < len(targets)]
+    right = decision.predicted(probabilities) == targets
+    coverage, risk = thin(*risk_coverage(right, certainty(probabilities, decision.threshold)))
     curves: dict[str, Any] = {
         "roc": [of_roc(*pair) for pair in pairs],
         "precision_recall": [of_precision(*pair) for pair in pairs],
         "risk_coverage": {"coverage": coverage, "risk": risk},
-        "reliability": {name: bins_of(targets, found) for name, found in (("before", raw), ("after", shares))},
+        "reliability": {name: bins_of(targets, found) for name, found in (("before", raw), ("after", probabilities))},
     }
-    return curves | ({"by_threshold": by_threshold(targets, shares[:, 1])} if classes == 2 else {})
+    return curves | ({"by_threshold": by_threshold(targets, probabilities[:, 1])} if classes == 2 else {})
 
 
-def of_roc(target: int, positive: NDArray[np.bool_], scores: Shares) -> dict[str, Any]:
+def of_roc(target: int, positive: NDArray[np.bool_], scores: Probabilities) -> dict[str, Any]:
     false_rate, true_rate = thin(*roc_curve(positive, scores)[:2])
     return {"class": target, "false_positive_rate": false_rate, "true_positive_rate": true_rate}
 
 
-def of_precision(target: int, positive: NDArray[np.bool_], scores: Shares) -> dict[str, Any]:
+def of_precision(target: int, positive: NDArray[np.bool_], scores: Probabilities) -> dict[str, Any]:
     recall, precision = thin(*precision_recall_curve(positive, scores)[1::-1])
     return {"class": target, "recall": recall, "precision": precision}
 
 
-def bins_of(targets: NDArray[np.int64], shares: Shares) -> list[dict[str, float]]:
-    if shares.shape[1] == 2:
-        return reliability(shares[:, 1], targets == 1)
-    return reliability(shares.max(axis=1), shares.argmax(axis=1) == targets)
+def bins_of(targets: NDArray[np.int64], probabilities: Probabilities) -> list[dict[str, float]]:
+    if probabilities.shape[1] == 2:
+        return reliability(probabilities[:, 1], targets == 1)
+    return reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets)
 
 
-def by_threshold(targets: NDArray[np.int64], ones: Shares) -> dict[str, list[float]]:
+def by_threshold(targets: NDArray[np.int64], ones: Probabilities) -> dict[str, list[float]]:
     found = np.sort(ones[targets == 1]), np.sort(ones[targets == 0])
     below_one, below_zero = (np.searchsorted(scores, THRESHOLDS) for scores in found)
     return {
@@ -83,14 +85,14 @@ def thin(*columns: NDArray[np.float64]) -> list[list[float]]:
 
 
 def describe_answers(
-    targets: NDArray[np.int64], shares: Shares, decision: Decision, groups: NDArray[np.int64] | None = None
+    targets: NDArray[np.int64], probabilities: Probabilities, decision: Decision, groups: NDArray[np.int64] | None = None
 ) -> dict[str, Any]:
     """Describe the effect of "don't know": how many images are answered, and how many of them correctly.
 
     With groups (N,), intervals are by group.
     """
-    answered = decision.answered(shares)
-    right = (decision.predicted(shares) == targets)[answered]
+    answered = decision.answered(probabilities)
+    right = (decision.predicted(probabilities) == targets)[answered]
     count = int(answered.sum())
     return {
         "rule": decision.abstain_rule,
@@ -104,10 +106,10 @@ def describe_answers(
 
 
 def describe_sets(
-    targets: NDArray[np.int64], shares: Shares, decision: Decision, groups: NDArray[np.int64] | None = None
+    targets: NDArray[np.int64], probabilities: Probabilities, decision: Decision, groups: NDArray[np.int64] | None = None
 ) -> dict[str, Any]:
     """Describe the prediction sets: their coverage and their mean size; with groups (N,), the interval is by group."""
-    sets = decision.sets(shares)
+    sets = decision.sets(probabilities)
     held = sets[np.arange(len(targets)), targets]
     sizes, counts = np.unique(sets.sum(axis=1), return_counts=True)
     return {

@@ -22,22 +22,16 @@ from diptych.evaluation.model_card import start_model_card
 from diptych.evaluation.provenance import describe_data, describe_run, list_images
 from diptych.evaluation.report_images import check_maps, picture_images
 from diptych.evaluation.report_page import Pictures, render_report, write_report
-from diptych.evaluation.split_images import Answering, groups_of, keep_all, no_scores, pick_rows, read_images
-from diptych.inference.decision import (
-    Decision,
-    Rules,
-    choose_decision,
-    find_positive,
-    write_decision,
-)
+from diptych.evaluation.split_images import SplitOutputs, groups_of, keep_all, no_scores, pick_rows, read_images
+from diptych.inference.choosing import DecisionOptions, choose_decision
+from diptych.inference.decision import Decision, Rules, write_decision
 from diptych.inference.outliers import FLAGGED_SHARE, Outliers, fit_outliers, write_outliers
-from diptych.inference.predict import with_predictions
+from diptych.inference.prediction_table import with_predictions
 from diptych.inference.trained_run import TrainedRun
 from diptych.inference.tta import View, plan_test
 from diptych.metrics.classification import compute_metrics
 from diptych.metrics.influence import share_interval
 from diptych.metrics.positive import turned
-from diptych.metrics.probabilities import as_shares
 from diptych.metrics.subgroups import check_column, compute_subgroups
 from diptych.screen import command_line, count_of
 from diptych.settings.config import Config
@@ -48,56 +42,6 @@ from diptych.training.state import read_state
 log = logging.getLogger(__name__)
 
 MAPS = 4
-
-
-@dataclass(frozen=True)
-class Choices:
-    """Options of the decision, chosen on the validation images. None: as in the run's decision, or the value in brackets.
-
-    Attributes:
-        threshold: see `choose_threshold` ("0.5").
-        abstain: see `choose_abstention` ("none").
-        coverage: of the sets of classes (0.95).
-        positive: name of the positive class of two (the second one).
-        keep: let `predict` obey what is chosen, although it obeys something else by now, or images of another size or views.
-    """
-
-    threshold: str | None = None
-    abstain: str | None = None
-    coverage: float | None = None
-    positive: str | None = None
-    keep: bool = False
-
-    def after(self, stored: Decision | None, class_names: Sequence[str]) -> Rules:
-        """Return the rules with every open choice filled in.
-
-        Raises:
-            ConfigError: there is no such class, or another class becomes positive while a probability stays.
-        """
-        before = (stored or Decision()).rules
-        positive = before.positive if self.positive is None else find_positive(self.positive, class_names)
-        rules = Rules(
-            before.threshold if self.threshold is None else self.threshold,
-            before.abstain if self.abstain is None else self.abstain,
-            before.coverage if self.coverage is None else self.coverage,
-            positive,
-        )
-        if positive != before.positive:
-            kept = (("threshold", self.threshold, rules.threshold), ("abstain", self.abstain, rules.abstain))
-            for name, given, rule in kept:
-                if given is None and is_about_one_class(name, rule):
-                    raise ConfigError(
-                        f"--{name} {rule} of the run is a probability of class {class_names[before.positive]}; with --positive "
-                        f"{class_names[positive]}, set it again: --{name}."
-                    )
-        return rules
-
-
-def is_about_one_class(name: str, rule: str) -> bool:
-    """Tell whether a rule holds a probability of the positive class: another than 0.5, or a range."""
-    if name == "abstain":
-        return "," in rule and ":" not in rule
-    return rule != "0.5" and not rule[0].isalpha()
 
 
 @dataclass(frozen=True)
@@ -140,7 +84,7 @@ def evaluate(
     *,
     tta: bool = False,
     test_size: int | None = None,
-    choices: Choices | None = None,
+    choices: DecisionOptions | None = None,
     by: Sequence[str] = (),
     maps: int = MAPS,
     output: PathLike | None = None,
@@ -187,17 +131,17 @@ def evaluate(
     warn_of_unfinished(run, config)
     cached = keep or config.data.cache
     if external and root is not None:
-        if choices not in (None, Choices()):
+        if choices not in (None, DecisionOptions()):
             raise ConfigError(
                 f"{root} is an external test set: it is tested with what the run has chosen on its own validation images. Choose "
                 f"first, without --data: {command_line('evaluate', run.root, '--keep')}, with --threshold and the like."
             )
         return evaluate_external(subject, table, root, cached, extent, folder)
-    return evaluate_own(subject, table, image_folder(config.data, root), cached, extent, choices or Choices())
+    return evaluate_own(subject, table, image_folder(config.data, root), cached, extent, choices or DecisionOptions())
 
 
 def evaluate_own(
-    subject: Subject, table: pd.DataFrame, root: Path, cache: Path, extent: Extent, choices: Choices
+    subject: Subject, table: pd.DataFrame, root: Path, cache: Path, extent: Extent, choices: DecisionOptions
 ) -> dict[str, Any]:
     """Do `evaluate` on the images of the split."""
     run, config = subject.run.run_dir, subject.run.config
@@ -214,7 +158,7 @@ def evaluate_own(
     found = set(table["split"]) if "validation" in set(table["split"]) and not (decision and outliers) else {"test"}
     parts = pick_rows(table, [part for part in SPLITS if part in found], config.training.seed)
     store = read_images(root, parts, subject.spec, cache)
-    answers = Answering(subject.run.tapped, store, parts, subject.views)
+    answers = SplitOutputs(subject.run.tapped, store, parts, subject.views)
     keep = choices.keep or (subject.plain and (stored is None or stored.weights != weights))
     if decision is None or outliers is None:
         probabilities, features = answers.outputs("validation", keep_all)
@@ -255,7 +199,7 @@ def evaluate_external(
     for column in extent.by:
         check_column(test, column)
     decision, outliers = subject.run.answer_with(subject.spec.size, len(subject.views))
-    answers = Answering(subject.run.tapped, store, table, subject.views)
+    answers = SplitOutputs(subject.run.tapped, store, table, subject.views)
     root = image_folder(config.data, data)
     figures, predictions, pictures = judge(subject, answers, root, decision, outliers, extent)
     figures |= {"kept": True, "external": {"data": source_of(data), "images": len(test), "unreadable": len(problems)}}
@@ -272,7 +216,7 @@ def evaluate_external(
 
 
 def judge(
-    subject: Subject, answers: Answering, root: Path, decision: Decision, outliers: Outliers | None, extent: Extent
+    subject: Subject, answers: SplitOutputs, root: Path, decision: Decision, outliers: Outliers | None, extent: Extent
 ) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Pictures]]:
     """Predict the test images of a table, whose files are in a folder.
 
@@ -317,9 +261,9 @@ def check_places(run: RunDir, external: Path | None, output: Path | None) -> Pat
     return folder
 
 
-def choose(targets: NDArray[np.int64], probabilities: NDArray[np.float32], rules: Rules, seed: int) -> Decision:
+def choose(targets: NDArray[np.int64], probabilities: NDArray[np.float64], rules: Rules, seed: int) -> Decision:
     if len(targets):
-        return choose_decision(targets, as_shares(probabilities), *rules, seed)
+        return choose_decision(targets, probabilities, *rules, seed)
     if rules._replace(positive=1) != Rules():
         raise ConfigError(
             "--threshold, --abstain and --coverage are chosen on validation images, and the split of this run has none. Leave "
@@ -330,7 +274,7 @@ def choose(targets: NDArray[np.int64], probabilities: NDArray[np.float32], rules
 
 def compute_all(
     test: pd.DataFrame,
-    probabilities: NDArray[np.float32],
+    raw: NDArray[np.float64],
     class_names: Sequence[str],
     decision: Decision,
     config: Config,
@@ -342,7 +286,7 @@ def compute_all(
 
     Args:
         test: N rows with `target`, the columns to divide by, and that of the groups, if there are any.
-        probabilities: as the network gives them: of two classes (N,), that of class 1; of more (N, K).
+        raw: probabilities (N, K), as the network gives them.
         class_names: the K names.
         decision: of the run.
         config: of the run.
@@ -350,23 +294,21 @@ def compute_all(
     """
     if decision.positive == 0:
         other = test.assign(target=1 - test["target"])
-        found = compute_all(other, 1 - probabilities, class_names[::-1], replace(decision, positive=1), config, by)
+        found = compute_all(other, raw[:, ::-1], class_names[::-1], replace(decision, positive=1), config, by)
         return turned(found) | {"decision": described(decision)}
-    targets, raw = test["target"].to_numpy(np.int64), as_shares(probabilities)
-    shares = decision.calibrated(raw)
-    counted = shares[:, 1] if probabilities.ndim == 1 else shares
+    targets, probabilities = test["target"].to_numpy(np.int64), decision.calibrated(raw)
     groups = groups_of(test, config.data.group_column)
     options: dict[str, Any] = {"seed": config.training.seed, "groups": groups}
-    figures = compute_metrics(targets, counted, decision.threshold, class_names, **options)
+    figures = compute_metrics(targets, probabilities, decision.threshold, class_names, **options)
     return figures | {
         **({"positive": class_names[1]} if len(class_names) == 2 else {}),
         "decision": described(decision),
-        "answers": describe_answers(targets, shares, decision, groups),
-        "class_sets": describe_sets(targets, shares, decision, groups),
+        "answers": describe_answers(targets, probabilities, decision, groups),
+        "class_sets": describe_sets(targets, probabilities, decision, groups),
         "subgroups": {
-            column: compute_subgroups(test, column, counted, decision.threshold, class_names, **options) for column in by
+            column: compute_subgroups(test, column, probabilities, decision.threshold, class_names, **options) for column in by
         },
-        "curves": compute_curves(targets, raw, shares, decision),
+        "curves": compute_curves(targets, raw, probabilities, decision),
     }
 
 

@@ -18,7 +18,8 @@ from sklearn.metrics import roc_curve
 
 from diptych.drawing import write_figure
 from diptych.errors import CheckpointError
-from diptych.evaluation.figures import read_metrics, read_shares
+from diptych.evaluation.figures import read_metrics
+from diptych.inference.prediction_table import read_probabilities
 from diptych.metrics.classification import shorten
 from diptych.storage.run_dir import RunDir, read_classes
 from diptych.training.state import read_kept_epoch
@@ -156,7 +157,7 @@ def plot_roc(run: RunDir, figures: dict[str, Any]) -> Path:
     """
     path = run.plots / "roc.png"
     class_names = read_classes(run)
-    targets, shares = read_answers(run, class_names)
+    targets, probabilities = read_answers(run, class_names)
     of_two = len(class_names) == 2
     positive = class_names.index(figures.get("positive", class_names[1]))
     what = (
@@ -168,10 +169,10 @@ def plot_roc(run: RunDir, figures: dict[str, Any]) -> Path:
     size = (5.6, 5.4) if of_two else (7.2, 7.0)
     with figure(path, title, "false positive rate (1 - specificity)", "true positive rate (recall)", size) as axes:
         if of_two:
-            false_rate, true_rate, _ = roc_curve(targets == positive, shares[:, positive])
+            false_rate, true_rate, _ = roc_curve(targets == positive, probabilities[:, positive])
             axes.plot(false_rate, true_rate, color=TRAINING, label="test images")
         else:
-            draw_roc_per_class(axes, targets, shares, class_names, figures)
+            draw_roc_per_class(axes, targets, probabilities, class_names, figures)
         axes.plot([0, 1], [0, 1], ":", color="grey", label="chance")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.legend(loc="lower right", fontsize="small")
@@ -186,7 +187,7 @@ def read_answers(run: RunDir, class_names: Sequence[str]) -> tuple[NDArray[np.in
     """
     try:
         table = pd.read_csv(run.predictions)
-        return table["target"].to_numpy(np.int64), read_shares(table, class_names)
+        return table["target"].to_numpy(np.int64), read_probabilities(table, class_names)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{run.predictions} is damaged: {error}. Run diptych evaluate again.") from error
 
@@ -194,7 +195,7 @@ def read_answers(run: RunDir, class_names: Sequence[str]) -> tuple[NDArray[np.in
 def draw_roc_per_class(
     axes: Axes,
     targets: NDArray[np.int64],
-    shares: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
     class_names: Sequence[str],
     figures: dict[str, Any],
 ) -> None:
@@ -204,7 +205,7 @@ def draw_roc_per_class(
     mean = np.zeros(len(grid))
     curves = {}
     for target in areas:
-        curve = roc_curve(targets == target, shares[:, target])[:2]
+        curve = roc_curve(targets == target, probabilities[:, target])[:2]
         mean += np.interp(grid, *curve) / len(areas)
         if target in drawn:
             curves[target] = curve

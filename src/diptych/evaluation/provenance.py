@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from diptych.data.reading.manifest import SPLITS
-from diptych.evaluation.figures import read_shares
 from diptych.inference.decision import Decision, certainty
+from diptych.inference.prediction_table import read_probabilities
 from diptych.settings.config import Config
 from diptych.settings.sources import to_toml
 from diptych.storage.run_dir import RunDir
@@ -88,19 +88,19 @@ def list_images(table: pd.DataFrame, class_names: Sequence[str], decision: Decis
         that are nearest to another answer; each with `path`, `class`, `predicted_class`, `probability` (of the predicted
         class), `true_probability` and `outlier`.
     """
-    shares = read_shares(table, class_names)
+    probabilities = read_probabilities(table, class_names)
     targets, predicted = table["target"].to_numpy(), table["predicted_target"].to_numpy()
     rows = pd.DataFrame(
         {
             "path": table["path"],
             "class": [class_names[target] for target in targets],
             "predicted_class": table["predicted_class"],
-            "probability": shares[range(len(table)), predicted],
-            "true_probability": shares[range(len(table)), targets],
+            "probability": probabilities[range(len(table)), predicted],
+            "true_probability": probabilities[range(len(table)), targets],
             "outlier": table.get("outlier", False),
         }
     )
     mistakes = rows[predicted != targets].sort_values("true_probability", kind="stable")[:LISTED_IMAGES]
-    sure = pd.Series(certainty(shares, decision.threshold, decision.positive), rows.index).drop(mistakes.index)
+    sure = pd.Series(certainty(probabilities, decision.threshold, decision.positive), rows.index).drop(mistakes.index)
     unsure = rows.loc[sure.sort_values(kind="stable").index[:LISTED_IMAGES]]
     return {name: json.loads(found.to_json(orient="records")) for name, found in (("mistakes", mistakes), ("least_sure", unsure))}

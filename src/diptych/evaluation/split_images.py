@@ -16,7 +16,7 @@ from diptych.data.pixels.prepare import prepare
 from diptych.data.pixels.store import Images
 from diptych.errors import DataError
 from diptych.inference.outliers import pick_references
-from diptych.inference.predict import Reduce, predict_outputs
+from diptych.inference.predict import Reduce, predict_with_features
 from diptych.inference.tta import View
 from diptych.metrics.intervals import number_groups
 from diptych.screen import count_of
@@ -57,7 +57,7 @@ def groups_of(table: pd.DataFrame, column: str) -> NDArray[np.int64] | None:
 
 
 @dataclass(frozen=True)
-class Answering:
+class SplitOutputs:
     """What the network says of the parts of a split."""
 
     tapped: keras.Model
@@ -68,12 +68,12 @@ class Answering:
     def targets(self, part: str) -> NDArray[np.int64]:
         return self.table["target"].to_numpy(np.int64)[self.table["split"] == part]
 
-    def outputs(self, part: str, reduce: Reduce) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        """Do `predict_outputs`; of training images only the features count, so that one view is enough."""
+    def outputs(self, part: str, reduce: Reduce) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        """Do `predict_with_features`; of training images only the features count, so that one view is enough."""
         views = self.views[:1] if part == "train" else self.views
         rows = np.flatnonzero(self.table["split"] == part)
         log.info("answering %s", count_of(len(rows), f"{'training' if part == 'train' else part} image"))
-        return predict_outputs(self.tapped, self.store, rows, views, reduce, part)
+        return predict_with_features(self.tapped, self.store, rows, views, reduce, part)
 
 
 def keep_all(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from diptych.errors import ConfigError
 from diptych.experiments.compare import NAMES, difference_to_json
 from diptych.experiments.run_group import Member, Series, open_series, run_series
-from diptych.experiments.tested_run import Tested, match, read_tested
+from diptych.experiments.tested_run import TestedRun, align, read_tested
 from diptych.metrics.paired import DRAWS, FIGURES, Difference, Pair, compare_pairs
 from diptych.metrics.weighted import Figures
 from diptych.settings.config import Config, ModelConfig
@@ -123,8 +123,8 @@ def plan(config: Config, variant: str, seed: int) -> Member:
 
 def gather(series: Series, names: Mapping[tuple[str, int], str], seeds: tuple[int, ...], draws: int = DRAWS) -> Ablation:
     """Read the answers of all trainings and compare the variants."""
-    read: list[Tested] = [read_tested(series.run_of(name)) for name in names.values()]
-    sides = dict(zip(names, match(read), strict=True))
+    read: list[TestedRun] = [read_tested(series.run_of(name)) for name in names.values()]
+    sides = dict(zip(names, align(read), strict=True))
     first = next(iter(sides.values()))
     order = list(VARIANTS)
     answers = [[sides[variant, seed].answers for seed in seeds] for variant in order]

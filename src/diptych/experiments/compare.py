@@ -9,7 +9,7 @@ import numpy as np
 
 from diptych.errors import ConfigError
 from diptych.evaluation.summary import NOT_DEFINED, describe_baseline
-from diptych.experiments.tested_run import Tested, match, read_tested
+from diptych.experiments.tested_run import TestedRun, align, read_tested
 from diptych.metrics.classification import find_baseline
 from diptych.metrics.influence import Sample, of_counts
 from diptych.metrics.intervals import LEVEL
@@ -44,7 +44,7 @@ class Comparison:
         draws: resampled test sets behind each interval.
     """
 
-    sides: tuple[Tested, ...]
+    sides: tuple[TestedRun, ...]
     left_out: tuple[int, ...]
     groups: int | None
     pairs: tuple[Pair, ...]
@@ -73,13 +73,13 @@ def compare(runs: Sequence[RunDir], *, shared_only: bool = False, draws: int = D
     Raises:
         ConfigError: fewer than two runs, or one of them twice.
         CheckpointError: a run was not tested yet, or its predictions are damaged.
-        DataError: as `match`.
+        DataError: as `align`.
     """
     if len({run.root.resolve() for run in runs}) != len(runs) or len(runs) < 2:
         named = ", ".join(str(run.root) for run in runs)
         raise ConfigError(f"{len(runs)} runs to compare: {named}; expected two or more, each once.")
     read = [read_tested(run) for run in runs]
-    sides = match(read, shared_only)
+    sides = align(read, shared_only)
     # The runs may know the groups of the images under other names.
     groups = next((side.groups for side in sides if side.groups is not None), None)
     order = [(first, second) for second in range(1, len(sides)) for first in range(second)]
@@ -131,7 +131,7 @@ def describe(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def baseline_of(side: Tested) -> dict[str, Any]:
+def baseline_of(side: TestedRun) -> dict[str, Any]:
     """Return the figures of a run that `describe_baseline` asks for."""
     answers = side.answers
     accuracy = float((answers.predicted == answers.targets).mean())

@@ -16,7 +16,8 @@ from diptych.data.reading.fixes import COLUMNS as FIX_COLUMNS
 from diptych.data.reading.layouts import image_folder
 from diptych.data.reading.tables import fits_csv
 from diptych.errors import CheckpointError, ConfigError, DataError
-from diptych.experiments.tested_run import Tested, read_tested
+from diptych.experiments.tested_run import TestedRun, read_tested
+from diptych.inference.prediction_table import probability_column
 from diptych.metrics.influence import Sample, of_counts
 from diptych.settings.config import Config
 from diptych.settings.sources import read_toml
@@ -78,7 +79,7 @@ def find_label_errors(run: RunDir, output: Path, data: Path | None = None) -> La
         )
     tested = read_tested(run)
     refuse_chance(tested, run)
-    table = describe_doubtful(tested, *find_doubtful(tested.targets, tested.shares))
+    table = describe_doubtful(tested, *find_doubtful(tested.targets, tested.probabilities))
     files = [output / "label_errors.csv"]
     write_table(files[0], table)
     if len(table):
@@ -91,7 +92,7 @@ def find_label_errors(run: RunDir, output: Path, data: Path | None = None) -> La
     return LabelErrors(len(tested.table), table, tuple(files))
 
 
-def refuse_chance(tested: Tested, run: RunDir) -> None:
+def refuse_chance(tested: TestedRun, run: RunDir) -> None:
     """Raise a ConfigError where the balanced accuracy of a cross-validation is not shown to be better than chance."""
     answers, classes = tested.answers, len(np.unique(tested.targets))
     figure = float(answers.figures(np.ones((1, len(tested.table))))["balanced_accuracy"][0])
@@ -105,18 +106,18 @@ def refuse_chance(tested: Tested, run: RunDir) -> None:
         )
 
 
-def find_doubtful(targets: NDArray[np.int64], shares: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def find_doubtful(targets: NDArray[np.int64], probabilities: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Find the labels that are not the most probable class, and those that are likely wrong.
 
     Args:
         targets: (N,), the labels. A class without an image is left out.
-        shares: (N, K), out-of-sample probabilities; each row adds up to 1.
+        probabilities: (N, K), out-of-sample probabilities; each row adds up to 1.
 
     Returns:
         Their rows (M,), the most doubtful first; and for each whether it is likely wrong.
     """
     there, labels = np.unique(targets, return_inverse=True)
-    kept = shares[:, there] + np.finfo(float).tiny
+    kept = probabilities[:, there] + np.finfo(float).tiny
     kept = kept / kept.sum(axis=1, keepdims=True)
     # cleanlab knows no data of a single class.
     likely = find_label_issues(labels, kept, n_jobs=1) if len(there) > 1 else np.zeros(len(labels), bool)
@@ -126,20 +127,22 @@ def find_doubtful(targets: NDArray[np.int64], shares: NDArray[np.float64]) -> tu
     return rows, likely[rows]
 
 
-def describe_doubtful(tested: Tested, rows: NDArray[np.int64], likely: NDArray[np.bool_]) -> pd.DataFrame:
+def describe_doubtful(tested: TestedRun, rows: NDArray[np.int64], likely: NDArray[np.bool_]) -> pd.DataFrame:
     """Return the table of LabelErrors; suggested is the most probable other class."""
-    targets, shares = tested.targets[rows], tested.shares[rows]
-    others = shares.copy()
+    targets, probabilities = tested.targets[rows], tested.probabilities[rows]
+    others = probabilities.copy()
     others[np.arange(len(rows)), targets] = -1.0
     names = np.array(tested.class_names, object)
     facts = {
         "path": tested.table["path"].to_numpy()[rows],
         "given_class": names[targets],
         "suggested_class": names[others.argmax(axis=1)],
-        "score": shares[np.arange(len(rows)), targets],
+        "score": probabilities[np.arange(len(rows)), targets],
         "likely_wrong": likely,
     }
-    return pd.DataFrame(facts | {f"probability_{name}": shares[:, place] for place, name in enumerate(tested.class_names)})
+    return pd.DataFrame(
+        facts | {probability_column(name): probabilities[:, place] for place, name in enumerate(tested.class_names)}
+    )
 
 
 def to_fixes(table: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from diptych.data.reading.layouts import read_manifest
 from diptych.errors import ConfigError
 from diptych.evaluation.plots import COLOURS, figure
 from diptych.experiments.run_group import Member, Series, open_series, run_series
-from diptych.experiments.tested_run import match, read_tested
+from diptych.experiments.tested_run import align, read_tested
 from diptych.metrics.intervals import bootstrap
 from diptych.metrics.power_law import LearningCurve, fit_curve, place_images
 from diptych.metrics.weighted import Figures, Weights
@@ -108,7 +108,7 @@ def write_fixes(file: Path, config: Config, left_out: set[str]) -> None:
 
 def gather(series: Series, names: Mapping[tuple[float, int], tuple[str, int]]) -> LearningCurve:
     """Read the answers of all trainings and fit the learning curve."""
-    sides = match([read_tested(series.run_of(name)) for name, _ in names.values()])
+    sides = align([read_tested(series.run_of(name)) for name, _ in names.values()])
     wrong = np.stack([side.targets != side.table["predicted"].to_numpy() for side in sides], axis=1).astype(np.float64)
     rows = [(share, seed, images, name) for (share, seed), (name, images) in names.items()]
     points = pd.DataFrame(rows, columns=["share", "seed", "images", "name"]).assign(accuracy=1 - wrong.mean(axis=0))

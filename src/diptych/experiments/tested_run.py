@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diptych.errors import CheckpointError, DataError
-from diptych.evaluation.figures import read_metrics, read_shares
+from diptych.evaluation.figures import read_metrics
+from diptych.inference.prediction_table import read_probabilities
 from diptych.inference.tta import describe_test
 from diptych.metrics.intervals import number_groups
 from diptych.metrics.weighted import Answers
@@ -24,7 +25,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Tested:
+class TestedRun:
     """The answers of a run on its test images.
 
     Attributes:
@@ -32,7 +33,7 @@ class Tested:
         run: its folder.
         class_names: in the order of their targets.
         table: a row an image: `path`, `sha256` ("" where it is not known), `target`, `predicted`, `group` ("" for none).
-        shares: float64 (N, K), the probability of each class; each row adds up to 1.
+        probabilities: float64 (N, K), of each class; each row adds up to 1.
         how: at which size and with how many views the images were tested; "" where that is not known.
     """
 
@@ -40,7 +41,7 @@ class Tested:
     run: RunDir
     class_names: tuple[str, ...]
     table: pd.DataFrame
-    shares: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
     how: str = ""
 
     @property
@@ -51,19 +52,21 @@ class Tested:
     @property
     def answers(self) -> Answers:
         """The answers, from which all figures follow."""
-        return Answers(self.targets, self.shares, self.table["predicted"].to_numpy(np.int64))
+        return Answers(self.targets, self.probabilities, self.table["predicted"].to_numpy(np.int64))
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
         """The number of the group of each image, (N,), one that has none being a group of its own; None without groups."""
         return number_groups(self.table["group"].to_numpy(str))
 
-    def at(self, rows: NDArray[np.int64]) -> "Tested":
+    def at(self, rows: NDArray[np.int64]) -> "TestedRun":
         """Return the answers on some of the images, in that order."""
-        return dataclasses.replace(self, table=self.table.iloc[rows].reset_index(drop=True), shares=self.shares[rows])
+        return dataclasses.replace(
+            self, table=self.table.iloc[rows].reset_index(drop=True), probabilities=self.probabilities[rows]
+        )
 
 
-def read_tested(run: RunDir) -> Tested:
+def read_tested(run: RunDir) -> TestedRun:
     """Read what `diptych evaluate` wrote of a run; of a cross-validation, the tests of all folds together.
 
     Raises:
@@ -77,14 +80,14 @@ def read_tested(run: RunDir) -> Tested:
                 f"{part.root} has no test yet: no {part.predictions}. Run {command_line('evaluate', run.root)} first."
             )
     class_names, group_column = read_classes(parts[0]), read_toml(run.config, Config()).data.group_column
-    tables, shares = zip(*(read_predictions(part.predictions, class_names, group_column) for part in parts), strict=True)
+    tables, probabilities = zip(*(read_predictions(part.predictions, class_names, group_column) for part in parts), strict=True)
     figures = read_metrics(run) or {}
     how = describe_test(figures["test_size"], figures["views"]) if {"test_size", "views"} <= figures.keys() else ""
-    return Tested(run.root.name, run, class_names, pd.concat(tables, ignore_index=True), np.concatenate(shares), how)
+    return TestedRun(run.root.name, run, class_names, pd.concat(tables, ignore_index=True), np.concatenate(probabilities), how)
 
 
 def read_predictions(path: Path, class_names: Sequence[str], group_column: str) -> tuple[pd.DataFrame, NDArray[np.float64]]:
-    """Return the table and the shares of `Tested`.
+    """Return the table and the probabilities of `TestedRun`.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -95,16 +98,16 @@ def read_predictions(path: Path, class_names: Sequence[str], group_column: str) 
         facts["predicted"] = table["predicted_target"].astype("int64")
         for name, column in (("sha256", "sha256"), ("group", group_column)):
             facts[name] = table[column].str.strip() if column in table else pd.Series("", index=table.index, dtype=str)
-        shares = read_shares(table, class_names)
+        probabilities = read_probabilities(table, class_names)
         known = all(column.between(0, len(class_names) - 1).all() for column in (facts["target"], facts["predicted"]))
         if table.empty or not known:
             raise ValueError("no images, or a class that cannot be")
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} {reason_of(error)}. Run diptych evaluate again.") from error
-    return pd.DataFrame(facts), shares
+    return pd.DataFrame(facts), probabilities
 
 
-def match(sides: Sequence[Tested], shared_only: bool = False) -> list[Tested]:
+def align(sides: Sequence[TestedRun], shared_only: bool = False) -> list[TestedRun]:
     """Align the answers of several runs by image (path and content).
 
     Args:
@@ -141,7 +144,7 @@ def match(sides: Sequence[Tested], shared_only: bool = False) -> list[Tested]:
     return [side.at(np.flatnonzero(same)) for side in found]
 
 
-def advise(sides: Sequence[Tested], shared: int) -> str:
+def advise(sides: Sequence[TestedRun], shared: int) -> str:
     """Advise how runs with so few shared test images can be compared, if at all."""
     first = sides[0].run
     if shared:
@@ -160,7 +163,7 @@ def advise(sides: Sequence[Tested], shared: int) -> str:
     )
 
 
-def known_images(side: Tested) -> set[str]:
+def known_images(side: TestedRun) -> set[str]:
     """Return the SHA-256 of all images of a run, or of the folds of a cross-validation."""
     digests = set(side.table["sha256"])
     for split in (side.run.split, *side.run.root.glob("fold-*/split.csv")):
@@ -170,7 +173,7 @@ def known_images(side: Tested) -> set[str]:
     return digests - {""}
 
 
-def index_of(side: Tested, sides: Sequence[Tested]) -> pd.MultiIndex:
+def index_of(side: TestedRun, sides: Sequence[TestedRun]) -> pd.MultiIndex:
     """Name each image by its path and, where all runs know it, its content."""
     known = all((other.table["sha256"] != "").all() for other in sides)
     digests = side.table["sha256"] if known else pd.Series("", index=side.table.index)

@@ -37,8 +37,8 @@ class Head:
         if logits.shape[1] == 1:
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares: Floats = powers / powers.sum(axis=1, keepdims=True)
-        return shares
+        probabilities: Floats = powers / powers.sum(axis=1, keepdims=True)
+        return probabilities
 
     def slopes(self, pooled: Floats, targets: NDArray[np.int64]) -> Floats:
         """Return the gradient, float32 (N, C), of each target's logit; of two classes, class 0 has the negative of class 1's."""

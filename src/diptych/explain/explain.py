@@ -16,8 +16,9 @@ from diptych.explain.activations import Floats, Taps
 from diptych.explain.faithfulness import Faithfulness, deletion_insertion
 from diptych.explain.overlays import BRANCHES, draw_explanation
 from diptych.explain.saliency import MEANINGS, Explanation, class_predictor, explain_images
+from diptych.inference.prediction_table import probability_column
 from diptych.inference.trained_run import TrainedRun
-from diptych.metrics.classification import probability_column, shorten
+from diptych.metrics.classification import shorten
 from diptych.storage.atomic import FORMAT_VERSION, PathLike, as_paths, refuse_unwritable, write_json
 from diptych.storage.run_dir import RunDir
 

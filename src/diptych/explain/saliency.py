@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -12,7 +12,6 @@ from diptych.data.pixels.store import Images
 from diptych.explain.activations import Floats, Taps, pool
 from diptych.inference.decision import DEFAULT, Decision
 from diptych.inference.predict import predict_probabilities
-from diptych.metrics.probabilities import as_shares
 
 Kind = Literal["grad_cam", "attention", "occlusion"]
 # From S x S images, N of them, to the probability of one class, float32 (N,).
@@ -118,7 +117,7 @@ def explain_images(
         return []
     taps = network if isinstance(network, Taps) else Taps(network)
     probabilities = predict_probabilities(taps.network, images, np.arange(len(images)))
-    targets = decision.predicted(decision.calibrated(as_shares(probabilities))) if targets is None else targets
+    targets = decision.predicted(decision.calibrated(probabilities)) if targets is None else targets
     tapped = taps.read(images)
     maps = [[SaliencyMap("grad_cam", name, values) for name, values in row.items()] for row in grad_cam(taps, tapped, targets)]
     for row, found in enumerate(maps):
@@ -128,14 +127,14 @@ def explain_images(
             found.append(SaliencyMap("occlusion", "", occlusion_map(predict, images[row])))
     without = cut_off(taps, tapped, means)
 
-    def calibrate(found: Floats) -> Floats:
+    def calibrate(found: NDArray[np.floating[Any]]) -> Floats:
         calibrated: Floats = decision.calibrated(found[None].astype(np.float64))[0].astype(np.float32)
         return calibrated
 
     return [
         Explanation(
             int(target),
-            calibrate(of_each_class(probabilities)[row]),
+            calibrate(probabilities[row]),
             tuple(maps[row]),
             {branch: calibrate(found) for branch, found in without[row].items()},
             decision,
@@ -217,11 +216,6 @@ def class_predictor(network: keras.Model, target: int) -> Predict:
     """Return the function from images to the probability of a class."""
 
     def predict(images: Images) -> Floats:
-        return of_each_class(predict_probabilities(network, images, np.arange(len(images))))[:, target]
+        return predict_probabilities(network, images, np.arange(len(images)))[:, target].astype(np.float32)
 
     return predict
-
-
-def of_each_class(probabilities: Floats) -> Floats:
-    """Return probabilities as float32 (N, K), for two classes too."""
-    return probabilities if probabilities.ndim == 2 else np.stack([1 - probabilities, probabilities], axis=1)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
-from sklearn.neighbors import NearestNeighbors
 
 from diptych.rng import generator
 from diptych.storage.arrays import read_arrays, write_arrays
@@ -54,6 +52,8 @@ class Outliers:
         """Between which shares of new images like the validation images lie above the limit, in 95 of 100 cases."""
         if self.limit is None or self.units == 0:
             return None
+        from scipy.stats import beta
+
         above = self.units + 1 - rank_of_limit(self.units)
         return [float(end) for end in beta(above, self.units + 1 - above).ppf([0.025, 0.975])]
 
@@ -61,8 +61,11 @@ class Outliers:
         """Return the scores (N,), 0 to 2, of images with pooled features (N, C)."""
         if len(features) == 0:
             return np.zeros(0)
-        search = NearestNeighbors(n_neighbors=self.neighbour, algorithm="brute").fit(self.references)
-        distances: NDArray[np.float64] = search.kneighbors(normalise(features))[0][:, -1].astype(np.float64)
+        directions = normalise(features)
+        # Of vectors of length 1, the nearest have the largest products; these are too coarse for small distances themselves.
+        products = directions @ self.references.T
+        neighbours = np.argpartition(products, -self.neighbour, axis=1)[:, -self.neighbour]
+        distances: NDArray[np.float64] = np.linalg.norm(directions.astype(np.float64) - self.references[neighbours], axis=1)
         return distances
 
 

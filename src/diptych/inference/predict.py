@@ -1,4 +1,4 @@
-"""Predictions: one row an image, with its class and the probabilities."""
+"""Prediction with Keras: from images to the table of what is answered."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +18,14 @@ from diptych.data.pixels.store import Images
 from diptych.data.reading.class_folders import find_images
 from diptych.data.reading.manifest import printable
 from diptych.errors import CheckpointError, ConfigError
-from diptych.inference.decision import DEFAULT, Decision
+from diptych.inference.decision import Decision
+from diptych.inference.outliers import Outliers
+from diptych.inference.prediction_table import prediction_columns
 from diptych.inference.trained_run import TrainedRun
 from diptych.inference.tta import AS_IT_IS, Turned, View, describe_test, plan_test
 from diptych.machine.backend import feed
-from diptych.metrics.classification import probability_column
-from diptych.metrics.probabilities import as_shares
 from diptych.storage.atomic import PathLike, as_paths, refuse_unwritable, write_table
-from diptych.storage.run_dir import TWO_CLASSES, RunDir
+from diptych.storage.run_dir import RunDir
 
 log = logging.getLogger(__name__)
 
@@ -36,44 +36,73 @@ CHUNK = 64 * BATCH_SIZE
 Reduce = Callable[[NDArray[np.float32]], NDArray[Any]]
 
 
-def predict_outputs(
-    model: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View], reduce: Reduce, progress: str = ""
-) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """Return the probabilities of some rows of the images, and something made of their pooled features.
+def predict_probabilities(
+    network: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View] = (AS_IT_IS,), progress: str = ""
+) -> NDArray[np.float64]:
+    """Return the probabilities of some rows of the images.
 
     Args:
-        model: the dual model, or `TrainedRun.tapped`.
+        network: the dual model.
         images: uint8 (N, S, S, 3), RGB; a batch of them at a time is in memory.
         rows: (M,), which images.
-        views: of each image, at least one, the first as it is; the probabilities are the mean over them.
-        reduce: is given features, float32 (n, C), of some of the images as they are, and returns n rows; C is 0 for the dual
-            model itself.
+        views: of each image, at least one; the probabilities are the mean over them.
         progress: what is done, for a progress bar where standard error is a terminal; "" for none.
 
     Returns:
-        Probabilities, float32, [0, 1]: of two classes (M,), that of class 1; of K > 2 classes (M, K). And the M rows.
+        float64 (M, K), each row adding up to 1; of two classes too.
 
     Raises:
         CheckpointError: the weights are broken, so that the network predicts NaN.
     """
-    units, width = (output.shape[-1] for output in (*model.outputs, np.empty((0, 0)))[:2])
-    total, reduced = np.zeros((len(rows), units)), [reduce(np.zeros((0, width), np.float32))]
-    bar = tqdm(total=len(rows) * len(views), desc=progress, unit=" images", leave=False, disable=None if progress else True)
-    for first in range(0, len(rows), CHUNK):
-        chunk = rows[first : first + CHUNK]
-        for view in views:
-            turned = images if view == AS_IT_IS else Turned(images, view)
-            batches = OrderedBatches(turned, np.zeros(len(images), np.int64), chunk, BATCH_SIZE, max(2, units))
-            found = model.predict(feed(counted(batches, bar)), steps=len(batches), verbose=0)
-            found, features = found if len(model.outputs) > 1 else (found, np.empty((len(chunk), 0)))
-            total[first : first + CHUNK] += found
-            if view == AS_IT_IS:
-                reduced.append(reduce(np.asarray(features, np.float32)))
-    bar.close()
-    probabilities = (total / len(views)).astype(np.float32)
-    if not np.isfinite(probabilities).all():
-        raise CheckpointError("the network predicts NaN: its training diverged. Train again with a lower --learning-rate.")
-    return (probabilities[:, 0] if units == 1 else probabilities), np.concatenate(reduced)
+    total = np.zeros((len(rows), network.output.shape[-1]))
+    for place, _, found in answer_chunks(network, images, rows, views, progress):
+        total[place] += found
+    return widen(total / len(views))
+
+
+def predict_with_features(
+    tapped: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View], reduce: Reduce, progress: str = ""
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Return the probabilities as `predict_probabilities` does, and something made of the pooled features.
+
+    Args:
+        tapped: `TrainedRun.tapped`.
+        images: uint8 (N, S, S, 3), RGB.
+        rows: (M,), which images.
+        views: of each image; the first one is the image as it is.
+        reduce: is given features, float32 (n, C), of some of the images as they are, and returns n rows.
+        progress: what is done, for a progress bar.
+
+    Returns:
+        Probabilities, float64 (M, K), and the M rows.
+
+    Raises:
+        CheckpointError: as `predict_probabilities`.
+    """
+    output, pooled = tapped.outputs
+    total, reduced = np.zeros((len(rows), output.shape[-1])), []
+    for place, view, (found, features) in answer_chunks(tapped, images, rows, views, progress):
+        total[place] += found
+        if view == AS_IT_IS:
+            reduced.append(reduce(np.asarray(features, np.float32)))
+    # Of no images there are no rows, of the right width.
+    return widen(total / len(views)), np.concatenate(reduced or [reduce(np.zeros((0, pooled.shape[-1]), np.float32))])
+
+
+def answer_chunks(
+    model: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View], progress: str
+) -> Iterator[tuple[slice, View, Any]]:
+    """Yield what a model answers to each view of each chunk of the rows: the chunk's place among them, the view, the outputs."""
+    classes = max(2, model.outputs[0].shape[-1])
+    with tqdm(
+        total=len(rows) * len(views), desc=progress, unit=" images", leave=False, disable=None if progress else True
+    ) as bar:
+        for first in range(0, len(rows), CHUNK):
+            place = slice(first, first + CHUNK)
+            for view in views:
+                turned = images if view == AS_IT_IS else Turned(images, view)
+                batches = OrderedBatches(turned, np.zeros(len(images), np.int64), rows[place], BATCH_SIZE, classes)
+                yield place, view, model.predict(feed(counted(batches, bar)), steps=len(batches), verbose=0)
 
 
 def counted(batches: OrderedBatches, bar: "tqdm[NoReturn]") -> Iterator[tuple[NDArray[Any], ...]]:
@@ -82,55 +111,21 @@ def counted(batches: OrderedBatches, bar: "tqdm[NoReturn]") -> Iterator[tuple[ND
         yield batch
 
 
-def predict_probabilities(
-    network: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View] = (AS_IT_IS,), progress: str = ""
-) -> NDArray[np.float32]:
-    """Return the probabilities alone, as `predict_outputs` does."""
-    return predict_outputs(network, images, rows, views, lambda features: features, progress)[0]
-
-
-def with_predictions(
-    table: pd.DataFrame,
-    probabilities: NDArray[np.floating[Any]],
-    class_names: Sequence[str] = TWO_CLASSES,
-    decision: Decision = DEFAULT,
-    outlier_scores: NDArray[np.float64] | None = None,
-    outlier_limit: float | None = None,
-) -> pd.DataFrame:
-    """Add the predictions to a table.
+def widen(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return probabilities (N, K), each row adding up to 1, from the outputs of the network.
 
     Args:
-        table: M rows.
-        probabilities: as the network gives them: of two classes (M,), that of class 1; of K > 2 (M, K).
-        class_names: the K names.
-        decision: what makes answers of them.
-        outlier_scores: (M,); None where there are none.
-        outlier_limit: above it, an image is an outlier; None where there is no limit, and `outlier` is empty.
+        outputs: float64 (N, 1), the sigmoid of two classes, or (N, K), a softmax in float32, which adds up to 1 but for rounding.
 
-    Returns:
-        The table with the columns `predicted_target` (an index into the names), `predicted_class` (its name), `probability`
-        (calibrated, of the predicted class), `probability_NAME` of each class; `answered`, False for "don't know";
-        `class_set`, the classes that the image may be of, separated by "|"; and where there are scores `outlier_score` and
-        `outlier`. A column of the table that has one of these names is kept with "given_" before it.
+    Raises:
+        CheckpointError: they are NaN.
     """
-    shares = decision.calibrated(as_shares(probabilities))
-    targets, names = decision.predicted(shares), np.array(class_names, object)
-    predicted: dict[str, Any] = {
-        "predicted_target": targets,
-        "predicted_class": names[targets],
-        "probability": shares[np.arange(len(shares)), targets],
-    }
-    predicted |= {probability_column(name): shares[:, target] for target, name in enumerate(class_names)}
-    predicted["answered"] = decision.answered(shares)
-    predicted["class_set"] = ["|".join(names[inside]) for inside in decision.sets(shares)]
-    if outlier_scores is not None:
-        outlier = None if outlier_limit is None else outlier_scores > outlier_limit
-        predicted |= {"outlier_score": outlier_scores, "outlier": outlier}
-    for name, column in predicted.items():
-        if isinstance(column, np.ndarray) and column.dtype == np.float64:
-            predicted[name] = column.astype(np.float32)
-    kept = table.rename(columns={name: f"given_{name}" for name in predicted})
-    return pd.concat([kept, pd.DataFrame(predicted, index=table.index)], axis=1)
+    if not np.isfinite(outputs).all():
+        raise CheckpointError("the network predicts NaN: its training diverged. Train again with a lower --learning-rate.")
+    if outputs.shape[1] == 1:
+        return np.concatenate([1 - outputs, outputs], axis=1)
+    probabilities: NDArray[np.float64] = outputs / outputs.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def predict(
@@ -153,7 +148,7 @@ def predict(
         follow_links: whether links may lead out of the folders.
 
     Returns:
-        The table `path` (what is not UTF-8 in it with backslashes), the columns of `with_predictions`, `problem` (a reason
+        The table `path` (what is not UTF-8 in it with backslashes), the columns of `prediction_columns`, `problem` (a reason
         where the file cannot be read; then the prediction is empty).
 
     Raises:
@@ -168,27 +163,37 @@ def predict(
         check_output(place, files)
     spec, views = plan_test(run.config, tta, test_size)
     decision, outliers = run.answer_with(spec.size, len(views))
-    network, class_names = run.network, run.class_names
     store, outcome = prepare(files, spec, None)
     warn_of_doubts(outcome, f"The run was trained with grey_range = {run.config.data.grey_range}.")
-    readable = (outcome["problem"] == "").to_numpy()
+    rows = np.flatnonzero(outcome["problem"] == "")
+    predicted = predict_rows(run, store, rows, views, decision, outliers)
     table = pd.DataFrame({"path": [printable(str(file)) for file in files]})
-    rows = np.flatnonzero(readable)
-    if outliers is None:
-        predicted = with_predictions(
-            table[readable], predict_probabilities(network, store, rows, views, "predicting"), class_names, decision
-        )
-    else:
-        probabilities, scores = predict_outputs(run.tapped, store, rows, views, outliers.scores, "predicting")
-        predicted = with_predictions(table[readable], probabilities, class_names, decision, scores, outliers.limit)
-    predicted = predicted.astype({"predicted_target": "Int64", "answered": "boolean"})
-    predicted = predicted.astype({"outlier": "boolean"}) if outliers else predicted
-    table = pd.concat([table, predicted.drop(columns="path"), outcome["problem"]], axis=1)
+    table = pd.concat([table, predicted, outcome["problem"]], axis=1)
     if place is not None:
         write_table(place, table)
     if len(views) > 1 or spec.size != run.spec.size:
         log.info("%s", describe_test(spec.size, len(views)))
     return table
+
+
+def predict_rows(
+    run: TrainedRun,
+    images: Images,
+    rows: NDArray[np.int64],
+    views: Sequence[View],
+    decision: Decision,
+    outliers: Outliers | None,
+) -> pd.DataFrame:
+    """Return the columns of `prediction_columns` of some rows of the images, whose numbers are its index."""
+    if outliers is None:
+        probabilities = predict_probabilities(run.network, images, rows, views, "predicting")
+        columns = prediction_columns(probabilities, run.class_names, decision)
+    else:
+        probabilities, scores = predict_with_features(run.tapped, images, rows, views, outliers.scores, "predicting")
+        columns = prediction_columns(probabilities, run.class_names, decision, scores, outliers.limit)
+    # Of images that cannot be read, these are empty.
+    kinds = {"predicted_target": "Int64", "answered": "boolean"} | ({"outlier": "boolean"} if outliers else {})
+    return pd.DataFrame(columns, index=rows).astype(kinds)
 
 
 def check_output(place: Path, files: Sequence[Path]) -> None:

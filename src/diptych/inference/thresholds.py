@@ -116,20 +116,20 @@ def error_limit(right: NDArray[np.bool_], confidence: NDArray[np.float64], share
     return 0.0 if place == len(steps) - 1 else float((steps[place] + steps[place + 1]) / 2)
 
 
-def conformal_limit(true_shares: NDArray[np.float64], coverage: float) -> float:
+def conformal_limit(true_probabilities: NDArray[np.float64], coverage: float) -> float:
     """Return the least probability with which a class belongs to an image's set.
 
     A set of classes of at least that probability holds the true class with at least the given chance, if the images are like
     the validation images (split conformal prediction: Vovk et al. 2005; the score is that of Sadinle et al., JASA 2019).
 
     Args:
-        true_shares: (N,), probabilities of the true classes of the validation images.
+        true_probabilities: (N,), probabilities of the true classes of the validation images.
         coverage: the chance, between 0 and 1.
 
     Returns:
         The limit; 0, so that every set holds all classes, where there are too few images for that coverage.
     """
-    rank = math.ceil((len(true_shares) + 1) * coverage)
-    if rank > len(true_shares):
+    rank = math.ceil((len(true_probabilities) + 1) * coverage)
+    if rank > len(true_probabilities):
         return 0.0
-    return float(np.sort(true_shares)[::-1][rank - 1])
+    return float(np.sort(true_probabilities)[::-1][rank - 1])

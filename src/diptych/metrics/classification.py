@@ -1,26 +1,23 @@
 """Figures of a classifier on a test set, each with its 95 % interval."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.metrics.influence import Found, Sample, find_intervals
 from diptych.metrics.intervals import Interval
-from diptych.metrics.probabilities import as_shares, predict_targets
+from diptych.metrics.probabilities import predict_targets
 from diptych.metrics.weighted import Answers, chance_error
 from diptych.storage.run_dir import TWO_CLASSES
-
-if TYPE_CHECKING:
-    pass
 
 RENAMED = {"accuracy": "test_accuracy", "loss": "test_loss"}
 
 
 def compute_metrics(
     targets: NDArray[np.int64],
-    probabilities: NDArray[np.floating[Any]],
+    probabilities: NDArray[np.float64],
     threshold: float = 0.5,
     class_names: Sequence[str] = TWO_CLASSES,
     *,
@@ -34,7 +31,7 @@ def compute_metrics(
 
     Args:
         targets: (N,), 0 to K - 1; at least one. Classes that are in none of them shift no figure.
-        probabilities: of two classes (N,), that of class 1; of more (N, K), each row adding up to 1; [0, 1].
+        probabilities: (N, K), each row adding up to 1.
         threshold: of two classes: from this probability on the prediction is 1.
         class_names: the K names.
         groups: (N,), the group of each image; None where there are no groups, and each image is drawn by itself.
@@ -50,14 +47,14 @@ def compute_metrics(
         `threshold`. Of K > 2 classes, `per_class` has the figures of each class against the rest with their intervals, and
         precision, recall, specificity, F1 and the two areas are the mean over the classes that are there.
     """
-    shares, count = as_shares(probabilities), len(class_names)
+    count = len(class_names)
     predicted = predict_targets(probabilities, threshold)
-    answers = Answers(targets, shares, predicted)
+    answers = Answers(targets, probabilities, predicted)
     figures = {name: float(values[0]) for name, values in answers.figures(np.ones((1, len(targets)))).items()}
     found = find_intervals(answers, figures, Sample(targets, groups))
     matrix = answers.matrix.astype(np.int64)
     plain = {name: value for name, value in figures.items() if "/" not in name}
-    top = shares[:, 1] if count == 2 else shares[np.arange(len(targets)), predicted]
+    top = probabilities[:, 1] if count == 2 else probabilities[np.arange(len(targets)), predicted]
     return {
         "class_names": list(class_names),
         "test_images": len(targets),
@@ -116,11 +113,6 @@ def rows_of(
 def defined(value: float) -> float | None:
     """Return a figure, or None for NaN, which JSON does not have."""
     return None if np.isnan(value) else value
-
-
-def probability_column(class_name: str) -> str:
-    """Name the column of the predictions that holds the probability of a class."""
-    return f"probability_{class_name}"
 
 
 def shorten(class_name: str) -> str:

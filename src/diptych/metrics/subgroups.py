@@ -21,7 +21,7 @@ MOST_VALUES = 50
 def compute_subgroups(
     table: pd.DataFrame,
     column: str,
-    probabilities: NDArray[np.floating[Any]],
+    probabilities: NDArray[np.float64],
     threshold: float,
     class_names: Sequence[str],
     **options: Any,

@@ -258,22 +258,22 @@ class OneClass:
 class Answers:
     """The answers of a classifier on a test set, and the true classes."""
 
-    def __init__(self, targets: NDArray[np.int64], shares: NDArray[np.float64], predicted: NDArray[np.int64]) -> None:
+    def __init__(self, targets: NDArray[np.int64], probabilities: NDArray[np.float64], predicted: NDArray[np.int64]) -> None:
         """Take N images: targets (N,), predictions (N,), and probabilities (N, K), each row adding up to 1."""
-        self.targets, self.shares, self.predicted = targets, shares, predicted
-        rows, self.classes = np.arange(len(targets)), shares.shape[1]
-        true = np.clip(shares[rows, targets], SMALLEST, 1.0)
-        self.parts = [OneClass(targets == k, shares[:, k], predicted == k) for k in range(self.classes)]
+        self.targets, self.probabilities, self.predicted = targets, probabilities, predicted
+        rows, self.classes = np.arange(len(targets)), probabilities.shape[1]
+        true = np.clip(probabilities[rows, targets], SMALLEST, 1.0)
+        self.parts = [OneClass(targets == k, probabilities[:, k], predicted == k) for k in range(self.classes)]
         if self.classes == 2:
             self.parts = self.parts[1:]
         self.losses = -np.log(true)
-        summed = ((shares - np.eye(self.classes)[targets]) ** 2).sum(axis=1)
+        summed = ((probabilities - np.eye(self.classes)[targets]) ** 2).sum(axis=1)
         self.columns = np.stack([predicted == targets, self.losses, summed], axis=1).astype(np.float64)
         # As the Brier score takes them: of two classes, of class 1 alone.
         self.squares = self.parts[0].squares if self.classes == 2 else summed
         self.matrix = np.bincount(targets * self.classes + predicted, minlength=self.classes**2).astype(np.float64)
         self.matrix = self.matrix.reshape(self.classes, self.classes)
-        self.sure = Ranked.of(predicted == targets, shares[rows, predicted])
+        self.sure = Ranked.of(predicted == targets, probabilities[rows, predicted])
 
     def figures(self, weights: Weights) -> Figures:
         """Return the figures, each (B,), under weights (B, N); NaN where one is not defined.

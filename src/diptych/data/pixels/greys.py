@@ -2,15 +2,17 @@
 
 import logging
 import struct
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import cv2
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from diptych.data.pixels import tiff
 from diptych.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -149,11 +151,11 @@ class Doubt(NamedTuple):
     level: Literal["error", "warning"]
     title: str
     advice: str
-    rows: pd.Index
+    rows: "pd.Index"
     reasons: tuple[str, ...]
 
 
-def find_doubts(outcome: pd.DataFrame) -> list[Doubt]:
+def find_doubts(outcome: "pd.DataFrame") -> list[Doubt]:
     """Find images of more than 8 bits that are nearly black or cut off at white, given the range that they were scaled from.
 
     Args:
@@ -176,7 +178,7 @@ def find_doubts(outcome: pd.DataFrame) -> list[Doubt]:
     return doubts
 
 
-def doubt_range(level: Literal["error", "warning"], rows: pd.DataFrame, images: int, part: str) -> Doubt:
+def doubt_range(level: Literal["error", "warning"], rows: "pd.DataFrame", images: int, part: str) -> Doubt:
     bits = max(8, int(rows["highest"].max()).bit_length())
     title = f"{len(rows)} of {images} 16-bit images use less than {part} of the range, so they are dark or nearly black"
     advice = (
@@ -186,17 +188,17 @@ def doubt_range(level: Literal["error", "warning"], rows: pd.DataFrame, images: 
     return Doubt("grey-range", level, title, advice, rows.index, describe_values(rows))
 
 
-def describe_values(rows: pd.DataFrame) -> tuple[str, ...]:
+def describe_values(rows: "pd.DataFrame") -> tuple[str, ...]:
     return tuple(f"{low:g} to {high:g}" for low, high in zip(rows["lowest"], rows["highest"], strict=True))
 
 
-def warn_of_doubts(outcome: pd.DataFrame, advice: str = "") -> None:
+def warn_of_doubts(outcome: "pd.DataFrame", advice: str = "") -> None:
     """Warn of images that are nearly black or cut off at white, with other advice than the usual one where it is given."""
     for doubt in find_doubts(outcome):
         log.warning("Warning: %s. %s", doubt.title, advice or doubt.advice)
 
 
-def refuse_dark(outcome: pd.DataFrame) -> None:
+def refuse_dark(outcome: "pd.DataFrame") -> None:
     """Stop where most 16-bit images use a sliver of the range: a network would see them nearly black.
 
     Raises:
