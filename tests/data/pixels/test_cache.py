@@ -39,9 +39,9 @@ decode_pool.COMMIT_SECONDS = 0.0
 folder, cache, limit, seconds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 
 class Slow(type(Path())):
-    def read_bytes(self):
+    def open(self, *how, **further):
         time.sleep(seconds)
-        return super().read_bytes()
+        return super().open(*how, **further)
 
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

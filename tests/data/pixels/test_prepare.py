@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -181,9 +182,9 @@ def test_prepare__says_what_it_will_take(tmp_path: Path, caplog: pytest.LogCaptu
     """A slow disk, so that there is something left to say it of."""
 
     class Slow(type(tmp_path)):  # type: ignore[misc]
-        def read_bytes(self) -> bytes:
+        def open(self, *how: object, **further: object) -> IO[bytes]:
             time.sleep(0.01)
-            return super().read_bytes()
+            return super().open(*how, **further)
 
     caplog.set_level("INFO")
     prepare([Slow(path) for path in write_images(tmp_path, 120)], SPEC, tmp_path / "cache")

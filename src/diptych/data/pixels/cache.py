@@ -94,12 +94,19 @@ class Cache:
             pixels: descriptor of the file of pixels.
             spec: of the images in it.
         """
-        self.index, self.pixels, self.spec = index, pixels, spec
+        self.index = index
+        self.pixels = pixels
+        self.spec = spec
         self.stride = spec.size * spec.size * 3
         self.folder = Path(index).parent if index else Path(tempfile.gettempdir())
-        self.lock = threading.Lock()
         self.connection = sqlite3.connect(index, timeout=60, check_same_thread=False)
-        self.coming: dict[bytes, int] = {}
+        # Held by whoever uses the connection or one of the following.
+        self.lock = threading.Lock()
+        self.next_slot = 0
+        # Whether the index was empty when writing began. Then `claimed` has all that is in it, and nobody need ask SQLite.
+        self.was_empty = False
+        # The slots of contents that the index has not got yet.
+        self.claimed: dict[bytes, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -115,10 +122,12 @@ class Cache:
             DamagedCacheError: the file of pixels is shorter than the index says.
         """
         self.connection.executescript(SCHEMA)
-        last = self.connection.execute("SELECT slot FROM images WHERE problem = '' ORDER BY slot DESC LIMIT 1").fetchone()
-        top = self.connection.execute("SELECT max(slot) FROM images").fetchone()[0]
-        self.next_slot = 0 if top is None else top + 1
-        if last is not None and (last[0] + 1) * self.stride > os.fstat(self.pixels).st_size:
+        (last,) = self.connection.execute("SELECT max(slot) FROM images").fetchone()
+        self.was_empty = last is None
+        self.next_slot = 0 if last is None else last + 1
+        # In this order, SQLite looks at the last rows alone.
+        read = self.connection.execute("SELECT slot FROM images WHERE problem = '' ORDER BY slot DESC LIMIT 1").fetchone()
+        if read is not None and (read[0] + 1) * self.stride > os.fstat(self.pixels).st_size:
             raise DamagedCacheError("the file of pixels was cut short")
 
     @contextmanager
@@ -145,22 +154,25 @@ class Cache:
     def claim(self, digest: bytes) -> tuple[int, bool]:
         """Return the slot of a content, and whether the caller is the one to fill it and to commit its row."""
         with self.lock:
-            slot = self.coming.get(digest)
-            if slot is None:
+            slot = self.claimed.get(digest)
+            if slot is None and not self.was_empty:
                 found = self.connection.execute("SELECT slot FROM images WHERE sha256 = ?", (digest,)).fetchone()
                 slot = None if found is None else found[0]
             if slot is not None:
                 return slot, False
-            slot = self.coming[digest] = self.next_slot
+            slot = self.next_slot
+            self.claimed[digest] = slot
             self.next_slot += 1
             return slot, True
 
     def write(self, slot: int, pixels: NDArray[np.uint8]) -> None:
         """Fill a slot. Not through a map: where the disk is full, that would kill the process."""
-        content, offset = pixels.data.cast("B"), slot * self.stride
+        content = pixels.data.cast("B")
+        offset = slot * self.stride
         while content:
             written = write_at(self.pixels, content, offset)
-            content, offset = content[written:], offset + written
+            content = content[written:]
+            offset += written
 
     def sync(self) -> None:
         """Sync the pixels to the disk."""
@@ -174,8 +186,9 @@ class Cache:
         with self.lock, self.connection:
             self.connection.executemany(f"INSERT INTO images VALUES ({PLACES})", images)
             self.connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", files)
-            for _, digest, *_ in images:
-                del self.coming[digest]
+            if not self.was_empty:
+                for _, digest, *_ in images:
+                    del self.claimed[digest]
 
     def rows(self, slots: Sequence[int]) -> list[tuple[Any, ...]]:
         """Return the rows of the table images for some slots, without the slots; nothing for slot -1."""

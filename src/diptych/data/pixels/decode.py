@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -126,16 +127,25 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         DataError: it cannot be read, is empty, or is larger than 1 GiB; the message is a reason without a file name.
     """
+    return read_with_status(path)[0]
+
+
+def read_with_status(path: Path) -> tuple[bytes, os.stat_result]:
+    """Read an image file as `read_bytes` does, and return what the system said of it before the first byte was read."""
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"the file has {size / 2**30:.1f} GiB; at most 1 GiB is read")
-        content = path.read_bytes()
+        # Without a buffer: with as few system calls as can be, after each of which a thread waits for Python's lock.
+        with path.open("rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            if status.st_size > MAX_BYTES:
+                raise DataError(f"the file has {status.st_size / 2**30:.1f} GiB; at most 1 GiB is read")
+            content = file.read(status.st_size + 1)
+            if len(content) != status.st_size:  # It is being written, or its file system does not tell the size.
+                content += file.readall()
     except OSError as error:
         raise DataError(f"the file cannot be read: {error.strerror}") from error
     if not content:
         raise DataError("the file is empty")
-    return content
+    return content, status
 
 
 def decode_image(content: Buffer, spec: ImageSpec) -> NDArray[np.uint8]:
@@ -158,11 +168,11 @@ def decode_image(content: Buffer, spec: ImageSpec) -> NDArray[np.uint8]:
             The message is a reason without a file name: the caller knows the name.
         TypeError: `content` is no bytes, a path say.
     """
-    return decode_with_facts(content, spec)[0]
+    return decode_with_facts(content, spec)[0].copy()
 
 
 def decode_with_facts(content: Buffer, spec: ImageSpec) -> tuple[NDArray[np.uint8], ImageFacts]:
-    """Decode an image as `decode_image` does, and say what its header holds."""
+    """Decode an image as `decode_image` does, into an array that cannot be written to, and say what its header holds."""
     content = as_bytes(content)
     try:
         with quiet_pillow, open_image(content) as image:
@@ -174,7 +184,7 @@ def decode_with_facts(content: Buffer, spec: ImageSpec) -> tuple[NDArray[np.uint
             exif = image.getexif()
             turn = UPRIGHT.get(exif.get(EXIF_ORIENTATION, 1))
             plain, spread = to_grey_or_rgb(image, content, pages[0] if pages else {}, spec)
-            pixels = np.array(fit(plain if turn is None else plain.transpose(turn), spec).convert("RGB"))
+            pixels = np.asarray(fit(plain if turn is None else plain.transpose(turn), spec).convert("RGB"))
             return pixels, replace(with_exif(before, exif), **spread._asdict())
     except DataError:
         raise

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from diptych.data.pixels.cache import Cache, identity, key_of
-from diptych.data.pixels.decode import ImageFacts, ImageSpec, decode_with_facts, read_bytes
+from diptych.data.pixels.decode import ImageFacts, ImageSpec, decode_with_facts, read_with_status
 from diptych.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -119,14 +119,12 @@ class Work:
 
     def prepare_image(self, row: int) -> None:
         path = self.paths[row]
-        status = None
+        now = time.time_ns()
         try:
-            status, now = path.stat(), time.time_ns()
-            content = read_bytes(path)
-        except (OSError, DataError) as error:
-            problem = str(error) if isinstance(error, DataError) else f"the file cannot be read: {error.strerror}"
+            content, status = read_with_status(path)
+        except DataError as error:
             with self.lock:
-                self.unread[row] = problem, status.st_size if status else 0
+                self.unread[row] = str(error), size_of(path)
                 self.done += 1
             return
         digest = hashlib.sha256(content).digest()
@@ -159,6 +157,14 @@ class Work:
             images, self.images = self.images, []
             files, self.files = self.files, []
         self.cache.commit(images, files)
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file that cannot be read; 0 where not even that is known."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def decoded_bytes(facts: ImageFacts, spec: ImageSpec) -> int:
