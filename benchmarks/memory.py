@@ -59,7 +59,7 @@ def train_some(folder: Path, cache: Path, count: int, size: int) -> None:
         training=TrainingConfig(epochs=1, batch_size=64),
     )
     with tempfile.TemporaryDirectory() as runs:
-        network, _ = start_network(config, Path(runs))
+        network, _ = start_network(config, Path(runs), ("0", "1"))
         fit(network, RunDir(Path(runs) / "memory"), config, manifest, store)
 
 

@@ -132,11 +132,11 @@ def measure(arguments: argparse.Namespace, card: str | None) -> dict[str, Any]:
     images, labels = made[np.arange(batch)], np.ones((batch, 1), np.float32)
     ways = {"train_on_batch": by_steps} | ({"fit": by_fit} if card else {})
     with tempfile.TemporaryDirectory() as folder:
-        bare, _ = start_network(config, Path(folder))
+        bare, _ = start_network(config, Path(folder), ("0", "1"))
         compile_network(bare, keras.optimizers.Adam(1e-4))
         bare.train_on_batch(images, labels)
         before = {name: way(bare, images, labels, max(1, steps // 2)) for name, way in ways.items()}
-        network, _ = start_network(config, Path(folder))
+        network, _ = start_network(config, Path(folder), ("0", "1"))
         run = RunDir(Path(folder) / "step")
         run.root.mkdir()
         ends, log = EndsOfEpochs(), logging.getLogger("diptych")

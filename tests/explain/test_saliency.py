@@ -31,10 +31,10 @@ import numpy as np
 from diptych.settings.config import ModelConfig
 from diptych.explain.saliency import explain_images
 from diptych.model.network import build_network
-from diptych.model.checkpoint import load_checkpoint
+from diptych.model.checkpoint import assign, read_checkpoint
 folder = Path(sys.argv[2])
 network = build_network(ModelConfig("none", 0.0625, dense_units=16, batch_norm_momentum=0.0), classes=3)
-load_checkpoint(folder / "network.safetensors", network)
+assign(network, read_checkpoint(folder / "network.safetensors"))
 image = np.random.default_rng(1).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)[:1]
 (found,) = explain_images(network, image, np.array([2]), occlusion=False)
 np.savez(folder / "maps.npz", without=[*found.without.values()], **{each.name: each.values for each in found.maps})

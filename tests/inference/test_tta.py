@@ -25,68 +25,10 @@ from diptych.evaluation.summary import describe
 from diptych.experiments.fold_report import describe_folds, evaluate_folds
 from diptych.inference.predict import predict, predict_probabilities
 from diptych.inference.tta import AS_IT_IS, SIZES, Turned, View, list_views, plan_test, turn
-from diptych.settings.config import AugmentConfig, Config
+from diptych.settings.config import AugmentConfig, Config, DataConfig, ModelConfig
 from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import write_table, write_text
-from diptych.storage.run_dir import RunDir
-
-# What a run of the first version has in its config.toml, but for the places.
-OLD_CONFIG = """
-[data]
-data = {data}
-image_size = 32
-resize = "stretch"
-cache = {cache}
-validation_share = 0.15
-test_share = 0.15
-group_column = "group"
-near_twins = true
-allow_leaks = false
-max_unreadable = 0.05
-strict = false
-
-[augment]
-augment = "standard"
-flip_horizontal = true
-flip_vertical = true
-quarter_turns = false
-rotation = 10.0
-zoom = 0.1
-shift = 0.1
-brightness = 0.1
-contrast = 0.1
-colour = 0.0
-blur = 0.0
-erasing = 0.0
-mixup = 0.0
-cutmix = 0.0
-
-[model]
-weights = "none"
-width = 0.0625
-attention = "identity"
-dense_units = 16
-dropout = 0.2
-batch_norm_momentum = 0.99
-
-[training]
-epochs = 70
-batch_size = 32
-loss = "cross-entropy"
-class_weights = "none"
-freeze_resnet50 = false
-best_by = "accuracy"
-optimizer = "adam"
-learning_rate = 0.0001
-pretrained_factor = 1.0
-weight_decay = 0.01
-schedule = "plateau"
-plateau_factor = 0.5
-plateau_patience = 5
-min_learning_rate = 1e-07
-warmup_share = 0.25
-seed = 0
-"""
+from diptych.storage.run_dir import RunDir, write_classes
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (5, 5, 3), np.uint8)
 SWITCHES = ("flip_horizontal", "flip_vertical", "quarter_turns")
@@ -262,22 +204,22 @@ def test_evaluate__of_a_run_trained_in_bfloat16_computes_in_float32(of_three, tm
     assert found == expected
 
 
-def test_evaluate__of_a_run_of_the_first_version(tmp_path, of_three):
+def test_evaluate__of_two_classes_with_views(tmp_path, of_three):
     from contract import randomise
 
     from diptych.model.checkpoint import save_checkpoint
     from diptych.model.network import build_network
-    from diptych.settings.config import ModelConfig
 
     run = RunDir(tmp_path / "run")
-    places = {name: json.dumps(str(tmp_path / name)) for name in ("data", "cache")}
-    write_text(run.config, OLD_CONFIG.format(**places))
+    model = ModelConfig(weights="none", width=0.0625, dense_units=16)
+    own = DataConfig(data=tmp_path / "moved", image_size=32, cache=tmp_path / "cache")
+    write_text(run.config, to_toml(Config(own, settings_of("hv"), model)))
+    write_classes(run, ("0", "1"))
     split = pd.read_csv(of_three.run.split)
     write_table(run.split, split.assign(target=split["target"].clip(upper=1)))
-    network = build_network(ModelConfig(weights="none", width=0.0625, dense_units=16))
+    network = build_network(model)
     randomise(network)
-    # The first version wrote neither classes.json nor the names into the checkpoint.
-    save_checkpoint(run.best, network, {"epoch": 1})
+    save_checkpoint(run.best, network, {"epoch": 1, "class_names": ["0", "1"]})
     figures = evaluate(run, of_three.data, tta=True, maps=0)
     assert (figures["class_names"], figures["views"]) == (["0", "1"], 4)
     each = [keras.ops.convert_to_numpy(network(turn(of_three.pixels, view)))[:, 0] for view in list_views(settings_of("hv"))]

@@ -25,13 +25,14 @@ def make_run(runs: Path, name: str, created: str = "2026-01-01T00:00:00+00:00") 
 
 
 def test_creating_run__has_its_name_once_it_is_filled(tmp_path: Path) -> None:
-    with creating_run(tmp_path / "runs", "first") as aside:
+    with creating_run(tmp_path / "runs", "first") as (aside, run):
         write_text(aside.config, "kept")
         write_json(aside.environment, {"format_version": FORMAT_VERSION, "created": "2026"})
         assert list_runs(tmp_path / "runs") == []
         assert not (tmp_path / "runs" / "first").exists()
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["first"]
-    assert RunDir(tmp_path / "runs" / "first").config.read_text() == "kept"
+    assert run == RunDir(tmp_path / "runs" / "first")
+    assert run.config.read_text() == "kept"
 
 
 def test_creating_run__an_error_leaves_the_name_free(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_read_environment__damaged(tmp_path: Path, content: bytes, caplog: pytes
 def test_read_environment__format_of_a_later_version(tmp_path: Path) -> None:
     run = make_run(tmp_path, "a")
     write_json(run.environment, {"format_version": FORMAT_VERSION + 1, "created": "2027"})
-    with pytest.raises(CheckpointError, match=f"run format {FORMAT_VERSION + 1}"):
+    with pytest.raises(CheckpointError, match=f"environment.json: format {FORMAT_VERSION + 1}"):
         read_environment(run)
 
 

@@ -33,7 +33,7 @@ import numpy as np
 from contract import randomise, to_numpy
 from diptych.settings.config import ModelConfig
 from diptych.model.network import build_network
-from diptych.model.checkpoint import load_checkpoint, save_checkpoint
+from diptych.model.checkpoint import assign, read_checkpoint, save_checkpoint
 images = np.random.default_rng(1).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
 network = build_network(ModelConfig(weights="none", width=0.0625, dense_units=16, batch_norm_momentum=0.0), classes=3)
 randomise(network, seed=sum(map(ord, name)))
@@ -47,7 +47,7 @@ for other in others:
     path = folder / f"{other}.safetensors"
     while not path.is_file():
         time.sleep(0.1)
-    load_checkpoint(path, network)
+    assign(network, read_checkpoint(path))
     np.save(folder / f"{other}-on-{name}.npy", to_numpy(network(images)))
 """
 

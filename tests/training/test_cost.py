@@ -74,7 +74,7 @@ def test_disk_needed__is_that_of_the_files(tiny: ModelConfig, tmp_path: Path) ->
     network, settings = build_network(tiny), TrainingConfig(ema=0.9)
     compile_network(network, build_optimizer(settings, network, 10))
     run = RunDir(tmp_path)
-    save_checkpoint(run.best, network, {})
+    save_checkpoint(run.best, network, {"class_names": ["0", "1"]})
     for _ in range(2):
         save_snapshot(run, network, TrainState(), ("0", "1"))
     files = [run.best, run.last, run.previous, run.last]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from diptych.data.batches import OrderedBatches
 from diptych.data.reading.manifest import Manifest
 from diptych.machine.backend import load_backend
-from diptych.model.checkpoint import load_checkpoint, load_run_network
+from diptych.model.checkpoint import assign, load_run_network, read_checkpoint
 from diptych.settings.config import Config, DataConfig, ModelConfig, TrainingConfig
 from diptych.settings.presets import augmentation
 from diptych.settings.sources import to_toml
@@ -106,7 +106,7 @@ def test_three_classes__are_learnt(fitted: Fitted) -> None:
 
 def test_three_classes__validation_loss_is_not_weighted(fitted: Fitted) -> None:
     network, _, _ = load_run_network(fitted.run)
-    load_checkpoint(fitted.run.last, network)
+    assign(network, read_checkpoint(fitted.run.last))
     probabilities = network.predict(fitted.images[len(TRAINING_TARGETS) :], verbose=0)
     losses = -np.log(probabilities[np.arange(len(VALIDATION_TARGETS)), VALIDATION_TARGETS])
     last = fitted.history.iloc[-1]
@@ -115,10 +115,9 @@ def test_three_classes__validation_loss_is_not_weighted(fitted: Fitted) -> None:
 
 
 def test_three_classes__names_are_in_the_checkpoints(fitted: Fitted) -> None:
-    network, _, class_names = load_run_network(fitted.run)
-    assert class_names == CLASS_NAMES
+    assert load_run_network(fitted.run)[2] == CLASS_NAMES
     for path in (fitted.run.best, fitted.run.last):
-        assert load_checkpoint(path, network)["class_names"] == list(CLASS_NAMES)
+        assert read_checkpoint(path).facts["class_names"] == list(CLASS_NAMES)
 
 
 def test_three_classes__best_keras_predicts_the_same_without_diptych(fitted: Fitted, tmp_path: Path) -> None:
@@ -136,7 +135,7 @@ def test_freeze_resnet50__leaves_its_weights_and_statistics_alone(tiny: ModelCon
     config = Config(DataConfig(image_size=32), model=tiny, training=settings)
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
     manifest = make_manifest(tmp_path, np.array([0, 1] * 6), ["train"] * 8 + ["validation"] * 4, ("0", "1"))
-    network, _ = start_network(config, tmp_path)
+    network, _ = start_network(config, tmp_path, ("0", "1"))
     before = {variable.path: to_numpy(variable) for variable in network.variables}
     resnet = {variable.path for variable in network.get_layer("resnet50").variables}
     fit(network, RunDir(tmp_path / "frozen"), config, manifest, images)

@@ -18,14 +18,14 @@ from running import QUICKEST, posix_only
 from diptych.cli import main
 from diptych.data.dataset import load, split
 from diptych.errors import CheckpointError, ConfigError, DataError
-from diptych.experiments.cross_validation import folds_of, lay_out, open_folds, train_open
+from diptych.experiments.cross_validation import lay_out, open_folds, train_open
 from diptych.experiments.run_group import Member, is_done, open_series
 from diptych.settings.config import Config, Recipe
 from diptych.settings.sources import Given, given_from, override, read_toml, to_toml
 from diptych.storage.atomic import write_json, write_table, write_text
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir, write_classes
-from diptych.storage.runs import creating_run
+from diptych.storage.runs import creating_run, folds_of
 from diptych.training.resolve import Wanted, settle
 from diptych.training.resume import find_alike, find_named, is_finished, thin, with_data
 from diptych.training.state import TrainState
@@ -357,8 +357,8 @@ def test_next_command__is_quoted(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 
 def test_two_at_once__one_wins_and_the_other_is_told(tmp_path: Path) -> None:
     slower = creating_run(tmp_path, "one")
-    (slower.__enter__().root / "slower").touch()
-    with creating_run(tmp_path, "one") as quicker:
+    (slower.__enter__()[0].root / "slower").touch()
+    with creating_run(tmp_path, "one") as (quicker, _):
         (quicker.root / "quicker").touch()
     with pytest.raises(ConfigError, match=r"made by another process.*--name"):
         slower.__exit__(None, None, None)
@@ -368,9 +368,12 @@ def test_two_at_once__one_wins_and_the_other_is_told(tmp_path: Path) -> None:
 
 def test_two_at_once_without_a_name__both_have_one(tmp_path: Path) -> None:
     for _ in range(3):
-        with creating_run(tmp_path, "") as first, creating_run(tmp_path, "") as second:
+        with creating_run(tmp_path, "") as (first, one), creating_run(tmp_path, "") as (second, two):
             (first.root / "file").touch()
             (second.root / "file").touch()
+        assert one != two
+        assert (one.root / "file").is_file()
+        assert (two.root / "file").is_file()
     assert len(list(tmp_path.iterdir())) == 6
 
 

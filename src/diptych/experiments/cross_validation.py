@@ -16,7 +16,7 @@ from diptych.settings.sources import Given, read_toml, to_toml
 from diptych.storage.atomic import write_json, write_table, write_text
 from diptych.storage.lock import only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
-from diptych.storage.runs import creating_run, is_run, new_run
+from diptych.storage.runs import creating_run, folds_of, is_run, new_run
 from diptych.training.resolve import Wanted, settle
 from diptych.training.resume import (
     changes_of_settings,
@@ -91,8 +91,7 @@ def lay_out(config: Config, runs: Path, name: str, folds: int, data: LoadedData)
     """Make the folder, with the split and the settings of each fold."""
     table = data.manifest.table.drop(columns="split", errors="ignore")
     table = table.assign(fold=assign_folds(data.manifest, data.units, data.hashes, folds, config.training.seed))
-    with creating_run(runs, name) as aside:
-        run = RunDir(runs / aside.root.name.split("-", 2)[2])
+    with creating_run(runs, name) as (aside, run):
         write_text(aside.config, to_toml(config))
         write_table(aside.folds, table)
         for fold in range(1, folds + 1):
@@ -105,12 +104,6 @@ def lay_out(config: Config, runs: Path, name: str, folds: int, data: LoadedData)
     sizes = " + ".join(map(str, table["fold"].value_counts(sort=False).sort_index()))
     log.info("%d folds of %s images in %s", folds, sizes, run.root)
     return run
-
-
-def folds_of(run: RunDir) -> list[RunDir]:
-    """Return the runs of the folds, trained or not."""
-    count = len(list((run.root / "splits").glob("fold-*.csv")))
-    return [RunDir(run.root / f"fold-{number}") for number in range(1, count + 1)]
 
 
 def open_folds(run: RunDir) -> list[RunDir]:

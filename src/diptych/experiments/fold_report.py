@@ -19,6 +19,7 @@ from diptych.screen import command_line
 from diptych.settings.config import Backend
 from diptych.storage.atomic import FORMAT_VERSION, write_json, write_text
 from diptych.storage.run_dir import RunDir
+from diptych.storage.runs import folds_of
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,7 @@ def trained_folds(run: RunDir) -> list[RunDir]:
     Raises:
         CheckpointError: one of them is not trained to its end, or has not begun yet.
     """
-    count = len(list((run.root / "splits").glob("fold-*.csv")))
-    folds = [RunDir(run.root / f"fold-{number}") for number in range(1, count + 1)]
+    folds = folds_of(run)
     for fold in folds:
         if not fold.best_keras.is_file():
             raise CheckpointError(

@@ -1,7 +1,6 @@
 """A group of trainings that differ in one thing, each in processes of its own. It can be stopped and resumed."""
 
 import dataclasses
-import json
 import logging
 import math
 import shlex
@@ -20,11 +19,11 @@ from diptych.machine.signals import terminating
 from diptych.screen import quoted
 from diptych.settings.config import Config
 from diptych.settings.sources import Given, read_toml, to_toml
-from diptych.storage.atomic import FORMAT_VERSION, reason_of, write_json, write_table, write_text
+from diptych.storage.atomic import FORMAT_VERSION, read_json, reason_of, write_json, write_table, write_text
 from diptych.storage.history import read_epochs
 from diptych.storage.lock import only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
-from diptych.storage.runs import creating_run
+from diptych.storage.runs import check_name, creating_run
 from diptych.training.resolve import settle_group
 from diptych.training.resume import changes_of_settings, is_finished, moved_to, refuse_changes_of_data, thin, write_changes
 from diptych.tuning.child_training import begin_or_go_on
@@ -85,8 +84,7 @@ def open_series(runs: Path, name: str, given: Given, facts: Mapping[str, Any]) -
         DataError: the images have changed, or something is wrong with them.
         CheckpointError: series.json is damaged.
     """
-    if Path(name).name != name or name in {"", ".", ".."}:
-        raise ConfigError(f"--name is {name!r}; expected a plain folder name, without slashes.")
+    check_name(name)
     folder = RunDir(runs / name)
     config, data = settle_group(given, runs, folder.config)
     about = folder.root / "series.json"
@@ -95,7 +93,7 @@ def open_series(runs: Path, name: str, given: Given, facts: Mapping[str, Any]) -
     elif folder.root.exists():
         raise ConfigError(f"{folder.root} exists already and is no {facts['kind']}; choose another --name.")
     else:
-        with creating_run(runs, name) as aside:
+        with creating_run(runs, name) as (aside, _):
             write_table(aside.split, data.manifest.table)
             write_text(aside.config, to_toml(config))
             write_json(aside.root / about.name, {"format_version": FORMAT_VERSION, **facts})
@@ -123,14 +121,7 @@ def refuse_changes(folder: RunDir, config: Config, facts: Mapping[str, Any], dat
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = content["format_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} {reason_of(error)}. Start a new one with another --name.") from error
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: format {version}; this version of Diptych reads {FORMAT_VERSION}.")
-    return content
+    return read_json(path, lambda content: content, "Start a new one with another --name.")
 
 
 def run_series(series: Series, members: Sequence[Member], again: Sequence[object]) -> None:

@@ -20,6 +20,7 @@ from diptych.settings.config import Config
 from diptych.settings.sources import read_toml
 from diptych.storage.atomic import reason_of
 from diptych.storage.run_dir import RunDir, read_classes
+from diptych.storage.runs import folds_of
 
 SHOWN = 3
 
@@ -72,8 +73,7 @@ def read_tested(run: RunDir) -> TestedRun:
     Raises:
         CheckpointError: the run, or one of its folds, was not tested yet, or its predictions are damaged.
     """
-    folds = len(list((run.root / "splits").glob("fold-*.csv"))) if run.folds.is_file() else 0
-    parts = [RunDir(run.root / f"fold-{number}") for number in range(1, folds + 1)] or [run]
+    parts = folds_of(run) or [run]
     for part in parts:
         if not part.predictions.is_file():
             raise CheckpointError(

@@ -21,7 +21,7 @@ from diptych.settings.config import Config, ModelConfig
 from diptych.settings.sources import read_toml
 from diptych.storage.arrays import read_arrays, write_arrays
 from diptych.storage.atomic import write_atomically
-from diptych.storage.run_dir import TWO_CLASSES, RunDir, read_classes
+from diptych.storage.run_dir import RunDir, read_classes
 
 log = logging.getLogger(__name__)
 
@@ -80,32 +80,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint. It is written at the end of the first epoch of diptych train.")
     facts, arrays = read_arrays(path, "model")
-    names = facts.get("class_names", list(TWO_CLASSES))
+    names = facts.get("class_names")
     if not isinstance(names, list):
         raise CheckpointError(f"{path} is damaged: its class_names are {names!r}, expected a list.")
     return Checkpoint(path, facts, tuple(names), arrays)
 
 
-def load_checkpoint(path: Path, network: keras.Model) -> dict[str, Any]:
-    """Load the network's variables from a checkpoint.
-
-    Args:
-        path: the file.
-        network: of the same structure as the saved one.
-
-    Returns:
-        The facts that were saved with it.
+def assign(network: keras.Model, checkpoint: Checkpoint, *, but_last: bool = False) -> None:
+    """Give a network the variables of a checkpoint, all of them or all but those of its last layer.
 
     Raises:
-        CheckpointError: the file is missing, damaged, of an unknown format, or of another network.
+        CheckpointError: the checkpoint is of another network, of which nothing is taken.
     """
-    checkpoint = read_checkpoint(path)
-    assign(network, checkpoint)
-    return checkpoint.facts
-
-
-def assign(network: keras.Model, checkpoint: Checkpoint, *, but_last: bool = False) -> None:
-    """Give a network the variables of a checkpoint, all of them or all but those of its last layer."""
     variables, saved = list(network.variables), dict(checkpoint.arrays)
     if but_last:
         variables = [variable for variable in variables if not variable.path.startswith(f"{LAST_LAYER}/")]

@@ -11,7 +11,7 @@ from diptych.errors import CheckpointError, ConfigError
 from diptych.model import resnet
 from diptych.model.checkpoint import Checkpoint, assign, describe_classes, read_best, read_checkpoint
 from diptych.settings.config import ModelConfig
-from diptych.storage.run_dir import TWO_CLASSES, RunDir
+from diptych.storage.run_dir import RunDir
 from diptych.storage.runs import is_run
 
 log = logging.getLogger(__name__)
@@ -25,9 +25,7 @@ class StartWeights:
     description: str
 
 
-def start_weights(
-    network: keras.Model, settings: ModelConfig, runs: Path, class_names: Sequence[str] = TWO_CLASSES
-) -> StartWeights:
+def start_weights(network: keras.Model, settings: ModelConfig, runs: Path, class_names: Sequence[str]) -> StartWeights:
     """Give the network the weights to start from.
 
     Args:

@@ -39,9 +39,8 @@ def read_arrays(path: Path, *owners: str) -> tuple[dict[str, Any], dict[str, NDA
             version = facts["format_version"]
             names = sorted(name for name in file.keys() if name.split("/", 1)[0] in owners)  # noqa: SIM118
             arrays = {name: file.get_tensor(name) for name in names}
-            # Files of the first versions have no checksums.
-            checksums = facts.pop("crc32", None)
-            changed = [name for name in names if checksums is not None and checksum(arrays[name]) != checksums.get(name)]
+            checksums = facts.pop("crc32")
+            changed = [name for name in names if checksum(arrays[name]) != checksums.get(name)]
             if changed:
                 raise ValueError(f"{len(changed)} arrays have changed on the disk, {changed[0]} first")
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from diptych.errors import ConfigError
+from diptych.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
 
 FORMAT_VERSION = 1
 PathLike = str | os.PathLike[str]
@@ -115,8 +117,10 @@ def is_old(path: Path) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """Say why a file cannot be read: "cannot be read: permission denied", or "is damaged" and how."""
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, FileNotFoundError):
+    """Say why a file cannot be read: "is missing", "cannot be read: permission denied", or "is damaged" and how."""
+    if isinstance(error, FileNotFoundError):
+        return "is missing"
+    if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror.lower()}"
     return f"is damaged: {error!r}"
 
@@ -146,6 +150,27 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON atomically; NaN and infinities are refused, for JSON has none."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, convert: Callable[[dict[str, Any]], T], mend: str) -> T:
+    """Read a JSON object that Diptych wrote, with its `format_version`.
+
+    Args:
+        path: the file.
+        convert: makes of its content what is returned; what is wrong with that is a KeyError, TypeError or ValueError.
+        mend: a sentence on what to do about a damaged file.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or of a format that this version does not know.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = content["format_version"]
+        if version == FORMAT_VERSION:
+            return convert(content)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} {reason_of(error)}. {mend}") from error
+    raise CheckpointError(f"{path}: format {version}; this version of Diptych reads {FORMAT_VERSION}.")
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:

@@ -1,18 +1,13 @@
 """RunDir: the folder of a run, with a name for each of its files."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from diptych.errors import CheckpointError
-from diptych.storage.atomic import FORMAT_VERSION, delete, is_abandoned, is_old, reason_of, write_json
+from diptych.storage.atomic import FORMAT_VERSION, delete, is_abandoned, is_old, read_json, write_json
 
-if TYPE_CHECKING:
-    pass
-
-# The classes of a run from before their names were written down.
+# The classes of a folder 0/ and 1/.
 TWO_CLASSES = ("0", "1")
 
 
@@ -153,18 +148,13 @@ def read_classes(run: RunDir) -> tuple[str, ...]:
     """Read the names of a run's classes in the order of their targets.
 
     Raises:
-        CheckpointError: the file is damaged, or of a format that this version does not know.
+        CheckpointError: the file is missing, damaged, or of a format that this version does not know.
     """
-    if not run.classes.is_file():
-        return TWO_CLASSES
-    try:
-        content = json.loads(run.classes.read_text(encoding="utf-8"))
-        version, names = content["format_version"], tuple(content["class_names"])
-        listed = isinstance(content["class_names"], list) and all(isinstance(name, str) for name in names)
-        if not listed or len(set(names)) < max(2, len(names)):
-            raise ValueError("class_names are not two or more names, each once")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{run.classes} {reason_of(error)}. Bring back the file that the training wrote.") from error
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{run.root}: run format {version}; this version of Diptych reads {FORMAT_VERSION}.")
-    return names
+    return read_json(run.classes, class_names_of, "Bring back the file that the training wrote.")
+
+
+def class_names_of(content: dict[str, Any]) -> tuple[str, ...]:
+    names = content["class_names"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < max(2, len(names)):
+        raise ValueError("class_names are not two or more names, each once")
+    return tuple(names)

@@ -1,7 +1,6 @@
 """The folder of runs: making a new one, finding an old one."""
 
 import itertools
-import json
 import logging
 import os
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.errors import CheckpointError, ConfigError
-from diptych.storage.atomic import FORMAT_VERSION, delete, is_abandoned, is_old, reason_of, rename
+from diptych.storage.atomic import delete, is_abandoned, is_old, read_json, rename
 from diptych.storage.run_dir import RunDir
 
 log = logging.getLogger(__name__)
@@ -47,11 +46,16 @@ def new_run(runs: Path, name: str) -> RunDir:
         now = f"{datetime.now():%Y%m%d-%H%M%S}"
         names = itertools.chain([now], (f"{now}-{number}" for number in itertools.count(2)))
         name = next(free for free in names if not (runs / free).exists() and not any(runs.glob(f".partial-*-{free}")))
-    if Path(name).name != name or name in {".", ".."}:
-        raise ConfigError(f"run name {name!r}: expected a plain folder name, without slashes.")
+    check_name(name)
     if (runs / name).exists():
         raise ConfigError(f"run {runs / name} exists already; choose another --name, or delete that folder.")
     return RunDir(runs / name)
+
+
+def check_name(name: str) -> None:
+    """Raise a ConfigError where `name` is not the plain name of a folder."""
+    if Path(name).name != name or name in {"", ".", ".."}:
+        raise ConfigError(f"--name is {name!r}; expected a plain folder name, without slashes.")
 
 
 def tidy(runs: Path) -> None:
@@ -62,8 +66,8 @@ def tidy(runs: Path) -> None:
 
 
 @contextmanager
-def creating_run(runs: Path, name: str) -> Iterator[RunDir]:
-    """Make the folder of a new run, or of several: fill what is yielded; it gets its name when all of it is there.
+def creating_run(runs: Path, name: str) -> Iterator[tuple[RunDir, RunDir]]:
+    """Make the folder of a new run, or of several: fill the first that is yielded; it becomes the second when it is whole.
 
     Raises:
         ConfigError: as `new_run`, or another process was quicker, or nothing can be written there.
@@ -77,7 +81,7 @@ def creating_run(runs: Path, name: str) -> Iterator[RunDir]:
     except OSError as error:
         raise ConfigError(f"run {run.root} cannot be made: {error.strerror}. Choose a folder with --runs.") from error
     try:
-        yield aside
+        yield aside, run
         try:
             rename(aside.root, run.root)
         except OSError as error:
@@ -170,13 +174,18 @@ def read_environment(run: RunDir) -> dict[str, Any]:
     """Read environment.json of a run.
 
     Raises:
-        CheckpointError: it is damaged, or of a format that this version does not know.
+        CheckpointError: it is missing, damaged, or of a format that this version does not know.
     """
-    try:
-        environment: dict[str, Any] = json.loads(run.environment.read_text(encoding="utf-8"))
-        version, _ = environment["format_version"], environment["created"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{run.environment} {reason_of(error)}. Delete the folder if the run is not needed.") from error
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{run.root}: run format {version}; this version of Diptych reads {FORMAT_VERSION}.")
-    return environment
+
+    def complete(content: dict[str, Any]) -> dict[str, Any]:
+        if "created" not in content:
+            raise KeyError("created")
+        return content
+
+    return read_json(run.environment, complete, "Delete the folder if the run is not needed.")
+
+
+def folds_of(run: RunDir) -> list[RunDir]:
+    """Return the runs of a cross-validation, trained or not; none of any other run."""
+    count = len(list((run.root / "splits").glob("fold-*.csv")))
+    return [RunDir(run.root / f"fold-{number}") for number in range(1, count + 1)]

@@ -13,7 +13,7 @@ from diptych.model.checkpoint import save_keras_model
 from diptych.model.network import build_network
 from diptych.model.pretrained import StartWeights, start_weights
 from diptych.settings.config import Config, ModelConfig
-from diptych.storage.run_dir import TWO_CLASSES, RunDir
+from diptych.storage.run_dir import RunDir
 from diptych.training.loop import EpochLoop
 from diptych.training.snapshots import Snapshot
 from diptych.training.state import TrainState
@@ -27,7 +27,7 @@ def new_network(config: Config, classes: int) -> keras.Model:
         return build_network(config.model, classes=classes, precision=precision)
 
 
-def start_network(config: Config, runs: Path, class_names: Sequence[str] = TWO_CLASSES) -> tuple[keras.Model, StartWeights]:
+def start_network(config: Config, runs: Path, class_names: Sequence[str]) -> tuple[keras.Model, StartWeights]:
     """Build the network with its initial weights, and log what they are."""
     network = new_network(config, len(class_names))
     return network, start_weights(network, config.model, runs, class_names)

@@ -84,7 +84,7 @@ def begin(config: Config, runs: Path, name: str, data: LoadedData, reasons: list
     with device_scope(config.compute.devices):
         network, weights = fit.start_network(config, runs, class_names)
         disk = refuse_full_disk(runs, disk_needed(network, moments_of(config.training)))
-        with creating_run(runs, name) as aside:
+        with creating_run(runs, name) as (aside, run):
             facts = {"weights": weights.description, "pretrained": weights.pretrained, "compute": reasons}
             write_text(aside.config, to_toml(config))
             write_json(aside.environment, {**describe_environment(config.training.seed, describe_device()), **facts})
@@ -92,7 +92,6 @@ def begin(config: Config, runs: Path, name: str, data: LoadedData, reasons: list
             write_table(aside.split, data.manifest.table)
             write_table(aside.problems, data.problems)
             write_json(aside.audit, to_json(data.audit))
-        run = RunDir(runs / aside.root.name.split("-", 2)[2])
         with only_one(run), log_file(run):
             device = f"device: {describe_device()}"
             warnings = [f"Warning: {line}" for line in recipe_warnings(config, weights.pretrained, training_images(data))]

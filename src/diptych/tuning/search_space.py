@@ -1,7 +1,6 @@
 """The search space of `diptych tune`: which settings vary, in which range, and which stay fixed."""
 
 import dataclasses
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +8,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from diptych.data.dataset import LoadedData
-from diptych.errors import CheckpointError, ConfigError
+from diptych.errors import ConfigError
 from diptych.screen import quoted
 from diptych.settings.config import Augmentation, Config
 from diptych.settings.presets import augmentation
 from diptych.settings.sources import Given, override, read_toml, to_toml
-from diptych.storage.atomic import FORMAT_VERSION, reason_of, write_json, write_table, write_text
+from diptych.storage.atomic import FORMAT_VERSION, read_json, write_json, write_table, write_text
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir
 from diptych.storage.runs import creating_run
@@ -128,7 +127,7 @@ def open_folder(
     elif folder.root.exists():
         raise ConfigError(f"{folder.root} exists already and is no search; choose another --name.")
     else:
-        with creating_run(runs, folder.root.name) as aside:
+        with creating_run(runs, folder.root.name) as (aside, _):
             write_table(aside.split, data.manifest.table)
             write_text(aside.config, to_toml(config))
             write_json(aside.root / facts.name, {"format_version": FORMAT_VERSION, "learning_rates": rates})
@@ -136,14 +135,10 @@ def open_folder(
 
 
 def read_rates(facts: Path) -> list[float]:
-    try:
-        content = json.loads(facts.read_text(encoding="utf-8"))
-        version, rates = content["format_version"], [float(rate) for rate in content["learning_rates"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{facts} {reason_of(error)}. Begin a new search with another --name.") from error
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{facts}: format {version}; this version of Diptych reads {FORMAT_VERSION}.")
-    return rates
+    def rates_of(content: dict[str, Any]) -> list[float]:
+        return [float(rate) for rate in content["learning_rates"]]
+
+    return read_json(facts, rates_of, "Begin a new search with another --name.")
 
 
 def refuse_changes(folder: RunDir, config: Config, rates: list[float], before: list[float], data: LoadedData) -> None:

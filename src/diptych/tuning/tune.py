@@ -17,7 +17,7 @@ from diptych.settings.sources import Given, to_toml
 from diptych.storage.atomic import write_text
 from diptych.storage.lock import POLL_SECONDS, only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
-from diptych.storage.runs import is_run
+from diptych.storage.runs import check_name, is_run
 from diptych.training.resume import is_finished, thin
 from diptych.tuning.child_training import begin_or_go_on
 from diptych.tuning.optuna_study import Outcome, Search, next_trial, open_search, overview, report, tell, values_of
@@ -75,8 +75,7 @@ def tune(
         raise ConfigError(f"--trials is {trials}; expected at least 1.")
     if hours < 0:
         raise ConfigError(f"--hours is {hours:g}; expected more than 0, or 0 for no limit.")
-    if Path(name).name != name or name in {"", ".", ".."}:
-        raise ConfigError(f"--name is {name!r}; expected a plain folder name, without slashes.")
+    check_name(name)
     folder = RunDir(runs / name)
     config, space = open_folder(folder, given, learning_rates)
     until = time.monotonic() + hours * 3600 if hours else None

@@ -40,7 +40,7 @@ def write_images(folder: Path, count: int) -> list[Path]:
 def make_manifest(count: int) -> Manifest:
     names = [f"{number}.png" for number in range(count)]
     table = pd.DataFrame({"path": names, "image_name": names, "target": [number % 2 for number in range(count)]})
-    return Manifest(Path("data"), table, listed=tuple(f"data/0.csv, row {number + 2}" for number in range(count)))
+    return Manifest(Path("data"), table, ("0", "1"), listed=tuple(f"data/0.csv, row {number + 2}" for number in range(count)))
 
 
 def make_outcome(count: int, bad: list[int]) -> pd.DataFrame:

@@ -226,7 +226,7 @@ def test_read_manifest__class_folder_may_be_a_link_itself(data: Path, tmp_path: 
 )
 def test_manifest__table_is_checked_when_made(table: pd.DataFrame) -> None:
     with pytest.raises(DataError, match="a Manifest"):
-        Manifest(Path(), table)
+        Manifest(Path(), table, ("0", "1"))
 
 
 @given(st.lists(st.integers(0, 10**12), min_size=1), st.sampled_from(["", "class ", "x", "é-"]))

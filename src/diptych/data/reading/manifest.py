@@ -13,7 +13,6 @@ import pandas as pd
 
 from diptych.data.pixels.formats import readable_suffixes
 from diptych.errors import DataError
-from diptych.storage.run_dir import TWO_CLASSES
 
 MAX_CLASSES = 1000
 SPLITS = ("train", "validation", "test")
@@ -73,7 +72,7 @@ class Manifest:
 
     root: Path
     table: pd.DataFrame
-    class_names: tuple[str, ...] = TWO_CLASSES
+    class_names: tuple[str, ...]
     listed: tuple[str, ...] = ()
     layout: str = ""
     remarks: tuple[Remark, ...] = ()

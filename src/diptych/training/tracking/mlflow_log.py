@@ -1,6 +1,5 @@
 """A training as a run of MLflow: its settings, each epoch's figures, and at its end config.toml and history.csv."""
 
-import json
 import logging
 import math
 import os
@@ -9,10 +8,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from diptych.errors import CheckpointError, ConfigError
+from diptych.errors import ConfigError
 from diptych.settings.config import Config
-from diptych.storage.atomic import FORMAT_VERSION, reason_of, write_json
+from diptych.storage.atomic import FORMAT_VERSION, read_json, write_json
 from diptych.storage.history import HISTORY_COLUMNS, Ending, Row, times_of
 from diptych.storage.run_dir import RunDir
 from diptych.storage.runs import read_environment
@@ -104,13 +104,11 @@ class MlflowLog:
         """Return the run of MLflow that was made for this run."""
         if not self.run.mlflow.is_file():
             return None
-        try:
-            content = json.loads(self.run.mlflow.read_text(encoding="utf-8"))
-            version, uri, key = content["format_version"], content["uri"], str(content["key"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{self.run.mlflow} {reason_of(error)}. Delete it, and MLflow gets a new run.") from error
-        if version != FORMAT_VERSION:
-            raise CheckpointError(f"{self.run.mlflow}: format {version}; this version of Diptych reads {FORMAT_VERSION}.")
+
+        def place(content: dict[str, Any]) -> tuple[str, str]:
+            return str(content["uri"]), str(content["key"])
+
+        uri, key = read_json(self.run.mlflow, place, "Delete it, and MLflow gets a new run.")
         if uri != self.uri or (experiment := self.client.get_experiment_by_name(experiment_name())) is None:
             return None
         runs = self.client.search_runs([experiment.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
