@@ -12,7 +12,7 @@ KeyboardInterrupt
 
 
 class DiptychError(Exception):
-    """A mistake that the user can mend: the message says what came, what was expected, and how to mend it."""
+    """A mistake that the user can correct: the message says what came, what was expected, and how to correct it."""
 
     exit_code = 2
 
@@ -30,7 +30,7 @@ class CheckpointError(DiptychError):
 
 
 class TrainingError(DiptychError):
-    """The training cannot go on as it was set up; what was reached is kept."""
+    """Training cannot continue with these settings; what was reached is kept."""
 
 
 EXIT_TROUBLE = 1

@@ -83,7 +83,7 @@ def steady_screen() -> Iterator[None]:
 
 
 def lost_output() -> OSError | None:
-    """Return why not all of what was said came to standard output, if so."""
+    """Return the error if some output could not be written to standard output."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return raw.error if isinstance(raw, Steady) else None
 

@@ -53,7 +53,7 @@ def lay_out(row: tuple[str, str, str, str], widths: list[int]) -> list[str]:
 
 
 def count_answers(table: pd.DataFrame) -> list[str]:
-    """Say how many images are of each class, the most frequent first, and how many of them are not sure."""
+    """Describe how many images are of each class, the most frequent first, and how many of them are not sure."""
     read = table[table["problem"] == ""]
     counts = read["predicted_class"].value_counts()
     lines = [

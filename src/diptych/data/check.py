@@ -90,7 +90,7 @@ def try_split(
 
 
 def next_step(found: Audit, settings: DataConfig, output: Path) -> str:
-    """Say what to do now: correct the data, or train."""
+    """Describe what to do now: correct the data, or train."""
     if found.findings and settings.fixes is None:
         again = command_line("check", settings.data, *flags_of(settings, "data", "fixes"), "--fixes", "fixes.csv")
         return f"Next: look at {output / 'check.html'}, correct there what is wrong, then\n  {again}"

@@ -53,7 +53,7 @@ class LoadedData:
 
 
 def read_data(settings: DataConfig, faults: list[Fault] | None = None) -> Manifest:
-    """Read what a data folder lists, and correct it as --fixes says; no image is opened.
+    """Read the listing of a data folder and apply --fixes; no image is opened.
 
     Args:
         settings: where the images are.
@@ -98,7 +98,7 @@ def load(settings: DataConfig, seed: int) -> LoadedData:
 
 
 def split(loaded: LoadedData, settings: DataConfig) -> LoadedData:
-    """Give each image its part, in a column `split` of the Manifest; what can be in none joins the problems.
+    """Assign each image to a part, in a column `split` of the Manifest; those that fit none join the problems.
 
     Raises:
         DataError: a given split has copies or a group in more than one part, or a class or part would be empty.
@@ -140,7 +140,7 @@ def show(leaks: list[tuple[str, ...]]) -> str:
 
 
 def set_aside(manifest: Manifest, outcome: pd.DataFrame, max_unreadable: float, strict: bool) -> tuple[Manifest, pd.DataFrame]:
-    """Take the unreadable images out of a Manifest.
+    """Remove the unreadable images from a Manifest.
 
     Args:
         manifest: all images.

@@ -96,7 +96,7 @@ class BatchLoader:
 
 
 def encode_labels(targets: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-    """Turn class numbers into what the network is taught.
+    """Turn class numbers into the targets of the loss.
 
     Args:
         targets: (N,), from 0 to `classes` - 1.

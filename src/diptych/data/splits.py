@@ -291,7 +291,7 @@ def counts(given: pd.Series) -> tuple[int, int]:
 
 
 def find_leaks(table: pd.DataFrame, parts: pd.Series, keys: pd.Series) -> list[tuple[str, ...]]:
-    """List the images of each key ("" is none) that stands in more than one part, as paths, one per part."""
+    """List the images of each key ("" is none) that is in more than one part, as paths, one per part."""
     known = (keys != "") & (parts != "")
     spread = parts[known].groupby(keys[known]).nunique()
     leaking = known & keys.isin(spread.index[spread > 1])

@@ -189,7 +189,7 @@ def evaluate_own(
 def evaluate_external(
     subject: Subject, split: pd.DataFrame, data: Path, cache: Path, extent: Extent, folder: Path
 ) -> dict[str, Any]:
-    """Do `evaluate` on all labelled images of another data set, with what the run has chosen; nothing else of it changes."""
+    """Evaluate on all labelled images of another data set, with the decision of the run, which is not changed."""
     run, config = subject.run.run_dir, subject.run.config
     log.info("%s has none of the test images of %s: an external test of all its images", data, run.root)
     table, store, problems = read_external(run, split, data, subject.run.class_names, subject.spec, cache)

@@ -66,7 +66,7 @@ def describe_data(run: RunDir, config: Config, table: pd.DataFrame, class_names:
 
 
 def read_shortcut(audit: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what an audit says of a shortcut that spoils the figures: `level`, `title`, `details` (by what the files of the
+    """Return the shortcut that an audit found to spoil the figures: `level`, `title`, `details` (by what the files of the
     classes differ, in words), `advice` and `roc_auc`; None where there is none, or where the audit did not look for it."""
     found = next((finding for finding in audit["findings"] if finding["kind"] == "shortcut"), None)
     if found is None or "details" not in found:

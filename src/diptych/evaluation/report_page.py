@@ -148,7 +148,7 @@ def render_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str
 
 
 def judge_maps(trusted: int, maps: int) -> str:
-    """Say in a sentence what the check of the maps came to."""
+    """Return a sentence on the result of the check of the maps."""
     if trusted == 0:
         return (
             "No. No map passed the check: on these images they say no more about the network than chance does. They are folded "
@@ -187,7 +187,7 @@ def figure_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def summarise(figures: Mapping[str, Any]) -> list[str]:
-    """Say the main figures in sentences that need no statistics."""
+    """Return sentences on the main figures that need no knowledge of statistics."""
     sentences = []
     if figures.get("external"):
         sentences.append(f"An external test on {figures['data']['name']}: none of its images belongs to the run's own data.")

@@ -33,7 +33,7 @@ NO_INTERVAL = "no interval"
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """Put the figures of `compute_metrics` or of `evaluate` into lines."""
+    """Format the figures of `compute_metrics` or `evaluate` for the screen."""
     of_two = "per_class" not in figures
     of_what = f"class {figures.get('positive', figures['class_names'][-1])}" if of_two else "mean over the classes"
     rows = {"test images": str(figures["test_images"])}
@@ -62,7 +62,7 @@ def describe(figures: dict[str, Any]) -> str:
 
 
 def describe_shortcut(shortcut: dict[str, Any]) -> str:
-    """Say what spoils the figures, in lines for a narrow screen."""
+    """Describe what spoils the figures, in lines for a narrow screen."""
     said = [f"Beware: {shortcut['title']}.", *(f"  {detail}" for detail in shortcut["details"]), shortcut["advice"]]
     return "\n".join(textwrap.fill(text, 79, subsequent_indent="  " * text.startswith("  ")) for text in said)
 
@@ -78,7 +78,7 @@ def with_interval(value: float | None, interval: list[float] | None, percent: bo
 
 
 def describe_reason(figures: Mapping[str, Any], name: str) -> str:
-    """Say why a figure has no interval; of the calibration error, what chance alone could show. Nothing where it has one."""
+    """Explain why a figure has no interval; of the calibration error, what chance alone could show. Nothing where it has one."""
     reason = figures.get("no_interval", {}).get(name)
     if reason is None or reason == "not_defined":
         return ""
@@ -88,7 +88,7 @@ def describe_reason(figures: Mapping[str, Any], name: str) -> str:
 
 
 def describe_baseline(figures: Mapping[str, Any]) -> list[str]:
-    """Say that the accuracy is not, or not surely, better than always answering the most frequent class, and what may help."""
+    """Describe that the accuracy is not, or not shown to be, better than always answering the most frequent class."""
     found = figures["baseline"]
     if found["better"]:
         return []
@@ -102,7 +102,7 @@ def describe_baseline(figures: Mapping[str, Any]) -> list[str]:
 
 
 def describe_choices(figures: dict[str, Any]) -> dict[str, str]:
-    """Say what was chosen on the validation images, and what came of it."""
+    """Describe what was chosen on the validation images, and what came of it."""
     rows: dict[str, str] = {}
     decision = figures.get("decision")
     if decision is None:
@@ -129,7 +129,7 @@ def describe_choices(figures: dict[str, Any]) -> dict[str, str]:
 
 
 def describe_outliers(outliers: Mapping[str, Any]) -> str:
-    """Say how many test images look like no training image, and how many were to be expected; or why there is no limit."""
+    """Describe how many test images look like no training image, and how many were to be expected; or why there is no limit."""
     units = outliers["validation_units"]
     if outliers["limit"] is None:
         return f"no limit: it would rest on {units} validation images or groups; expected at least {FEWEST_VALIDATION}"

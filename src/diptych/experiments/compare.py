@@ -99,7 +99,7 @@ def compare_runs(run: RunDir, other: RunDir, *, shared_only: bool = False) -> Co
 
 
 def describe(comparison: Comparison) -> str:
-    """Put a comparison into lines for the screen."""
+    """Format a comparison for the screen."""
     names = short_names(comparison)
     grouped = "" if comparison.groups is None else f" of {comparison.groups} groups, which are drawn whole"
     lines = [f"on the same {count_of(comparison.images, 'test image')}{grouped}"]

@@ -87,7 +87,7 @@ def trained_folds(run: RunDir) -> list[RunDir]:
 
 
 def combine(tests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Put the figures of the folds together.
+    """Combine the figures of the folds.
 
     Args:
         tests: metrics.json of each fold by its name, two or more.
@@ -121,7 +121,7 @@ def is_number(value: object) -> bool:
 
 
 def describe_folds(figures: Mapping[str, Any]) -> str:
-    """Put mean and spread into lines for the screen."""
+    """Format mean and spread for the screen."""
     rows = [f"{'':18} {'mean':>10} {'lowest':>10} {'highest':>10}   standard deviation"]
     for name in figures["mean"]:
         form = "{:.2%}" if name in PERCENT else "{:.4f}"

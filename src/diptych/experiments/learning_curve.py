@@ -121,7 +121,7 @@ def gather(series: Series, names: Mapping[tuple[float, int], tuple[str, int]]) -
 
 
 def describe(curve: LearningCurve) -> str:
-    """Put a curve into lines for the screen."""
+    """Format a learning curve for the screen."""
     lines = [f"{count_of(curve.test_images, 'test image')}; means over the seeds", "training images   accuracy   95 % interval"]
     for row in curve.sizes.itertuples():
         lines.append(f"{row.images:15.0f}   {row.accuracy:8.2%}   {row.low:.2%} to {row.high:.2%}")

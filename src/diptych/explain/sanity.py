@@ -145,7 +145,7 @@ def is_trusted(check: Randomisation, curves: dict[str, dict[str, Any]]) -> bool:
 
 
 def compare(curves: dict[str, dict[str, Any]]) -> str:
-    """Say which of the two scores are better than chance, as far as these images tell."""
+    """Tell which of the two scores are better than chance, as far as these images tell."""
     words = []
     for name, figures in curves.items():
         low, high = figures["interval"] or (-np.inf, np.inf)

@@ -167,7 +167,7 @@ def choose_abstention(
 
 
 def read_abstain_rule(rule: str, classes: int) -> tuple[str, tuple[float, ...]]:
-    """Take a rule apart into its name and its numbers.
+    """Split a rule into its name and its numbers.
 
     Raises:
         ConfigError: there is no such rule.

@@ -57,7 +57,7 @@ def choose_threshold(rule: str, targets: NDArray[np.int64], probabilities: NDArr
 
 
 def read_rule(rule: str) -> tuple[str, tuple[float, ...]]:
-    """Take a rule apart into its name and its numbers.
+    """Split a rule into its name and its numbers.
 
     Raises:
         ConfigError: there is no such rule.

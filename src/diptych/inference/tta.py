@@ -61,7 +61,7 @@ class Turned:
 
 
 def plan_test(config: Config, tta: bool = False, test_size: int | None = None) -> tuple[ImageSpec, tuple[View, ...]]:
-    """Say how the images of a test are prepared, and which views of each are looked at.
+    """Return how the images of a test are prepared, and the views of each.
 
     Args:
         config: of the run.
@@ -85,5 +85,5 @@ def plan_test(config: Config, tta: bool = False, test_size: int | None = None) -
 
 
 def describe_test(test_size: int, views: int) -> str:
-    """Say in a few words how the images are looked at."""
+    """Describe in a few words at which size and in how many views images are tested."""
     return f"{test_size} x {test_size} pixels, {f'mean over {views} views of each image' if views > 1 else 'one view'}"

@@ -144,7 +144,7 @@ def quiet_stderr() -> Iterator[None]:
 
 
 def make_deterministic() -> None:
-    """Turn on what the loaded backend has for bit-for-bit the same result in every run.
+    """Turn on the deterministic operations of the loaded backend.
 
     Call it after `load_backend` and before anything is computed or a device is asked for: JAX reads XLA_FLAGS only once.
     """
@@ -227,7 +227,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def feed(batches: "Iterator[tuple[NDArray[Any], ...]]") -> Any:
-    """Return what Keras reads batches from: as they are, but on TensorFlow as a dataset that does not tune itself.
+    """Return the source of batches for Keras: unchanged, but on TensorFlow a dataset that does not tune itself.
 
     The thread that tunes a dataset sleeps 10 ms, 20 ms, 40 ms and so on, and a `fit` that ends waits until it wakes (TensorFlow
     2.21): an epoch of 47 s then takes up to 85 s (docs/experiments.md).

@@ -25,7 +25,7 @@ CGROUP_FILES = (
 
 
 def ram_limit() -> int:
-    """Return how many bytes this process may come to use: what it uses, and what the machine has left for it.
+    """Return how many bytes this process may use in all: those it uses, and those that are left for it.
 
     What is left is the least of the free memory, the limit of the control group (a container's) and RLIMIT_AS.
     """
@@ -68,7 +68,7 @@ def kibibytes(file: str) -> dict[str, int]:
 
 
 def cgroups_left() -> list[int]:
-    """Return what the limits of the control groups around this process leave, in bytes; of either version of them."""
+    """Return the memory that the limits of the control groups leave to this process, in bytes (cgroups v1 and v2)."""
     left = []
     for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
         _, controllers, inner = line.split(":", 2)

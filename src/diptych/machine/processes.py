@@ -130,7 +130,7 @@ def raise_if_interrupted(code: int | None, log: Path | None) -> None:
 
 
 def last_words(log: Path, code: int) -> str:
-    """Say why a child ended: its error message, or else its exit code."""
+    """Explain why a child ended: its error message, or else its exit code."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     if code and code == KILLED:

@@ -12,7 +12,7 @@ from diptych.errors import EXIT_TERMINATED, Stopped
 
 @contextmanager
 def terminating() -> Iterator[None]:
-    """Let SIGTERM end this process as Ctrl-C does, through all that is to be done at the end; the exit code tells them apart."""
+    """Make SIGTERM end this process like Ctrl-C, with all clean-up; the exit code tells them apart."""
     # Python hands signals to the main thread alone.
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -249,7 +249,7 @@ class Rank:
 
 
 def rank_of(part: OneClass, kind: str, figure: float) -> Rank:
-    """Return what the interval of a figure of one class against the rest is made of.
+    """Return the parts of the interval of a figure of one class against the rest.
 
     One more image of the class stands where chance would have it; before one more of the others is half of the class.
     """

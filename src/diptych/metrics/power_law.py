@@ -156,7 +156,7 @@ def fit_curve(points: pd.DataFrame, drawn: NDArray[np.float64], test_images: int
 
 
 def doubt(law: PowerLaw, plain: NDArray[np.float64], redrawn: NDArray[np.float64], twice: Ahead) -> str:
-    """Say why the law is not determined, or ""."""
+    """Explain why the law is not determined, or ""."""
     fall = plain[0] - plain[-1]
     lowest, _ = interval_of(fall, redrawn[:, 0] - redrawn[:, -1])
     if lowest <= 0:

@@ -104,7 +104,7 @@ class Ranked:
         return found, lengths - found, np.repeat(np.arange(len(lengths)), lengths)
 
     def in_order(self, placed: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Bring what stands in falling order of the scores into the order of the images."""
+        """Reorder values from the falling order of scores to the order of the images."""
         values = np.empty(len(placed))
         values[self.order] = placed
         return values
@@ -155,7 +155,7 @@ def counted(true_positive: Weights, false_positive: Weights, false_negative: Wei
 
 @dataclass(frozen=True)
 class Effects:
-    """A figure of a confusion matrix, and what changes it.
+    """A metric of a confusion matrix, and the effect of an image in each cell.
 
     Attributes:
         figure: its value.
@@ -179,7 +179,7 @@ class Effects:
 
 
 def count_effects(matrix: NDArray[np.float64]) -> dict[str, Effects]:
-    """Return the figures of a confusion matrix, and what an image of each cell changes; classes stay as frequent as they are.
+    """Return the metrics of a confusion matrix, and the effect of an image in each cell, with class frequencies unchanged.
 
     Args:
         matrix: (K, K), rows of true classes, columns of predicted ones; above 0 in the rows of classes that are there.

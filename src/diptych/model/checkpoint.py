@@ -170,7 +170,7 @@ def save_keras_model(run: RunDir, settings: ModelConfig, image_size: int) -> dic
 
 
 def forget_novelties(path: Path) -> None:
-    """Take out of a file of Keras what Keras before 3.15 does not know, where it says no more than that it is not used."""
+    """Remove options from a Keras file that Keras before 3.15 does not know, if they are unused."""
     content = io.BytesIO()
     with zipfile.ZipFile(path) as before, zipfile.ZipFile(content, "w") as after:
         for member in before.infolist():

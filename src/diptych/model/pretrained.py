@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StartWeights:
-    """What a training starts from: whether it was trained before, and what it is in words."""
+    """Initial weights: whether they are pretrained, and their description."""
 
     pretrained: bool
     description: str
 
 
 def start_weights(network: keras.Model, settings: ModelConfig, runs: Path, class_names: Sequence[str]) -> StartWeights:
-    """Give the network the weights to start from.
+    """Load the initial weights into the network.
 
     Args:
         network: fresh from `build_network`.
@@ -96,7 +96,7 @@ def weights_from_path(network: keras.Model, settings: ModelConfig, runs: Path, c
 
 
 def assign_start(network: keras.Model, checkpoint: Checkpoint, class_names: Sequence[str]) -> str:
-    """Give a network as much of a checkpoint as its classes allow, and say what was left out."""
+    """Load as much of a checkpoint as the classes of the network allow, and return what was left out."""
     same = checkpoint.class_names == tuple(class_names)
     assign(network, checkpoint, but_last=not same)
     left_out = f" but for its last layer, which is random: it was trained on the {describe_classes(checkpoint.class_names)}"

@@ -20,7 +20,7 @@ DOWNLOAD_TIMEOUT_SECONDS = 20.0
 
 
 def caffe_pixels(pixels: KerasTensor) -> KerasTensor:
-    """Turn RGB in [0, 1] into what the official ResNet50 weights were trained on.
+    """Turn RGB in [0, 1] into the input of the official ResNet50 weights.
 
     Args:
         pixels: float (N, H, W, 3), RGB, [0, 1].

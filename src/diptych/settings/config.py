@@ -101,7 +101,7 @@ def require(section: object, key: str, fits: bool, expected: str) -> None:
 
 
 def parse_grey_range(text: str) -> tuple[float, float] | None:
-    """Read what `grey_range` says: the stored values that become black and white, None where the files declare them.
+    """Parse `grey_range`: the stored values that become black and white, None if the files declare them.
 
     Raises:
         ConfigError: it is neither declared, nor one number above 0, nor two numbers of which the first is the smaller one.

@@ -117,7 +117,7 @@ def is_old(path: Path) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """Say why a file cannot be read: "is missing", "cannot be read: permission denied", or "is damaged" and how."""
+    """Explain why a file cannot be read: "is missing", "cannot be read: permission denied", or "is damaged" and how."""
     if isinstance(error, FileNotFoundError):
         return "is missing"
     if isinstance(error, OSError) and error.strerror:
@@ -126,7 +126,7 @@ def reason_of(error: Exception) -> str:
 
 
 def why_unwritable(folder: Path) -> str:
-    """Say why no file can be made in a folder, which need not be there yet; "" if it is possible. Nothing is left behind."""
+    """Explain why no file can be made in a folder, which need not be there yet; "" if it is possible. Nothing is left behind."""
     # os.path.lexists: what lies below a folder of somebody else is not there for us, where Path.exists is an error.
     nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
     if not nearest.is_dir():

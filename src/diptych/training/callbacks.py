@@ -33,7 +33,7 @@ class ProgressBar:
         self.bar.update(self.batch_size)
 
     def close(self) -> None:
-        """Take the bar off the screen."""
+        """Remove the bar from the screen."""
         self.bar.close()
 
 
@@ -99,7 +99,7 @@ class Watch(keras.callbacks.Callback):
 
 
 def describe_epoch(row: Mapping[str, float], epochs: int, seconds_building: float, best: bool) -> str:
-    """Put an epoch's row of the history into a line for the screen, with the time that is left."""
+    """Format an epoch's row of the history for the screen, with the remaining time."""
     # The first step of a run also builds the graph, which will not come again.
     left = (row["seconds"] - seconds_building) * (epochs - row["epoch"])
     return (

@@ -51,7 +51,7 @@ def moments_of(settings: TrainingConfig) -> int:
 
 
 def disk_needed(network: keras.Model, moments: int) -> int:
-    """Say how many bytes the files of a run take at most, but for its tables and pictures.
+    """Describe how many bytes the files of a run take at most, but for its tables and pictures.
 
     Args:
         network: what `build_network` built.
@@ -160,7 +160,7 @@ def round_time(seconds: float) -> str:
 
 
 def layer_outputs(network: keras.Model, image_size: int) -> tuple[int, int]:
-    """Add up what the layers put out, in bytes for one image.
+    """Return the size of all layer outputs, in bytes for one image.
 
     The network takes images of any size, so that the shapes are worked out here, layer by layer.
 
@@ -182,7 +182,7 @@ class Flow:
 
 
 def walk(network: keras.Model, pixels: Flow) -> Iterator[Flow]:
-    """Follow one image through a network, and the networks within it, and yield what each layer puts out, to the last one."""
+    """Yield the output of each layer of a network, and of the networks in it, in order."""
     flows = {id(network.input): pixels}
     for operation in network.operations:
         if isinstance(operation, keras.layers.InputLayer):

@@ -102,7 +102,7 @@ class EpochLoop:
         return state
 
     def enter(self, stage: Stage, snapshot: Snapshot | None) -> None:
-        """Make ready for a stage: what learns, the optimizer, the size of the images."""
+        """Prepare a stage: the trained layers, the optimizer, the image size."""
         if snapshot:
             snapshot.restore("model", self.network.variables)
         if stage.phase != self.phase:
@@ -139,7 +139,7 @@ class EpochLoop:
         return {name: float(values[-1]) for name, values in found.history.items()}
 
     def rehearse(self, stage: Stage) -> None:
-        """Try some steps, say what the whole training will take, and undo them."""
+        """Run some trial steps, log the time and memory of the whole training, and undo the steps."""
         variables = [*self.network.variables, *self.optimizer.variables]
         held = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
         self.watch = watch = Watch(self.stop, None)
@@ -151,7 +151,7 @@ class EpochLoop:
         log.info("%s", estimate)
 
     def epoch(self, stage: Stage, state: TrainState, snapshot: Snapshot | None) -> TrainState:
-        """Train what is left of an epoch, validate, judge it, and write everything down."""
+        """Train the rest of an epoch, validate, select the best, and save everything."""
         started = time.perf_counter() - state.seconds
         self.watch = watch = Watch(self.stop, self.bar, state.batch)
         self.bar.begin(state.epoch)
@@ -217,7 +217,7 @@ class EpochLoop:
         return row, verdict.best, verdict.state
 
     def save(self, state: TrainState) -> None:
-        """Write a snapshot; where the disk is full, say so and go on, for the one before is still there."""
+        """Write a snapshot; if the disk is full, warn and continue, since the previous one is still there."""
         self.saved_at = time.monotonic()
         try:
             save_snapshot(self.run, self.network, state, self.manifest.class_names)

@@ -9,7 +9,7 @@ from diptych.training.state import TrainState
 
 
 class Verdict(NamedTuple):
-    """The state after an epoch, and what is to be done."""
+    """The state after an epoch, and what follows from it: a new best, a lower rate, the end."""
 
     state: TrainState
     best: bool

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wanted:
-    """The settings that were asked for, in which nothing is open but what the recipe "auto" becomes."""
+    """The requested settings, resolved except for the recipe "auto"."""
 
     given: Given
     compute: ComputeConfig
@@ -56,7 +56,7 @@ class Wanted:
 
 
 def settle(given: Given, runs: Path) -> Wanted:
-    """Settle what can be settled before a look at the images.
+    """Resolve what can be resolved before the images are read.
 
     Args:
         given: what the user gave.
@@ -111,7 +111,7 @@ def training_images(data: LoadedData) -> int:
 
 
 def whole_paths(settings: DataConfig) -> DataConfig:
-    """Name files and folders by their whole paths: a run is found, evaluated and repeated from any folder."""
+    """Make paths absolute, so that a run can be evaluated and repeated from any folder."""
     given = ((key, getattr(settings, key)) for key in ("fixes", "split", "images"))
     optional = {key: value.expanduser().resolve() for key, value in given if value is not None}
     # A path that begins with ~ means the same from any folder, and for another user too.
@@ -120,7 +120,7 @@ def whole_paths(settings: DataConfig) -> DataConfig:
 
 
 def whole_name(weights: str, runs: Path) -> str:
-    """Name weights that are a file or a run by their whole path."""
+    """Make the path of weights absolute, if they are a file or a run."""
     places = (Path(weights).expanduser(), runs / weights)
     found = [place for place in places if weights not in ("imagenet", "none", "auto") and place.exists()]
     return str(found[0].resolve()) if found else weights

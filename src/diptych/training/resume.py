@@ -62,7 +62,7 @@ def thin(run: RunDir, why: str) -> None:
 
 
 def why_thinned(run: RunDir) -> str:
-    """Return why what a finished training could go on from was deleted; "" where it was not."""
+    """Return why the state of a finished training was deleted; "" if it was not."""
     if run.thinned.is_file():
         return run.thinned.read_text(encoding="utf-8").strip()
     if run.best_keras.is_file() and not run.last.is_file() and not run.previous.is_file():
@@ -74,7 +74,7 @@ def why_thinned(run: RunDir) -> str:
 
 
 def find_named(run: RunDir, wanted: Wanted) -> Config | None:
-    """Tell whether there is a run that can go on, so far as its settings tell.
+    """Return the settings to resume a named run with, as far as its settings allow; None for no such run.
 
     Args:
         run: the folder that a run of this name would have.
@@ -154,7 +154,7 @@ def changes_of_data(run: RunDir, data: LoadedData) -> list[str]:
 
 
 def refuse_changes_of_data(run: RunDir, data: LoadedData, what: str = "run") -> None:
-    """Raise a DataError that names what has changed, if anything has; `what` is a word for what goes on."""
+    """Raise a DataError that names changed images, if there are any; `what` is "run", "search" and so on."""
     changes = changes_of_data(run, data)
     if changes:
         more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
@@ -187,7 +187,7 @@ def refuse_going_on(run: RunDir, config: Config) -> None:
 
 
 def write_changes(run: RunDir, config: Config) -> None:
-    """Write down the settings with which a run goes on, where they are others than before. For who holds the run alone."""
+    """Write the settings that a resumed run has from now on, if they changed. Only for the holder of the run's lock."""
     saved, epochs = read_toml(run.config, Config()), config.training.epochs
     if epochs > saved.training.epochs and (saved.training.schedule == "one-cycle" or saved.training.start_size < 1):
         log.warning("Warning: the learning-rate and image-size schedules are now recomputed for %d epochs.", epochs)

@@ -66,7 +66,7 @@ class TrainState:
 
 
 def read_state(run: RunDir) -> TrainState | None:
-    """Read where a run's training stands, without its variables; None where no snapshot is whole."""
+    """Read the state of a run's training, without its variables; None if no snapshot is intact."""
     for path in (run.last, run.previous):
         try:
             with safetensors.safe_open(path, framework="numpy") as file:

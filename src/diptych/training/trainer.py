@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 def train(given: Given, runs: Path = RUNS, name: str = "") -> RunDir:
-    """Train the dual model on a data folder; or go on with a training of the same settings and images that was stopped.
+    """Train the dual model on a data folder; or resume a stopped training with the same settings and images.
 
     Args:
         given: what the user gave.
@@ -205,12 +205,12 @@ class LogFile(logging.FileHandler):
     """A log that a full disk makes shorter. Logging's own way would be a traceback on the screen for each line."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Let a line go that cannot be written."""
+        """Drop a line that cannot be written."""
 
 
 @contextmanager
 def log_file(run: RunDir) -> Iterator[None]:
-    """Write what is logged to the run's log too, also where the program that calls Diptych has asked for no messages."""
+    """Write messages to the run's log.txt, even if the calling program shows none."""
     handler = LogFile(run.log, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     ours = logging.getLogger("diptych")

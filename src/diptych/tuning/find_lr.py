@@ -89,7 +89,7 @@ def step_of(
 
 
 def rate_setter(optimizer: "keras.Optimizer", now: float) -> Callable[[float], None]:
-    """Return what sets the rate of an optimizer without schedule; of several, each keeps its part of it.
+    """Return a function that sets the learning rate; several optimizers keep their ratios.
 
     Args:
         optimizer: as `build_optimizer` built it.

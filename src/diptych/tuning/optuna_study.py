@@ -127,7 +127,7 @@ def report(search: Search, trial: Trial) -> bool:
 
 
 def tell(search: Search, trial: Trial, outcome: Outcome, message: str) -> tuple[Outcome, str]:
-    """Write down what became of a trial.
+    """Record the outcome of a trial.
 
     Returns:
         What became of it, and its figures, in words.

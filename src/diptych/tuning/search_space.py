@@ -47,13 +47,13 @@ class Searched:
     choices: tuple[str, ...] = ()
 
     def own_value(self, config: Config) -> Any:
-        """Return what the settings say, moved into the range where it lies outside."""
+        """Return the value in the settings, clipped to the range."""
         value = getattr(getattr(config, self.section), self.key)
         return value if self.choices else min(max(value, self.low), self.high)
 
 
 def search_space(config: Config, learning_rates: tuple[float, float] | None = None) -> tuple[Searched, ...]:
-    """Choose what to vary: the learning rate and what holds back overfitting, four or five settings in all.
+    """Choose the settings to vary: learning rate and regularisation, four or five in all.
 
     Few, because a search of 20 trials cannot tell more apart, and because of all settings few matter and the learning rate
     matters most (Bergstra and Bengio, JMLR 2012). On small data sets, rate and weight decay together are worth more than

@@ -99,7 +99,7 @@ def tune(
 
 
 def run_trials(search: Search, trials: int, until: float | None) -> None:
-    """Run what is left of so many trials.
+    """Run the remaining trials.
 
     Args:
         search: the search.
@@ -161,7 +161,7 @@ def train_trial(run: RunDir, config: Config, report: Callable[[], bool], until: 
 
 
 def outcome_of(run: RunDir, code: int | None) -> tuple[Outcome, str]:
-    """Say what became of a trial, and why.
+    """Return the outcome of a trial, and why.
 
     Raises:
         OSError: the disk is full; the trial is unfinished.
@@ -186,7 +186,7 @@ def drop_checkpoints(search: Search) -> None:
 
 
 def log_overview(search: Search) -> None:
-    """Say which trials were best, and where they stand."""
+    """Log the best trials, and where all are listed."""
     table, best = overview(search), search.best
     if table.empty:
         return

@@ -33,7 +33,7 @@ class Finding:
         kind: its name in check.json, "unreadable", "exact-twins" say.
         level: an error makes `diptych check` end with exit code 1.
         title: one line that says what was found, with the count.
-        advice: one line that says how to mend it.
+        advice: one line that says how to correct it.
         groups: the images concerned, as paths relative to the data folder with forward slashes; twins stand together in
             one group, other faults have groups of one.
         reasons: what to say beside each group (a label, a size, a value); as many as groups.

@@ -76,7 +76,7 @@ def measure_block(images: NDArray[np.uint8]) -> pd.DataFrame:
 
 
 def faults_of_quality(measured: pd.DataFrame) -> pd.DataFrame:
-    """Say which images are `blank`, `dark`, `bright`, `plain` or `blurred`; each image has at most one of these faults."""
+    """Tell which images are `blank`, `dark`, `bright`, `plain` or `blurred`; each image has at most one of these faults."""
     blank = measured["contrast"] < BLANK_CONTRAST
     dark = ~blank & (measured["high"] < DARK_BELOW)
     bright = ~blank & (measured["low"] > BRIGHT_ABOVE)

@@ -60,7 +60,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Group:
-    """Images that stand together in a finding.
+    """Images that form a group in a finding.
 
     Attributes:
         cards: those that are shown.

@@ -134,7 +134,7 @@ def descend(first: Floats, second: Floats, frames: Floats, step: Step) -> tuple[
 
 
 def normal_equations(first: Floats, wanted: Floats, frames: Floats, size: int) -> Floats:
-    """Return (P, 7, 7): the products of the image's four slopes, itself, one and what it ought to be, summed over the overlap."""
+    """Return the normal equations (P, 7, 7): products of four slopes, image, one and target, summed over the overlap."""
     band, points = first.shape[-1], grid(size)
     across, down = framed(frames, size)
     columns, rows = look_up(across), look_up(down)
@@ -158,7 +158,7 @@ def inside(across: Floats, down: Floats) -> NDArray[np.bool_]:
 
 
 def differ(first: Floats, second: Floats, frames: Floats) -> tuple[Floats, Floats]:
-    """Take the second image from the first where they overlap, at the brightness and contrast that leave least.
+    """Subtract the second image from the first where they overlap, at the best brightness and contrast.
 
     Returns:
         The first image (of the two, the one that shows more) and the difference in its frame, waves (P, BAND, BAND) both.

@@ -29,7 +29,7 @@ MAYBE_CONTENT = ("file size", "bytes per pixel", "mean colour", "border colour")
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How well the classes are told apart by what is not the image's content.
+    """How well the classes can be told apart without the content of the images.
 
     Attributes:
         roc_auc: of a small classifier on all features, cross-validated (one class against the rest, mean over the classes).
@@ -74,7 +74,7 @@ class Shortcut:
 
 
 def shortcut_features(paths: pd.Series, outcome: pd.DataFrame, colours: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Gather the features that are not content, those first that people understand best; each a table of columns of numbers.
+    """Collect the features that are not content, the easiest to understand first; each is a table of numeric columns.
 
     Args:
         paths: of N images.
@@ -156,7 +156,7 @@ def most_telling(aucs: Mapping[str, float]) -> str:
 
 
 def find_sources(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> list[tuple[int, ...]]:
-    """List groups of classes that a classifier takes for each other: such as share a source, or stand alone.
+    """List groups of classes that a classifier confuses because they share a source; a class with its own is a group too.
 
     Args:
         scores: (N, K) probabilities.

@@ -23,7 +23,7 @@ STANDARD_TABLE = 57.625
 def describe_sources(
     files: pd.DataFrame, class_names: Sequence[str], features: Mapping[str, float], apart: Sequence[int] = ()
 ) -> tuple[str, ...]:
-    """Say in words by what the files of the classes differ.
+    """Describe how the files of the classes differ.
 
     Args:
         files: one row an image: `path`, `target`, what `prepare` said of the file, and what `measure` did of its colours.
@@ -52,7 +52,7 @@ def describe_sources(
 
 
 def telling_phrases(parts: Sequence[pd.DataFrame], features: Mapping[str, float]) -> list[list[str]]:
-    """Return phrases of which each has a text for each part; those that people understand best come first."""
+    """Return phrases with a text for each part, the easiest to understand first."""
     least = max(features.values()) - NEARLY
     found: list[list[str]] = []
     known = False
@@ -85,7 +85,7 @@ def shares(values: Iterable[str]) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share as "4 %"; what is neither none nor all is written as neither."""
+    """Format a share as "4 %"; only none is 0 % and only all is 100 %."""
     return f"{min(max(round(100 * share), 1), 99)} %" if 0 < share < 1 else f"{100 * share:.0f} %"
 
 

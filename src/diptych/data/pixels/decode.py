@@ -76,7 +76,7 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a file says of itself, besides what the image shows.
+    """Facts of a file besides its pixels: format, size, mode, orientation and so on.
 
     Attributes:
         format: one of `readable_formats`, whatever the file's name ends with.
@@ -279,7 +279,7 @@ def count_frames(image: Image.Image, content: bytes) -> int:
 
 
 def with_exif(facts: ImageFacts, exif: Image.Exif) -> ImageFacts:
-    """Add what the EXIF block says. A TIFF's own tags are no EXIF block."""
+    """Add the facts of the EXIF block. A TIFF's own tags are no EXIF block."""
     if not exif or (facts.format == "TIFF" and EXIF_FOLDER not in exif and EXIF_MAKE not in exif):
         return facts
     camera = " ".join(str(exif[tag]).replace("\0", "").strip() for tag in (EXIF_MAKE, EXIF_MODEL) if tag in exif)

@@ -53,7 +53,7 @@ def readable_suffixes() -> tuple[str, ...]:
 
 
 def advice(suffix: str) -> str:
-    """Say what to do about files that hold images and are not read.
+    """Describe what to do about files that hold images and are not read.
 
     Args:
         suffix: how they end, with the dot, in upper or lower case; ".nii.gz" is one ending.

@@ -62,7 +62,7 @@ def declared_white(form: str, content: bytes, page: tiff.Page) -> int:
 
 
 def significant_bits(content: bytes) -> bytes:
-    """Return what the chunk sBIT of a PNG says of each channel, empty without one."""
+    """Return the significant bits of each channel from the chunk sBIT of a PNG; empty without one."""
     place = 8
     while place + 8 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, place)
@@ -142,7 +142,7 @@ class Doubt(NamedTuple):
         kind: "grey-range", or "beyond-grey-range".
         level: whether training stops there, or goes on with a warning.
         title: what is so, with the number of images.
-        advice: how to mend it.
+        advice: how to correct it.
         rows: which images, by their index in the table of `prepare`.
         reasons: their values.
     """

@@ -76,7 +76,7 @@ def prepare(
 
 @contextmanager
 def explained(folder: Path, elsewhere: str) -> Iterator[None]:
-    """Turn an error of the operating system or of SQLite into one that says how to mend it."""
+    """Turn an error of the operating system or of SQLite into one that says how to correct it."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:

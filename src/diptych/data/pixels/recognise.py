@@ -69,7 +69,7 @@ NOT_READ = "a {} of a kind that is not read ({}); convert it to an ordinary PNG,
 
 
 def explain_unread(content: bytes) -> str:
-    """Say what a file is that Pillow did not open as an image, and what to do about it."""
+    """Describe what a file is that Pillow did not open as an image, and what to do about it."""
     content = content.removeprefix(b"\xef\xbb\xbf")  # PowerShell and others put a byte order mark before a text.
     if not content:
         return "the file is empty"
@@ -114,7 +114,7 @@ def explain_medical(content: bytes) -> str:
 
 
 def explain_image(content: bytes) -> str:
-    """Say why an image of a format that is read is not read; "" for others."""
+    """Explain why an image of a format that is read is not read; "" for others."""
     form = next((form for beginning, form in IMAGES.items() if content.startswith(beginning)), "")
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         form = "WebP"
@@ -131,7 +131,7 @@ def explain_image(content: bytes) -> str:
 
 
 def describe_jpeg(content: bytes) -> str:
-    """Say what a JPEG is that libjpeg does not read: "12 bits", "2 channels", "lossless"; "" where its header is as usual."""
+    """Describe a JPEG that libjpeg does not read: "12 bits", "2 channels", "lossless"; "" where its header is as usual."""
     place = 2
     while place + 10 <= len(content) and content[place] == 0xFF:
         marker = content[place + 1]

@@ -97,7 +97,7 @@ def count_pages(pages: list[Page]) -> int:
 
 
 def describe_kind(page: Page) -> str:
-    """Say what a page is that is not read: "5 channels of 16 bits", "JPEG 2000 inside"; "" where nothing speaks against it."""
+    """Describe a page that is not read: "5 channels of 16 bits", "JPEG 2000 inside"; "" where nothing speaks against it."""
     compression, photometric = first(page, COMPRESSION, 1), first(page, PHOTOMETRIC, 0)
     if DNG_VERSION in page or (is_smaller_copy(page) and SUB_PAGES in page):
         return "the raw data of a camera"
@@ -112,7 +112,7 @@ def describe_kind(page: Page) -> str:
 
 
 def describe_samples(page: Page) -> str:
-    """Say how many channels a page has, and of what: "5 channels of 16 bits", "1 channel of 64 bits, floating-point"."""
+    """Describe how many channels a page has, and of what: "5 channels of 16 bits", "1 channel of 64 bits, floating-point"."""
     channels = first(page, SAMPLES, 1)
     bits = " and ".join(map(str, dict.fromkeys(page.get(BITS) or (1,))))
     kind = FORMATS_OF_SAMPLES.get(first(page, SAMPLE_FORMAT, 1), "")
@@ -120,7 +120,7 @@ def describe_samples(page: Page) -> str:
 
 
 def mend(image: TiffImageFile, page: Page) -> str:
-    """Have an open image that is not yet loaded read as the file means it; return why it cannot be, "" where it can."""
+    """Make Pillow read an open image as its file means it; return why that is impossible, else ""."""
     kind = describe_kind(page)
     if kind:
         return kind

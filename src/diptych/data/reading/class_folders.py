@@ -99,7 +99,7 @@ def read_class_folders(
     faults: list[Fault] | None,
     follow_links: bool = False,
 ) -> Found:
-    """Take the folders of the data folder as classes.
+    """Read the folders of the data folder as classes.
 
     Where each of them holds train/ and test/, these are the split.
 
@@ -127,7 +127,7 @@ def read_class_folders(
 
 
 def name_classes(root: Path, rows: pd.DataFrame, layout: str, class_folder: ClassFolder) -> tuple[pd.DataFrame, str]:
-    """Take the classes from the upper or the lower folders.
+    """Name the classes by the upper or the lower folders.
 
     Args:
         root: the data folder.
@@ -161,7 +161,7 @@ def name_classes(root: Path, rows: pd.DataFrame, layout: str, class_folder: Clas
 
 
 def find_parts(root: Path, follow_links: bool = False, parent: str = "") -> dict[str, str]:
-    """Return the folders that stand for parts of the split, each with its part; none where they are classes of such names.
+    """Return the folders that are parts of the split, each with its part; none if they are classes with such names.
 
     A train, beside a bus, is a class. But folders of folders are parts, and so are loose images in train/ and test/ alone,
     which `read_parts` refuses.
@@ -201,7 +201,7 @@ def read_parts(
     faults: list[Fault] | None,
     follow_links: bool = False,
 ) -> Found:
-    """Take train/, val/ and test/ as the split, and the folders in each as classes.
+    """Read train/, val/ and test/ as the split, and the folders in each as classes.
 
     Args:
         root: the data folder.
@@ -325,7 +325,7 @@ def find_classes(root: Path, parent: str, faults: list[Fault] | None, follow_lin
 
 
 def find_outputs(folder: Path) -> list[str]:
-    """Name the folders with images in a folder that are passed over since Diptych wrote them."""
+    """Name the folders with images that are skipped because Diptych wrote them."""
     with os.scandir(folder) as entries:
         own = sorted(entry.name for entry in entries if is_folder(entry) and is_output(folder / entry.name))
     return [name for name in own if any(is_image(file.name) for file in (folder / name).iterdir())]
@@ -353,7 +353,7 @@ def remark_unread(unread: Sequence[str]) -> tuple[Remark, ...]:
 
 
 def describe_unread(paths: Sequence[str]) -> str:
-    """Say how many files are not read and what to do about it: "24 files are not read: 24 .heic; convert them to JPEG"."""
+    """Describe how many files are not read and what to do about it: "24 files are not read: 24 .heic; convert them to JPEG"."""
     endings = Counter(ending(path) for path in paths).most_common()
     counts = ", ".join(f"{count:,} {suffix or 'without an ending'}" for suffix, count in endings)
     mends = dict.fromkeys(advice(suffix) if suffix else "give their names an extension, such as .jpg" for suffix, _ in endings)

@@ -109,7 +109,7 @@ def check_fix(fix: Fix, class_names: tuple[str, ...]) -> Fix:
 
 
 def spellings(value: str) -> tuple[str, ...]:
-    """Return a value as it stands, without blanks around it, and 3.0 as 3: a column with empty cells turns 3 into 3.0."""
+    """Return a value without blanks around it, also 3.0 as 3: a column with empty cells turns 3 into 3.0."""
     return value, value.strip(), re.sub(r"^([0-9]+)\.0*$", r"\1", value.strip())
 
 

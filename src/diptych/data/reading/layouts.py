@@ -158,7 +158,7 @@ def blank_groups(table: pd.DataFrame, column: str) -> tuple[pd.DataFrame, tuple[
 
 
 def rename_classes(order: tuple[str, ...], names: str, root: Path) -> tuple[str, ...]:
-    """Give classes that are numbers the names that were asked for, "functional,defective" say.
+    """Name classes that are numbers as requested, "functional,defective" for example.
 
     Raises:
         DataError: the classes are no numbers, or as many as the names are not.

@@ -68,7 +68,7 @@ def tables_of(root: Path, name: str) -> list[Path]:
 def read_paired(
     root: Path, names: tuple[str, ...], faults: list[Fault] | None, folders: Sequence[str], settings: DataConfig
 ) -> Found:
-    """Take folders as classes, with the images that the table of each lists.
+    """Read folders as classes, with the images that the table of each lists.
 
     Args:
         root: the data folder.
@@ -125,7 +125,7 @@ def read_class_table(root: Path, name: str, source: Path, group_column: str) -> 
 def read_tables(
     root: Path, sources: Sequence[Path], faults: list[Fault] | None, settings: DataConfig, folders: Sequence[str] = ()
 ) -> Found:
-    """Take all images of some tables, with their classes and, where it is given, their split.
+    """Read all images of some tables, with their classes and, if given, their split.
 
     Args:
         root: the folder that the images' paths are relative to.
@@ -178,7 +178,7 @@ def leave_out_templates(sources: Sequence[Path]) -> tuple[list[Path], list[Path]
 
 
 def describe_table(source: Path, template: bool) -> str:
-    """Say of a table why it is not read, and how it would be."""
+    """Explain why a table is not read, and how it would be."""
     if template:
         return f"table {source.name} (by its name to be filled in; to read it, name it: --data {quoted(source)})"
     return f"table {source.name} (no columns for path and class, but {name_some(read_header(source)) or 'none'})"
@@ -394,7 +394,7 @@ def check_rows(
 
 
 def hint_at_missing(root: Path, home: str, paths: "pd.Series[str]", missing: "pd.Series[str]", follow_links: bool) -> str:
-    """Say what paths may have been meant to be, other images than those of the other rows; or what hides them."""
+    """Describe what paths may have been meant to be, other images than those of the other rows; or what hides them."""
     entries = list(list_files(root, home, follow_links=follow_links))
     known = {entry.path for entry in entries if entry.kind == "image"} - set(paths)
     locked = [f"{root / entry.path}: {entry.reason}." for entry in entries if entry.kind == "locked"]
@@ -402,7 +402,7 @@ def hint_at_missing(root: Path, home: str, paths: "pd.Series[str]", missing: "pd
 
 
 def hint_at_place(root: Path, paths: "pd.Series[str]", follow_links: bool) -> str:
-    """Say what paths that lead out of the folder may have been meant to be: those of another computer often end alike."""
+    """Describe what paths that lead out of the folder may have been meant to be: those of another computer often end alike."""
     outside = [path for path in paths if LEAVES.search(path)]
     likely = did_you_mean(outside, set(images_below(root, "", follow_links))) if outside else ""
     return f"{' ' * bool(likely)}{likely} If all images lie elsewhere, name their folder: --images DIR."

@@ -44,7 +44,7 @@ class Remark(NamedTuple):
     Attributes:
         kind: its name in audit.json and check.json.
         title: one line that says what was found, with the count.
-        advice: one line that says how to mend it.
+        advice: one line that says how to correct it.
         paths: of the files concerned, relative to the data folder.
     """
 
@@ -90,7 +90,7 @@ class Fault(NamedTuple):
     Attributes:
         kind: "bad-name", "missing", "listed-twice", "bad-target", "bad-split", "unlisted", "link" or "locked".
         path: of the image, relative to the data folder.
-        message: where it stands, what is wrong, and how to mend it.
+        message: where it stands, what is wrong, and how to correct it.
     """
 
     kind: str
@@ -108,13 +108,13 @@ def leave_out(
     subject: str = "",
     hint: str = "",
 ) -> pd.DataFrame:
-    """Take wrong rows out and describe each in `faults`; without that list, the first of them is an error.
+    """Remove wrong rows and describe each in `faults`; without that list, the first of them is an error.
 
     Args:
         rows: with the column `path`; the index is (table, row in it), or ("", number) for an image that no table lists.
         wrong: which rows.
         kind: of the fault.
-        mend: what is wrong and how to mend it, said after the value.
+        mend: what is wrong and how to correct it, said after the value.
         faults: grows.
         column: holds the value that is wrong.
         subject: what the value is, where that is not clear.
@@ -149,7 +149,7 @@ def printable(path: str) -> str:
 
 
 def check_names(rows: pd.DataFrame, folder: Path, faults: list[Fault] | None, hint: str = "") -> pd.DataFrame:
-    """Leave out the rows whose `image_name` leads out of a folder; `hint` is what is to be said of them."""
+    """Leave out the rows whose `image_name` leads out of a folder; `hint` is added to their message."""
     pairs = zip(rows["image_name"], inside(folder, rows["image_name"]), strict=True)
     leaves = [LEAVES.search(name) is not None and not relative for name, relative in pairs]
     mend = f"leaves the folder {folder}/; write a name inside of it"
@@ -248,7 +248,7 @@ def is_litter(name: str) -> bool:
 
 
 def parts_of(names: Iterable[str]) -> dict[str, str]:
-    """Return those of some names that stand for a part of the split, each with its part.
+    """Return those of some names that mean a part of the split, each with its part.
 
     Any case, common additions, and words that these names share will do: Training, test_set, "01 train data", valid, dev,
     holdout; birds_train beside birds_test. An evaluation is the validation where there is a test beside it and no other
@@ -270,7 +270,7 @@ def find_part(letters: str) -> str:
 
 
 def part_of(name: str) -> str:
-    """Return the part of the split that a name stands for by itself, or ""."""
+    """Return the part of the split that a name means by itself, or ""."""
     return parts_of([name]).get(name, "")
 
 

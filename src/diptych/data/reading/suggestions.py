@@ -17,7 +17,7 @@ EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
 
 
 def without_blanks(path: str) -> str:
-    """Take away the blanks around the name of each folder and file."""
+    """Remove blanks around the name of each folder and file."""
     return "/".join(part.strip() for part in path.split("/"))
 
 
@@ -27,12 +27,12 @@ def composed(path: str) -> str:
 
 
 def without_extension(path: str) -> str:
-    """Take away what is written like an extension."""
+    """Remove what looks like an extension."""
     return EXTENSION.sub("", path)
 
 
 def without_zeros(path: str) -> str:
-    """Take away the zeros that numbers begin with."""
+    """Remove leading zeros of numbers."""
     return re.sub(r"(?<![0-9])0+(?=[0-9])", "", path)
 
 
@@ -57,7 +57,7 @@ DIFFERENCES: Mapping[str, Callable[[str], str]] = {
 
 
 def did_you_mean(missing: Sequence[str], known: Collection[str], images: Path | None = None) -> str:
-    """Say what paths that lead to no image were probably meant to be, once for all of them.
+    """Describe what paths that lead to no image were probably meant to be, once for all of them.
 
     Args:
         missing: the paths, relative to the data folder, with forward slashes; one at least.
@@ -121,7 +121,7 @@ def ends_of(path: str) -> list[str]:
 
 
 def name_folder(found: Mapping[str, str], images: Path | None) -> str:
-    """Say in words which folder is missing or too many in all paths, or in the most of them."""
+    """Describe which folder is missing or too many in all paths, or in the most of them."""
     path, likely = next(iter(found.items()))
     if likely.endswith(f"/{path}"):
         folder = likely.removesuffix(path)
@@ -132,7 +132,7 @@ def name_folder(found: Mapping[str, str], images: Path | None) -> str:
 
 
 def name_place(found: Mapping[str, str], images: Path | None) -> str:
-    """Say in words in which folder all of the likely paths lie."""
+    """Describe in which folder all of the likely paths lie."""
     folders = {posixpath.dirname(path) for path in found.values()}
     if len(folders) > 1 or folders == {""}:
         return "In another folder"
@@ -141,7 +141,7 @@ def name_place(found: Mapping[str, str], images: Path | None) -> str:
 
 
 def nearest_path(path: str, known: Collection[str]) -> str:
-    """Ask for the known path that is written most like one: among those of the same name, or else in any case alike."""
+    """Suggest the most similar known path: among those of the same name, or else with another case."""
     name = posixpath.basename(path)
     namesakes = sorted(other for other in known if posixpath.basename(other) == name)
     if not namesakes and len(known) > COMPARED:
@@ -150,6 +150,6 @@ def nearest_path(path: str, known: Collection[str]) -> str:
 
 
 def nearest(name: str, known: Collection[str], cutoff: float = 0.6) -> str:
-    """Ask for the known name that is written most like one; "" where none is alike."""
+    """Suggest the most similar known name; "" if none is similar."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
     return f"Did you mean {close[0]!r}?" if close else ""

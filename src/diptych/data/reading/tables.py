@@ -46,7 +46,7 @@ FIRST_LINES = 65536
 
 
 def is_missing(values: "pd.Series[str]", words: frozenset[str] = MISSING) -> "pd.Series[bool]":
-    """Tell which values stand for no value (MISSING, or UNKNOWN for groups), in any case, with blanks around them."""
+    """Tell which values mean a missing one (MISSING, or UNKNOWN for groups), in any case, with blanks around them."""
     return values.str.strip().str.lower().isin(words)
 
 
@@ -82,7 +82,7 @@ def read_table(source: Path) -> pd.DataFrame:
 
 
 def name_headings(headings: Sequence[str]) -> list[str]:
-    """Take the blanks around headings away; one that is empty gets the name that pandas gives it."""
+    """Remove blanks around headings; an empty one gets the name that pandas gives it."""
     names = [heading.strip() for heading in headings]
     for place, name in enumerate(names):
         if not name:
@@ -144,7 +144,7 @@ def is_parquet(source: Path) -> bool:
 
 
 def encoding_of(beginning: bytes) -> str:
-    """Return what a byte order mark says of the encoding, or ""."""
+    """Return the encoding that a byte order mark declares, or ""."""
     if beginning.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return "utf-32"
     if beginning.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -153,7 +153,7 @@ def encoding_of(beginning: bytes) -> str:
 
 
 def separator_of(lines: Sequence[str]) -> tuple[str, int]:
-    """Say what separates the columns, and how many lines there are before the header.
+    """Return the column separator, and the number of lines before the header.
 
     Excel's first line `sep=;` says it; otherwise it is what splits the header into the most columns.
     """

@@ -68,6 +68,6 @@ def evaluate_spread(network: keras.Model, batches: OrderedBatches) -> dict[str, 
 
 
 def agree(network: keras.Model) -> None:
-    """Give all devices the mean of their batch normalisation statistics, which TensorFlow lets differ."""
+    """Average batch-normalisation statistics over all devices, which TensorFlow lets differ."""
     for variable in network.non_trainable_variables:
         variable.assign(keras.ops.convert_to_numpy(variable))

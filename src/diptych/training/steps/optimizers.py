@@ -149,7 +149,7 @@ def lower_learning_rate(optimizer: keras.Optimizer, factor: float, minimum: floa
 def freeze_layers(
     network: keras.Model, settings: TrainingConfig, *, pretrained: bool, head_only: bool, train_images: int
 ) -> None:
-    """Say of every layer anew whether it learns. The network must be compiled after it.
+    """Set for every layer whether it is trained. The network must be compiled afterwards.
 
     A frozen batch normalisation keeps its statistics too. It is frozen layer by layer, since calling the branch with
     training=False does not hold in `fit` (Keras 3.15).

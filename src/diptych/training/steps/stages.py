@@ -68,7 +68,7 @@ def smaller_sizes(start_size: float, image_size: int) -> list[int]:
 
 
 def share_out(sizes: list[int], epochs: int) -> list[tuple[int, int]]:
-    """Give each size its part of the epochs, the first ones one more where they do not come out even."""
+    """Divide the epochs among the image sizes; a remainder goes to the first ones."""
     shares = [epochs // len(sizes) + (number < epochs % len(sizes)) for number in range(len(sizes))]
     return [(size, share) for size, share in zip(sizes, shares, strict=True) if share]
 
@@ -114,7 +114,7 @@ def choose_recipe(pretrained: bool, images: int) -> tuple[Recipe, str]:
 
 
 def recipe_warnings(config: Config, pretrained: bool, train_images: int) -> list[str]:
-    """Return what in the settings is known to go wrong, one line each; most often nothing.
+    """Return warnings about settings that are known to fail, one line each.
 
     Args:
         config: all settings, the recipe's already in them.

@@ -34,7 +34,7 @@ class Tracker(Protocol):
 
 
 def whole_tracking(settings: TrackingConfig) -> TrackingConfig:
-    """Name MLflow's database by its whole path."""
+    """Make the path of MLflow's database absolute."""
     uri = settings.mlflow
     if not uri.startswith(SQLITE) or not uri.removeprefix(SQLITE):
         return settings
@@ -97,7 +97,7 @@ class Guard:
         self.history: Sequence[Row] = ()
 
     def write(self, history: Sequence[Row]) -> None:
-        """Bring the log to the state of a history that has at most one epoch more than at the last call."""
+        """Update the log to a history that has at most one epoch more than at the last call."""
         self.history = history
         if time.monotonic() >= self.not_before:
             self.attempt(self.catch_up)
@@ -109,7 +109,7 @@ class Guard:
             self.tracker.epoch(self.history)
 
     def close(self, ending: Ending) -> None:
-        """Log what is missing still, and finish the log."""
+        """Log what is still missing, and close the log."""
 
         def finish() -> None:
             self.tracker = self.tracker or self.begin(self.history)
