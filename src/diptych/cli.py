@@ -4,9 +4,11 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import tyro
 from tyro.conf import OmitArgPrefixes
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from diptych.commands.data import Cache, Check, Preview, Samples
 from diptych.commands.evaluate import Evaluate, Plot, Predict, Summary
@@ -19,6 +21,7 @@ from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, ConfigError, DiptychE
 from diptych.machine.backend import quiet_backend
 from diptych.machine.host_process import claim_process
 from diptych.screen import lost_output, show_messages, steady_screen
+from diptych.settings.config import at_home
 from diptych.settings.sources import nearest
 from diptych.version import __version__
 
@@ -52,6 +55,23 @@ Command = (
 )
 
 
+PATHS = ConstructorRegistry()
+
+
+@PATHS.primitive_rule
+def path_at_home(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+    """Read ~ in paths where the shell left it, as in --runs=~/runs."""
+    if kind.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: at_home(Path(words[0])),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda path: [str(path)],
+    )
+
+
 def parse(arguments: Sequence[str]) -> Command:
     """Turn the command line into a command.
 
@@ -62,7 +82,7 @@ def parse(arguments: Sequence[str]) -> Command:
     name, *others = arguments
     if name not in COMMANDS:
         raise ConfigError(f"{name} is no command of diptych; {nearest(name, list(COMMANDS))}")
-    command: Command = tyro.cli(COMMANDS[name], prog=f"diptych {name}", args=others, config=(OmitArgPrefixes,))
+    command: Command = tyro.cli(COMMANDS[name], prog=f"diptych {name}", args=others, config=(OmitArgPrefixes,), registry=PATHS)
     return command
 
 

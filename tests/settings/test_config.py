@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diptych.cli import parse
-from diptych.commands.data import Preview
+from diptych.commands.data import Check, Preview
+from diptych.commands.evaluate import Predict
+from diptych.commands.options import TrainingOptions
 from diptych.commands.train import Train
 from diptych.errors import ConfigError
 from diptych.settings.config import AugmentConfig, ComputeConfig, Config, DataConfig, ModelConfig, TrackingConfig, TrainingConfig
@@ -249,6 +251,35 @@ def test_parse__flag_wins_over_toml_over_preset(tmp_path: Path) -> None:
     assert settings_of(f"--config={toml}", "--preset=quick").training == both
 
 
+def test_parse__holds_what_was_typed_and_nothing_else() -> None:
+    command = parse(["train", "images", "--epochs", "70", "--no-strict", "--fixes", "None", "--flip-vertical"])
+    assert isinstance(command, Train)
+    training, data, augment = {"epochs": 70}, {"strict": False, "fixes": None}, {"flip_vertical": True}
+    empty: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
+    assert command.settings == {**empty, "training": training, "data": data, "augment": augment}
+    with_folder = {**data, "data": Path("images")}
+    assert command.given().layers[-1].tables == {**empty, "training": training, "data": with_folder, "augment": augment}
+
+
+def test_parse__none_takes_back_what_the_file_sets(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('[data]\nfixes = "fixes.csv"\n')
+    assert settings_of("--config", tmp_path / "settings.toml").data.fixes == Path("fixes.csv")
+    assert settings_of("--config", tmp_path / "settings.toml", "--fixes", "None").data.fixes is None
+
+
+@pytest.mark.parametrize("verb", ["train", "find-lr", "tune", "ablate", "learning-curve", "check", "preview"])
+def test_parse__data_folder_is_named_with_or_without_its_flag(verb: str) -> None:
+    def data_of(*arguments: str) -> Path:
+        command = parse([verb, *arguments])
+        assert isinstance(command, TrainingOptions | Check | Preview)
+        return command.resolved().data.data
+
+    assert data_of("images") == data_of("--data", "images") == Path("images")
+    assert data_of() == Path()
+    with pytest.raises(ConfigError, match=r"given twice, as images and as --data other; leave one of them out\."):
+        data_of("images", "--data", "other")
+
+
 def test_parse__a_saved_config_is_read_back(tmp_path: Path) -> None:
     config = given_from("quick", data=tmp_path / "ä", resize="crop").resolve()
     (tmp_path / "config.toml").write_text(to_toml(config), encoding="utf-8")
@@ -274,6 +305,19 @@ def test_parse__every_key_is_a_flag(section: str, key: str) -> None:
         new = {"test_share": 0.2, "grey_range": "4095", "class_names": "functional,defective"}.get(key, usual)
         arguments = [flag, str(new)]
     assert getattr(getattr(settings_of(*arguments), section), key) == new != old
+
+
+def test_parse__home_is_expanded_where_the_shell_left_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    command = parse(["train", "~/images", "--runs=~/runs", "--split=~/split.csv", "--config", "~/none.toml"])
+    assert isinstance(command, Train)
+    assert (command.folder, command.runs, command.config) == (tmp_path / "images", tmp_path / "runs", tmp_path / "none.toml")
+    assert command.settings["data"] == {"split": tmp_path / "split.csv"}
+    # The name of another user stays: of a program's copy, which begins so too, this would make nonsense.
+    predict = parse(["predict", "~photo.png", "~/photo.png"])
+    assert isinstance(predict, Predict)
+    assert predict.places == (Path("~photo.png"), tmp_path / "photo.png")
 
 
 def test_augment__a_level_leaves_nothing_of_another(tmp_path: Path) -> None:

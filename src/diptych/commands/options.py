@@ -1,13 +1,14 @@
 """What several commands have in common: settings as flags, of which those that were typed can be told from the others."""
 
 import ast
+import functools
 import inspect
 import itertools
+import sys
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from textwrap import dedent
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
@@ -18,20 +19,29 @@ from diptych.settings.presets import Preset
 from diptych.settings.sources import Given, Tables, gather
 
 
+@functools.cache
+def texts_in(module: str) -> dict[str, dict[str, str]]:
+    """Return the docstrings below the fields of each class of a module, each as one line: by class, by field."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    # Python without sources has no texts to show.
+    except (OSError, TypeError):
+        return {}
+    texts: dict[str, dict[str, str]] = {}
+    for cls in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        found = texts[cls.name] = {}
+        for key, text in itertools.pairwise(cls.body):
+            match key, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
+                    found[name] = " ".join(words.split())
+    return texts
+
+
 def texts_of(cls: type) -> dict[str, str]:
-    """Return the docstring below each field of a class, those of its bases too, each as one line."""
-    texts = {}
+    """Return the docstring below each field of a class, and of its bases."""
+    texts: dict[str, str] = {}
     for one in reversed(cls.__mro__[:-1]):
-        try:
-            tree = ast.parse(dedent(inspect.getsource(one)))
-        # Python without sources has no texts to show.
-        except (OSError, TypeError):
-            continue
-        (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef))
-        for key, text in itertools.pairwise(body):
-            named = isinstance(key, ast.AnnAssign) and isinstance(key.target, ast.Name)
-            if named and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-                texts[key.target.id] = " ".join(str(text.value.value).split())  # type: ignore[attr-defined]
+        texts |= texts_in(one.__module__).get(one.__name__, {})
     return texts
 
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 from typing import Literal
 
@@ -83,6 +83,9 @@ def is_installed(backend: str) -> bool:
 
 def has_cuda(backend: str) -> bool:
     """Tell whether the installed "tensorflow", "jax" or "torch" is a build for NVIDIA cards."""
+    # Half of what `diptych --help` would take.
+    from importlib import metadata
+
     if not is_installed(backend):
         return False
     if backend == "jax":

@@ -56,6 +56,20 @@ def convert(value: Any, kind: Any, where: str) -> Any:
     raise ConfigError(f"{where} is {value!r}; expected a value of type {'path' if kind is Path else expected}.")
 
 
+def at_home(path: Path) -> Path:
+    """Return a path with ~ at its beginning replaced by the home folder, as a shell does.
+
+    Raises:
+        ConfigError: there is no home folder: no HOME, and no entry of the user (`docker run --user 12345`).
+    """
+    if path.parts[:1] != ("~",):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: there is no home folder; set HOME, or write the whole path.") from error
+
+
 def flags_of(section: object, *without: str) -> list[str]:
     """Return the flags for the keys of a section that differ from the defaults, `without` some keys."""
     flags: list[str] = []
@@ -174,6 +188,10 @@ class DataConfig(Checked):
     """Make a single unreadable image an error."""
 
     def check(self) -> None:
+        # The cache keeps its ~: config.toml then means the same for another user.
+        for key in ("data", "fixes", "split", "images"):
+            if (path := getattr(self, key)) is not None:
+                object.__setattr__(self, key, at_home(path))
         names = [name.strip().lower() for name in self.class_names.split(",")]
         several = len(names) > 1 and "" not in names and len(set(names)) == len(names)
         require(self, "class_names", not self.class_names or several, "two or more different names, with commas between them")

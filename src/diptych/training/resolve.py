@@ -8,7 +8,7 @@ from pathlib import Path
 from diptych.data.dataset import LoadedData, load, split
 from diptych.errors import ConfigError
 from diptych.machine.backend import choose_compute, load_backend
-from diptych.settings.config import ComputeConfig, Config, DataConfig, Recipe
+from diptych.settings.config import ComputeConfig, Config, DataConfig, Recipe, at_home
 from diptych.settings.presets import AUTO_RECIPES
 from diptych.settings.sources import Given, read_toml
 from diptych.training.steps.stages import choose_recipe
@@ -71,7 +71,7 @@ def settle(given: Given, runs: Path) -> Wanted:
         raise ConfigError(
             "--accumulate does not go with --devices all on TensorFlow; leave one of the two out, or use --backend jax."
         )
-    return Wanted(given, compute, Path(runs), tuple(reasons))
+    return Wanted(given, compute, at_home(Path(runs)), tuple(reasons))
 
 
 def settle_group(given: Given, runs: Path, begun: Path) -> tuple[Config, LoadedData]:
@@ -113,15 +113,15 @@ def training_images(data: LoadedData) -> int:
 def whole_paths(settings: DataConfig) -> DataConfig:
     """Make paths absolute, so that a run can be evaluated and repeated from any folder."""
     given = ((key, getattr(settings, key)) for key in ("fixes", "split", "images"))
-    optional = {key: value.expanduser().resolve() for key, value in given if value is not None}
+    optional = {key: value.resolve() for key, value in given if value is not None}
     # A path that begins with ~ means the same from any folder, and for another user too.
     cache = settings.cache if settings.cache.parts[:1] == ("~",) else settings.cache.resolve()
-    return dataclasses.replace(settings, data=settings.data.expanduser().resolve(), cache=cache, **optional)
+    return dataclasses.replace(settings, data=settings.data.resolve(), cache=cache, **optional)
 
 
 def whole_name(weights: str, runs: Path) -> str:
     """Make the path of weights absolute, if they are a file or a run."""
-    places = (Path(weights).expanduser(), runs / weights)
+    places = (at_home(Path(weights)), runs / weights)
     found = [place for place in places if weights not in ("imagenet", "none", "auto") and place.exists()]
     return str(found[0].resolve()) if found else weights
 

@@ -558,7 +558,10 @@ def test_home__is_expanded_in_every_path(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", str(tmp_path))
     make(tmp_path / "data", ["imgs/0.png", "imgs/1.png", "w.h5"], {"all.csv": label(numbered(2), "xy")})
     settings = DataConfig("~/data/all.csv", images="~/data/imgs", fixes="~/fixes.csv", split="~/split.csv")  # type: ignore[arg-type]
+    assert settings.data == tmp_path / "data" / "all.csv"
     assert len(read_manifest(settings).table) == 2
+    # The settings of a run mean the same for another user.
+    assert settings.cache == Path("~/.cache/diptych")
     whole = whole_paths(settings)
     data = tmp_path / "data"
     assert (whole.data, whole.images) == (data / "all.csv", data / "imgs")

@@ -48,7 +48,7 @@ from diptych.data.reading.tables import (
 )
 from diptych.errors import DataError
 from diptych.screen import quoted
-from diptych.settings.config import DataConfig
+from diptych.settings.config import DataConfig, at_home
 
 EXPECTED = (
     "class folders (cats/, dogs/, ...); train/, val/ and test/ with class folders in each; a CSV or Parquet table with the "
@@ -78,7 +78,7 @@ def read_manifest(data: str | os.PathLike[str] | DataConfig, faults: list[Fault]
             header is row 2, as a spreadsheet shows it).
     """
     settings = data if isinstance(data, DataConfig) else DataConfig(data=Path(data))
-    given, root = settings.data.expanduser(), image_folder(settings)
+    given, root = settings.data, image_folder(settings)
     if settings.images is not None and not root.is_dir():
         raise DataError(f"{root}: no such folder; --images names the folder that the paths in the tables are relative to.")
     try:
@@ -130,8 +130,8 @@ def image_folder(settings: DataConfig, moved: Path | None = None) -> Path:
         settings: of the run, or those that were asked for.
         moved: the data folder or table, where it lies elsewhere now; None where it does not.
     """
-    before, images = settings.data.expanduser(), settings.images.expanduser() if settings.images is not None else None
-    now = (moved or before).expanduser()
+    before, images = settings.data, settings.images
+    now = at_home(moved or before)
     home = now.parent if now.is_file() else now
     if images is None or moved is None:
         return home if images is None else images

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from diptych.errors import ConfigError
 from diptych.machine.host_process import changed_environment, changed_levels
-from diptych.settings.config import Config, TrackingConfig
+from diptych.settings.config import Config, TrackingConfig, at_home
 from diptych.storage.history import Ending, Row
 from diptych.storage.run_dir import RunDir
 
@@ -38,7 +38,7 @@ def whole_tracking(settings: TrackingConfig) -> TrackingConfig:
     uri = settings.mlflow
     if not uri.startswith(SQLITE) or not uri.removeprefix(SQLITE):
         return settings
-    path = Path(uri.removeprefix(SQLITE)).expanduser().resolve()
+    path = at_home(Path(uri.removeprefix(SQLITE))).resolve()
     return TrackingConfig(settings.tensorboard, f"{SQLITE}{path.as_posix()}")
 
 
