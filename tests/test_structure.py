@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,12 @@ def test_circle__is_seen() -> None:
 def test_files__are_all_in_a_room() -> None:
     assert len(MODULES) > 20
     assert {room_of(name_of(file)) for file in MODULES} == set(ROOMS)
+
+
+def test_contributing__lists_the_rooms_in_their_order() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE)
+    assert [room for row in rows for room in re.findall(r"`([a-z._]+)`", row)] == ROOMS
 
 
 def test_imports__make_no_circle() -> None:

@@ -2,16 +2,22 @@
 
 The way of the data, and where to read on:
 
-    data.layouts        folders and tables, checked        -> Manifest
-    data.prepare        every image decoded once           -> PixelStore
-    data.audit          what is wrong with them            -> Audit
-    data.splits         train, validation, test
-    data.loader         batch = f(seed, step)              -> BatchLoader
-    model.network       pixels in, probability out         -> keras.Model
-    training.trainer    the main path                      -> RunDir
-    evaluation.report   test figures, plots, predictions
-    commands            one command a verb
+    settings.sources         defaults, recipe, preset, file and flags     -> Config
+    data.reading.layouts     folders and tables, checked                  -> Manifest
+    data.pixels.prepare      every image decoded once                     -> PixelStore
+    data.audit.audit         what is wrong with the data                  -> Audit
+    data.splits              training, validation, test
+    data.loader              batch = f(seed, step)                        -> BatchLoader
+    model.network            pixels in, probabilities out                 -> keras.Model
+    training.trainer         the main path                                -> RunDir
+    inference                from pixels to an answer                     -> Decision, predictions
+    evaluation.evaluate      the test of a run: figures, curves, report
+    explain.explain          where the network looks
+    tuning.tune              search for better settings
+    experiments              several trainings: folds, comparison, ablation, learning curve
+    commands                 one command a verb
 
+CONTRIBUTING.md has all rooms in the order in which they may import each other.
 `import diptych` is light: each public name is loaded when it is first used.
 """
 
