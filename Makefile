@@ -88,11 +88,11 @@ BACKEND_TESTS = tests/model/test_attention.py tests/model/test_convnet.py tests/
 
 test-jax: export KERAS_BACKEND = jax
 test-jax: $(VENV)/jax-installed
-	$(PYTEST) -m "not slow or every_backend" $(BACKEND_TESTS)
+	$(PYTEST) -m "not one_backend and (not slow or every_backend)" $(BACKEND_TESTS)
 
 test-tensorflow: export KERAS_BACKEND = tensorflow
 test-tensorflow: $(VENV)/dev-installed
-	$(PYTEST) -m "not slow or every_backend or on_tensorflow" $(BACKEND_TESTS) \
+	$(PYTEST) -m "not one_backend and (not slow or every_backend or on_tensorflow)" $(BACKEND_TESTS) \
 		tests/model tests/explain tests/training/test_fit.py tests/training/test_stopping.py tests/tuning/test_find_lr.py
 
 check-installed: $(VENV)/dev-installed $(VENV)/jax-installed $(VENV)/torch-installed

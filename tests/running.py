@@ -41,6 +41,8 @@ EPOCHS = 10
 # PyTorch traces and compiles nothing, and trains a network for one epoch in a third of the time that the others take.
 QUICKEST = "torch" if importlib.util.find_spec("torch") else "tensorflow"
 
+SMALL = (*SETTINGS, "--branches", "convnet", "--backend", QUICKEST)
+
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="need a POSIX system")
 
 
@@ -199,8 +201,7 @@ def small_once(base: Path) -> Trained:
 
     def train_and_evaluate(folder: Path) -> object:
         make_colours(folder / "images")
-        settings = (*SETTINGS, "--epochs", 2, "--branches", "convnet", "--backend", QUICKEST)
-        said_by(diptych("train", "--data", "images", "--name", "colours", *settings, folder=folder))
+        said_by(diptych("train", "--data", "images", "--name", "colours", *SMALL, "--epochs", 2, folder=folder))
         return said_by(diptych("evaluate", "--maps", 0, "--backend", QUICKEST, folder=folder))
 
     folder, said = once(base, "small", train_and_evaluate)
@@ -209,13 +210,13 @@ def small_once(base: Path) -> Trained:
 
 @cache
 def interrupted_once(base: Path) -> Interrupted:
-    """Train as `trained_once` did, but for many epochs, and press Ctrl-C in the third or a later one."""
-    data = trained_once(base).data
+    """Train as `small_once` did, but for many epochs, and press Ctrl-C in the third or a later one."""
+    data = small_once(base).data
 
     def interrupt(folder: Path) -> object:
         run = RunDir(folder / "runs" / "interrupted")
-        train = ("train", "--data", data, "--name", "interrupted", "--epochs", 500, *SETTINGS)
-        with start(*train, folder=folder, found=default_backend(PYTHONPATH=str(REPOSITORY / "src"))) as child:
+        train = ("train", "--data", data, "--name", "interrupted", *SMALL, "--epochs", 500)
+        with start(*train, folder=folder) as child:
             press_when(child, lambda: run.history.is_file() and len(run.history.read_text().splitlines()) > 2)
             stdout, stderr = child.communicate(timeout=120)
         return {"returncode": child.returncode, "stdout": stdout, "stderr": stderr}
@@ -243,7 +244,7 @@ def cross_validated_once(base: Path) -> CrossValidated:
 
     def train_and_evaluate(folder: Path) -> object:
         make_colours(folder / "images")
-        settings = ("--folds", FOLDS, "--epochs", 1, "--no-near-twins", *SETTINGS, "--branches", "convnet", "--backend", QUICKEST)
+        settings = ("--folds", FOLDS, "--epochs", 1, "--no-near-twins", *SMALL)
         trained = said_by(diptych("train", "--data", "images", "--name", "cross", *settings, folder=folder))
         tested = said_by(diptych("evaluate", "--maps", 0, "--backend", QUICKEST, folder=folder))
         return {"trained": trained["stdout"], "tested": tested["stdout"]}

@@ -42,5 +42,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> running.Trained:
 
 
 @pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> running.Trained:
+    return running.small_once(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> running.Interrupted:
     return running.interrupted_once(tmp_path_factory.getbasetemp())

@@ -155,13 +155,13 @@ def test_training__learns(trained):
 
 
 @posix_only
-def test_same_seed__gives_the_same_history(trained, interrupted):
+def test_same_seed__gives_the_same_history(small, interrupted):
     """The interrupted run had all settings of the other but the number of epochs, which the plateau schedule does not know.
 
     TensorFlow's threads add up in any order, so equal to six digits is not promised, and with each step the two drift apart:
     the first epoch is compared. That a run is the same to the last bit is tested in tests/training/test_resume.py.
     """
-    first, second = (running.read_history(run).iloc[0] for run in (trained.run, interrupted.run))
+    first, second = (running.read_history(run).iloc[0] for run in (small.run, interrupted.run))
     for name in ("loss", "val_loss", "learning_rate"):
         assert second[name] == pytest.approx(first[name], rel=0.02)
 
