@@ -207,7 +207,7 @@ def test_positive__recall_is_about_the_class_on_the_command_line_and_predict_obe
     tested = pd.read_csv(run.predictions)
     assert ((tested["predicted_class"] == "broken") == (tested["probability_broken"] >= decision.threshold)).all()
     report = run.report.read_text("utf-8")
-    assert "The answer is broken from this probability on" in report
+    assert "Predict broken from this probability on" in report
 
 
 def test_positive__a_probability_of_the_other_class_is_not_taken_over(run: RunDir) -> None:

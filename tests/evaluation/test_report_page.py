@@ -153,7 +153,7 @@ def test_page__figures_are_those_of_metrics_json(chromium: Browser, tmp_path: Pa
         low, high = figures["test_accuracy_interval"]
         accuracy = [f"{100 * figures['test_accuracy']:.1f} %", f"{100 * low:.1f} % to {100 * high:.1f} %"]
         assert shown["test accuracy"] == accuracy
-        chance = f"no interval; up to {figures['ece_by_chance']:.4f} by chance, were it perfectly calibrated"
+        chance = f"no interval; perfectly calibrated, it would be up to {figures['ece_by_chance']:.4f} by chance"
         assert shown["calibration error"] == [f"{figures['ece']:.4f}", chance]
         for name, key in {"ROC AUC": "roc_auc", "MCC": "mcc", "test loss": "test_loss"}.items():
             low, high = figures["intervals"][key]

@@ -168,7 +168,7 @@ def test_show_predictions__ends_with_a_count_of_each_class() -> None:
     said = show_predictions(pd.concat([answers(20), answers(1, problem="empty")]))
     assert "class 猫: 13 images\nclass a class with a name that is long: 7 images\n" in said
     assert 'of these "don\'t know": 4 images' in said
-    assert "outliers, which look like no training image: 3 images" in said
+    assert "outliers, which are unlike any training image: 3 images" in said
     assert "class a class with a name that is long: 1 image\n" in show_predictions(answers(1))
 
 

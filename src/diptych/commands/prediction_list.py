@@ -65,7 +65,7 @@ def count_answers(table: pd.DataFrame) -> list[str]:
     unsure = int((~read["answered"].astype(bool)).sum())
     strange = int(read["outlier"].fillna(False).astype(bool).sum()) if "outlier" in read else 0
     lines += [f'of these "don\'t know": {count_of(unsure)}'] * (unsure > 0)
-    return [*lines, *[f"of these outliers, which look like no training image: {count_of(strange)}"] * (strange > 0)]
+    return [*lines, *[f"of these outliers, which are unlike any training image: {count_of(strange)}"] * (strange > 0)]
 
 
 def visible(text: str) -> str:

@@ -249,7 +249,7 @@ def draw(figures: Mapping[str, Any], names: Sequence[str]) -> list[Drawing]:
             line(shorten(names[curve["class"]]), curve["recall"], curve["precision"], kind(place))
             for place, curve in enumerate(curves["precision_recall"])
         ]
-        note = "How many of the found ones are right, against how many there are to find."
+        note = "Precision: how many predictions of the class are right. Recall: how many of its images are recognised."
         drawings.append(Drawing("Precision and recall", "recall", "precision", lines, note))
     bins = curves["reliability"]
     drawn = [("as the network says", "before", "second dashed"), ("calibrated", "after", "first")]

@@ -83,7 +83,7 @@ def describe_reason(figures: Mapping[str, Any], name: str) -> str:
     if reason is None or reason == "not_defined":
         return ""
     if reason == "biased":
-        return f"no interval; up to {figures['ece_by_chance']:.4f} by chance, were it perfectly calibrated"
+        return f"no interval; perfectly calibrated, it would be up to {figures['ece_by_chance']:.4f} by chance"
     return f"no interval: {REASONS[reason]}"
 
 
@@ -121,7 +121,7 @@ def describe_choices(figures: dict[str, Any]) -> dict[str, str]:
     if decision["validation_images"]:
         held = with_interval(sets["coverage"], sets["coverage_interval"], percent=True)
         rows["sets of classes"] = (
-            f"asked for {sets['asked_coverage']:.0%}: hold the true class in {held}, mean size {sets['mean_size']:.2f}"
+            f"target coverage {sets['asked_coverage']:.0%}; contain the true class in {held}, mean size {sets['mean_size']:.2f}"
         )
     if outliers is not None:
         rows["outliers"] = describe_outliers(outliers)
@@ -129,13 +129,13 @@ def describe_choices(figures: dict[str, Any]) -> dict[str, str]:
 
 
 def describe_outliers(outliers: Mapping[str, Any]) -> str:
-    """Describe how many test images look like no training image, and how many were to be expected; or why there is no limit."""
+    """Describe how many test images are unlike any training image, and how many were to be expected; or why there is no limit."""
     units = outliers["validation_units"]
     if outliers["limit"] is None:
         return f"no limit: it would rest on {units} validation images or groups; expected at least {FEWEST_VALIDATION}"
     low, high = outliers["expected_interval"] or (0.0, 1.0)
     expected = f"{outliers['expected_share']:.0%} are expected, {low:.1%} to {high:.1%} with {units} validation images or groups"
-    return f"{outliers['flagged']} of the test images ({outliers['share']:.1%}; {expected}) look like no training image"
+    return f"{outliers['flagged']} of the test images ({outliers['share']:.1%}; {expected}) are unlike any training image"
 
 
 def describe_classes(per_class: list[dict[str, Any]]) -> str:
