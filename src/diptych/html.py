@@ -38,7 +38,7 @@ def legible_character(character: str) -> str:
 
 
 def breakable(path: str) -> Markup:
-    """Return a path that may go on in a new line after each slash."""
+    """Return a path that may break into a new line after each slash."""
     return Markup("/<wbr>").join(str(legible(part)) for part in path.split("/"))
 
 

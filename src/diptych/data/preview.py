@@ -102,7 +102,7 @@ def write_preview(
         images: uint8 (N, S, S, 3), RGB.
         targets: (N,), the class of each image.
         rows: which images to show, different ones.
-        titles: one for each of the rows, a file's name say.
+        titles: one for each of the rows, such as a file's name.
         class_names: the names of all classes.
         settings: the augmentation.
         seed: the run's seed.

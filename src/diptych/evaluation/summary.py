@@ -102,7 +102,7 @@ def describe_baseline(figures: Mapping[str, Any]) -> list[str]:
 
 
 def describe_choices(figures: dict[str, Any]) -> dict[str, str]:
-    """Describe what was chosen on the validation images, and what came of it."""
+    """Describe what was chosen on the validation images, and its effect on the test."""
     rows: dict[str, str] = {}
     decision = figures.get("decision")
     if decision is None:

@@ -80,13 +80,14 @@ def ablate(given: Given, runs: Path, name: str = "ablation", seeds: int = 3) -> 
         given: what the user gave; the branches and the attention are what is varied.
         runs: the folder in which the ablation's folder is made.
         name: of the ablation.
-        seeds: trainings of each variant; their seeds are that of the settings and those after it. More than before go on.
+        seeds: trainings of each variant; their seeds are that of the settings and those after it. A higher number than before
+            adds trainings.
 
     Returns:
         What came of it, and the folder, with ablation.json and ablation.md in it.
 
     Raises:
-        ConfigError: a setting does not go with it, or it was begun with other settings.
+        ConfigError: a setting does not fit, or it was started with other settings.
         DiptychError, OSError, KeyboardInterrupt: as `open_series` and `run_series`.
     """
     check_settings(given.resolve().model, seeds)

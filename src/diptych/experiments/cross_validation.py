@@ -37,7 +37,7 @@ def train_folds(given: Given, runs: Path, name: str, folds: int) -> RunDir:
     Args:
         given: what the user gave; a split may not be in it.
         runs: the folder in which the folder of the folds is made.
-        name: of that folder; "" for one made of the date and time. With the name of one that was stopped, its folds go on.
+        name: of that folder; "" for one made of the date and time. With the name of one that was stopped, its folds are resumed.
         folds: how many, at least 2.
 
     Returns:
@@ -144,7 +144,7 @@ def train_open(run: RunDir, mlflow: str | None = None, data: Path | None = None)
 
     Args:
         run: the folder of the folds.
-        mlflow: where MLflow logs them; None for where the settings say.
+        mlflow: where MLflow logs them; None for the place in the settings.
         data: the data folder, where it has moved since; that its images are the same is checked.
 
     Raises:

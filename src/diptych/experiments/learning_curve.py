@@ -57,7 +57,7 @@ def learning_curve(
         The curve, and the folder, with learning_curve.json, .csv and .png in it.
 
     Raises:
-        ConfigError: a share or the number of seeds makes no sense, or it was begun with other settings.
+        ConfigError: a share or the number of seeds makes no sense, or it was started with other settings.
         DiptychError, OSError, KeyboardInterrupt: as `open_series` and `run_series`.
     """
     shares = sorted(set(shares))

@@ -80,7 +80,7 @@ def open_series(runs: Path, name: str, given: Given, facts: Mapping[str, Any]) -
         facts: `kind`, a word for the series, and what else must not change; JSON values.
 
     Raises:
-        ConfigError: the series was begun with other settings, or the folder is something else.
+        ConfigError: the series was started with other settings, or the folder is something else.
         DataError: the images have changed, or something is wrong with them.
         CheckpointError: series.json is damaged.
     """
@@ -105,7 +105,7 @@ def refuse_changes(folder: RunDir, config: Config, facts: Mapping[str, Any], dat
     before = read_facts(folder.root / "series.json")
     saved = moved_to(read_toml(folder.config, Config()), config)
     changes = changes_of_settings(saved, config)
-    # A training may go on for longer, but trainings of several lengths cannot be compared.
+    # A training may be extended, but trainings of several lengths cannot be compared.
     if config.training.epochs > saved.training.epochs:
         changes.append(f"epochs is {config.training.epochs}, was {saved.training.epochs}")
     changes += [f"{key} is {value}, was {before.get(key)}" for key, value in facts.items() if before.get(key) != value]
@@ -127,19 +127,19 @@ def read_facts(path: Path) -> dict[str, Any]:
 def run_series(series: Series, members: Sequence[Member], again: Sequence[object]) -> None:
     """Train and test the members that are not yet, one after the other.
 
-    Of a training that is tested, the weights of the best epoch are kept, and what it takes to go on with it is deleted: with
+    Of a training that is tested, the weights of the best epoch are kept, and the state to resume from is deleted: with
     all of it, a series of the full network would take some 10 GB.
 
     Args:
         series: where they lie.
         members: all trainings, in their order.
-        again: the command that goes on with the series, for the user.
+        again: the command that resumes the series, for the user.
 
     Raises:
         ConfigError: another process is at it.
         TrainingError: a training or test failed; what is done is kept.
-        OSError: the disk is full; the same call goes on.
-        KeyboardInterrupt: Ctrl-C, or SIGTERM as `Stopped`; the same call goes on.
+        OSError: the disk is full; the same call resumes.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM as `Stopped`; the same call resumes.
     """
     with only_one(series.folder), terminating():
         tidy(series.folder)

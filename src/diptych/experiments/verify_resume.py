@@ -137,7 +137,7 @@ def choose_images(config: Config, folder: Path) -> Path:
 
 
 def train(run: RunDir, settings: Path) -> None:
-    """Begin or go on with a training in a process of its own, to its end.
+    """Start or resume a training in a process of its own, and wait for its end.
 
     Raises:
         TrainingError: it failed; its last lines are in the message.

@@ -139,7 +139,7 @@ class Randomisation:
 def randomisation_check(trained: Sequence[Floats], randomised: Sequence[Floats], seed: int = 0) -> Randomisation:
     """Compare maps of a trained network with those of a randomised one (Adebayo et al., NeurIPS 2018, arXiv 1810.03292).
 
-    A map that stays the same shows what is in the image, an edge say, and not what the network has learned. Rank
+    A map that stays the same shows what is in the image (edges, for example) and not what the network has learned. Rank
     correlations (Spearman's) are taken as absolute values, as in the paper: randomised weights may as well turn a map round.
 
     Args:

@@ -33,7 +33,7 @@ class SaliencyMap:
 
     Attributes:
         kind: what the values are; MEANINGS says it in words.
-        branch: "resnet50" or "convnet"; "" where it is of the whole network.
+        branch: "resnet50" or "convnet"; "" for the whole network.
         values: float32 (h, w). Grad-CAM: at least 0, in units of the logit. Attention: 0 to 2, or 0 to 1 in the published form.
             Occlusion: -1 to 1.
     """
@@ -53,7 +53,7 @@ class SaliencyMap:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why the network gives a class the probability that it gives it.
+    """The explanation of a prediction: maps, and the probability without each branch.
 
     Attributes:
         target: the class that is explained.

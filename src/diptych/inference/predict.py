@@ -92,7 +92,7 @@ def predict_with_features(
 def answer_chunks(
     model: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View], progress: str
 ) -> Iterator[tuple[slice, View, Any]]:
-    """Yield what a model answers to each view of each chunk of the rows: the chunk's place among them, the view, the outputs."""
+    """Yield the outputs of a model for each view of each chunk of the rows: the chunk's place, the view, the outputs."""
     classes = max(2, model.outputs[0].shape[-1])
     with tqdm(
         total=len(rows) * len(views), desc=progress, unit=" images", leave=False, disable=None if progress else True

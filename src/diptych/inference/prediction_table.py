@@ -28,7 +28,7 @@ def prediction_columns(
     outlier_scores: NDArray[np.float64] | None = None,
     outlier_limit: float | None = None,
 ) -> dict[str, NDArray[Any] | list[str] | None]:
-    """Return what is predicted of M images, column by column.
+    """Return the predictions of M images, column by column.
 
     Args:
         probabilities: (M, K), as the network gives them.

@@ -104,7 +104,7 @@ class TrainedRun:
         return self.outliers_at(self.spec.size)
 
     def outliers_at(self, size: int) -> Outliers | None:
-        """Return what images of another height and width, in pixels, are compared with; None where there is nothing."""
+        """Return the outlier references for images of another height and width, in pixels; None if there are none."""
         stored = self.stored_outliers
         return stored if stored is not None and (stored.weights, stored.test_size) == (self.weights_hash, size) else None
 

@@ -104,7 +104,7 @@ def keras_without_tensorflow() -> Iterator[None]:
 
 @contextmanager
 def quiet_backend() -> Iterator[None]:
-    """Keep off the screen what the backends say of themselves while they compute for us."""
+    """Hide the messages of the backends while they compute for us."""
     advice = logging.getLogger("tensorflow")
     # JAX would say that there may be a card that it is not installed for, which `choose_compute` says already.
     with changed_levels({"jax._src.xla_bridge": logging.ERROR}):

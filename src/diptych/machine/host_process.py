@@ -1,4 +1,4 @@
-"""What Diptych changes of the process that it runs in, and how that is put back: a notebook's settings are its own."""
+"""Changes to the host process, and how they are undone: a notebook's settings are its own."""
 
 import logging
 import os

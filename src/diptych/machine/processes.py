@@ -70,7 +70,7 @@ class Child:
             seconds: how long at most; None for as long as it takes.
 
         Returns:
-            Its exit code, minus the number of the signal that ended it; None where it goes on.
+            Its exit code, minus the number of the signal that ended it; None while it runs.
         """
         try:
             return self.process.wait(seconds)

@@ -268,7 +268,7 @@ def rank_interval(kind: str, figure: float, rank: Rank, smaller: int, sample: Sa
     Args:
         kind: which of the two.
         figure: its value.
-        rank: what it is made of.
+        rank: its parts.
         smaller: images of the smaller side.
         sample: how the images were drawn.
     """

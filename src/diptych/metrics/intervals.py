@@ -64,7 +64,7 @@ def draw_weights(strata: NDArray[np.int64], groups: NDArray[np.int64] | None, fi
     """Draw test sets with replacement, as often from each stratum as it has members.
 
     Args:
-        strata: (N,), the stratum of each image; its class, say.
+        strata: (N,), the stratum of each image, such as its class.
         groups: (N,), the group of each image, of which whole ones are drawn, those with the same strata in them among each
             other; None to draw single images.
         first: number of the first draw.

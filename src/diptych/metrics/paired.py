@@ -117,7 +117,7 @@ def compare_pairs(
 ) -> list[Pair]:
     """Compare pairs of classifiers on the same images, all of them under the same resampled test sets.
 
-    A side is one classifier, or several of a kind (other seeds, say), whose figures are averaged. The intervals then tell how
+    A side is one classifier, or several of a kind (such as other seeds), whose figures are averaged. The intervals then tell how
     the mean of these very classifiers would differ on other images; they know nothing of other seeds.
 
     The p value of the accuracy is McNemar's where both sides are one classifier and there are no groups; any other is twice

@@ -90,7 +90,7 @@ def assign(network: keras.Model, checkpoint: Checkpoint, *, but_last: bool = Fal
     """Give a network the variables of a checkpoint, all of them or all but those of its last layer.
 
     Raises:
-        CheckpointError: the checkpoint is of another network, of which nothing is taken.
+        CheckpointError: the checkpoint belongs to another network; nothing of it is loaded.
     """
     variables, saved = list(network.variables), dict(checkpoint.arrays)
     if but_last:

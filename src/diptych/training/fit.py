@@ -52,7 +52,7 @@ def fit(
         manifest: the images with their split, and the classes; its index is the row in the store.
         store: the decoded images.
         pretrained: whether the weights to start from were trained before.
-        snapshot: where to go on; None for the beginning.
+        snapshot: where to resume; None for the beginning.
 
     Returns:
         The state at the end.

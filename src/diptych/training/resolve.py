@@ -1,4 +1,4 @@
-"""From what was given to the settings of a training: what computes, whole paths, and the recipe that fits."""
+"""Resolve what was given into the settings of a training: backend, absolute paths, and the recipe "auto"."""
 
 import dataclasses
 import logging
@@ -80,7 +80,7 @@ def settle_group(given: Given, runs: Path, begun: Path) -> tuple[Config, LoadedD
     Args:
         given: what the user gave.
         runs: the folder of the runs.
-        begun: the settings that the trainings were begun with, if the file is there: the recipe "auto" then chooses no more.
+        begun: the settings that the trainings were started with, if the file is there: the recipe "auto" then chooses no more.
 
     Returns:
         The settings, and the images.

@@ -81,7 +81,7 @@ def find_named(run: RunDir, wanted: Wanted) -> Config | None:
         wanted: the settings asked for.
 
     Returns:
-        The settings with which it goes on; None where there is no such run, or where it is finished.
+        The settings to resume with; None where there is no such run, or where it is finished.
 
     Raises:
         ConfigError: the run has other settings.
@@ -120,7 +120,7 @@ def find_alike(wanted: Wanted, data: LoadedData) -> tuple[RunDir, Config] | None
             if same and not is_finished(run, config) and not changes_of_data(run, data):
                 with only_one(run):
                     alike.append((read_environment(run)["created"], folder, config))
-        # A run that cannot be read, or is being trained, is none to go on with.
+        # A run that cannot be read, or is being trained, cannot be resumed.
         except (ConfigError, CheckpointError, OSError):
             continue
     if not alike:
@@ -175,7 +175,7 @@ def refuse_going_on(run: RunDir, config: Config) -> None:
 
     Raises:
         ConfigError: there is nothing left to train, or fewer epochs are asked for than before.
-        CheckpointError: what it takes to go on was deleted.
+        CheckpointError: the state to resume from was deleted.
     """
     epochs, before = config.training.epochs, read_toml(run.config, Config()).training.epochs
     if why := why_thinned(run):

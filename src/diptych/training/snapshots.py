@@ -38,7 +38,7 @@ class Snapshot:
         """Give the variables of "model", "optimizer" or "metrics" their saved values.
 
         Raises:
-            CheckpointError: the file is of other variables than these.
+            CheckpointError: the file has other variables than these.
         """
         saved = [array for name, array in self.arrays.items() if name.startswith(f"{owner}/")]
         variables = list(variables)

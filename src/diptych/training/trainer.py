@@ -107,14 +107,14 @@ def resume(run: RunDir, epochs: int | None = None, mlflow: str | None = None, da
 
     Args:
         run: a run.
-        epochs: of the whole training; None for what it was begun with.
+        epochs: of the whole training; None for the number it was started with.
         mlflow: where MLflow logs from now on; None for where it did.
         data: the data folder, where it has moved since; that its images are the same is checked.
 
     Raises:
-        ConfigError: there is nothing left to train, another process is at it, or it cannot be logged where it is to be.
-        DataError: the images are not those that it was begun with.
-        CheckpointError: the run is of an older version, cannot be read, or what it takes to go on was deleted.
+        ConfigError: there is nothing left to train, another process trains it, or it cannot be logged as requested.
+        DataError: the images are not those that it was started with.
+        CheckpointError: the run is of an older version, cannot be read, or the state to resume from was deleted.
         TrainingError, Stopped: as `train`.
     """
     config = read_toml(run.config, Config())

@@ -32,7 +32,7 @@ STATES: Mapping[Outcome, TrialState] = {
     "failed": TrialState.FAIL,
 }
 WORDS = {state: outcome for outcome, state in STATES.items()}
-# Before as many trials have ended, a choice by what came of the earlier ones would rest on chance.
+# With fewer finished trials, pruning by earlier ones would rest on chance.
 RANDOM_TRIALS = 4
 # An early epoch says little: nothing is pruned in the first quarter of a trial.
 UNPRUNED_SHARE = 0.25

@@ -113,7 +113,7 @@ def open_folder(
         The settings with whole paths and a settled recipe, and what is varied around them.
 
     Raises:
-        ConfigError: settings or rates differ from those that the search was begun with; the message names them.
+        ConfigError: settings or rates differ from those that the search was started with; the message names them.
         DataError: the images do, or something is wrong with them.
         CheckpointError: search.json is damaged.
     """
@@ -144,7 +144,7 @@ def read_rates(facts: Path) -> list[float]:
 def refuse_changes(folder: RunDir, config: Config, rates: list[float], before: list[float], data: LoadedData) -> None:
     saved = moved_to(read_toml(folder.config, Config()), config)
     changes = changes_of_settings(saved, config)
-    # A training may go on for longer, but trials of several lengths cannot be compared.
+    # A training may be extended, but trials of several lengths cannot be compared.
     if config.training.epochs > saved.training.epochs:
         changes.append(f"epochs is {config.training.epochs}, was {saved.training.epochs}")
     if rates != before and not changes:

@@ -65,11 +65,11 @@ def tune(
         best.toml; None where no trial has finished yet.
 
     Raises:
-        ConfigError: the search of that name was begun with other settings, or another process is at it.
+        ConfigError: the search of that name was started with other settings, or another process runs it.
         DataError: something is wrong with the data, or the images have changed.
         TrainingError: three trials in a row failed, or none finished.
-        OSError: the disk is full; the same call goes on.
-        KeyboardInterrupt: Ctrl-C, or SIGTERM as `Stopped`; the same call goes on.
+        OSError: the disk is full; the same call resumes.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM as `Stopped`; the same call resumes.
     """
     if trials < 1:
         raise ConfigError(f"--trials is {trials}; expected at least 1.")

@@ -30,7 +30,7 @@ class Finding:
     """One kind of fault, with all images that have it.
 
     Attributes:
-        kind: its name in check.json, "unreadable", "exact-twins" say.
+        kind: its name in check.json, such as "unreadable" or "exact-twins".
         level: an error makes `diptych check` end with exit code 1.
         title: one line that says what was found, with the count.
         advice: one line that says how to correct it.

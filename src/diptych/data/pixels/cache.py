@@ -1,6 +1,6 @@
 """The cache of prepared pixels: an append-only file of images, and an index of them.
 
-The folder of one ImageSpec, v2-224-stretch say, holds a pair of files of the same mark: pixels-MARK.u8 and index-MARK.sqlite.
+The folder of one ImageSpec, such as v2-224-stretch, holds a pair of files of the same mark: pixels-MARK.u8 and index-MARK.sqlite.
 A slot of the first, once in the index, is never written again, and a pair that turns out to be damaged gives way to one of
 another mark; so whoever reads, without any lock, is never disturbed. The index is committed after the pixels are on the disk.
 """

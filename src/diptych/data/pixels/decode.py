@@ -166,7 +166,7 @@ def decode_image(content: Buffer, spec: ImageSpec) -> NDArray[np.uint8]:
     Raises:
         DataError: the bytes are not an image of these formats, are truncated or damaged, or hold too many pixels.
             The message is a reason without a file name: the caller knows the name.
-        TypeError: `content` is no bytes, a path say.
+        TypeError: `content` is not bytes but a path, for example.
     """
     return decode_with_facts(content, spec)[0].copy()
 

@@ -140,7 +140,7 @@ class Doubt(NamedTuple):
 
     Attributes:
         kind: "grey-range", or "beyond-grey-range".
-        level: whether training stops there, or goes on with a warning.
+        level: whether training stops there, or continues with a warning.
         title: what is so, with the number of images.
         advice: how to correct it.
         rows: which images, by their index in the table of `prepare`.

@@ -45,7 +45,7 @@ def prepare(
     """Decode images on all cores, but for those that the cache holds.
 
     An image is known by its content, so that a renamed or copied file costs a look and no decoding; a file whose size and
-    times are as they were is not even read. Killed at any moment, the next call goes on where this one was.
+    times are as they were is not even read. Killed at any moment, the next call continues where this one stopped.
 
     Args:
         paths: the files.

@@ -440,7 +440,7 @@ def list_files(root: Path, folder: str = "", *, follow_links: bool = False) -> I
 def find_images(paths: Sequence[Path], *, follow_links: bool = False) -> list[Path]:
     """List the images that are named, or lie in folders that are named, each once and in their order.
 
-    A file that is named by itself is taken whatever its name. A name that is no file may be a pattern, photos/*.jpg say,
+    A file that is named by itself is taken whatever its name. A name that is no file may be a pattern, such as photos/*.jpg,
     which the shell of Windows does not expand. Folders that cannot be listed stand among the files, to be named as
     unreadable; files that hold pictures but are not read are counted in a warning.
 

@@ -235,7 +235,7 @@ def unrecognised(
 ) -> DataError:
     holding = classes.names
     for source in tables:
-        refuse_one_hot(source, read_table(source))  # Either may say why it was not recognised: that it is no UTF-8 text, say.
+        refuse_one_hot(source, read_table(source))  # Either may tell why it was not recognised, such as no UTF-8 text.
     found = [f"folder {folder}/ ({'with' if folder in holding else 'without'} images)" for folder in folders[:8]]
     found += describe_files(tables, files)
     found += [f"images in no folder: {sum(map(is_image, files)):,}"]

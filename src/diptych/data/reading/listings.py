@@ -298,8 +298,8 @@ def refuse_one_hot(source: Path, table: pd.DataFrame) -> None:
         f"Write one column label with the name instead: in pandas, table['label'] = table[{marks[:2]!r} + ...].idxmax(axis=1); "
         "in a spreadsheet, INDEX and MATCH"
         if single
-        else "In some rows none or several are 1, but an image has one class here: choose one of the columns with "
-        f"--label-column {marks[0]}, say"
+        else "In some rows none or several are 1, but an image has one class here: choose one of the columns, such as "
+        f"--label-column {marks[0]}"
     )
     raise DataError(f"{source}: no column for the class of each image, but 0 and 1 in {name_some(marks)} (one-hot). {mend}.")
 
