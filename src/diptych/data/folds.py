@@ -10,7 +10,7 @@ from diptych.errors import DataError
 def assign_folds(manifest: Manifest, units: pd.Series, hashes: pd.Series, folds: int, seed: int) -> pd.Series:
     """Assign the images to k folds, stratified by class, with each unit kept together.
 
-    The folds are as even as can be; other than a split they are dealt anew when images come.
+    The folds are as even as possible. Unlike a split, they are assigned anew when images are added.
 
     Args:
         manifest: the images.
