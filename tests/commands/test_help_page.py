@@ -44,6 +44,7 @@ def flags_of_parser(command: type, capsys: pytest.CaptureFixture[str]) -> set[st
 def test_overview__lists_each_command_once_by_the_way_of_the_data(capsys: pytest.CaptureFixture[str]) -> None:
     lines = page_of(capsys, "--help")
     assert [line.removesuffix(":") for line in lines if re.fullmatch(r"[A-Z][a-z ]+:", line)] == list(GROUPS)
+    # One line each.
     listed = [line.split()[0] for line in lines if line.startswith("  ")]
     assert listed == list(COMMANDS)
     assert set(COMMANDS.values()) == set(typing.get_args(cli.Command))
@@ -112,3 +113,13 @@ def test_page__shows_the_defaults_that_the_other_arguments_lead_to(capsys: pytes
 def test_page__every_flag_has_a_text() -> None:
     for name, command in COMMANDS.items():
         assert all(flag.text for flag in flags_of(with_defaults(command))), name
+
+
+@pytest.mark.parametrize("columns", ["1", "80", "300"])
+def test_page__fits_the_terminal_from_60_to_100_columns(
+    columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    for arguments in (["--help"], ["train", "--help-all"]):
+        width = max(map(len, page_of(capsys, *arguments)))
+        assert width <= min(max(int(columns), 60), 100) < width + 16

@@ -29,9 +29,9 @@ TITLES = {
     "tracking": "Logs",
 }  # fmt: skip
 VALUES = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
-# Columns of the flags; the texts begin behind them.
-FLAGS = 30
-LARGEST_WIDTH = 100
+# Columns of the flags and of the commands; the texts begin behind them.
+FLAGS, COMMANDS = 30, 18
+SMALLEST_WIDTH, LARGEST_WIDTH = 60, 100
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,14 @@ class Flag:
         """Return the flag with its text, the `whole` of it or the first sentence, in lines of at most `width` columns."""
         text = self.text if whole else self.text.partition(". ")[0].removesuffix(".") + "."
         text += f" [{self.default}]" if self.default else ""
-        lines = textwrap.wrap(text, width - FLAGS, break_on_hyphens=False)
-        beside = len(self.spelling) + 4 <= FLAGS
-        first = [f"  {self.spelling}".ljust(FLAGS) + lines.pop(0)] if beside else [f"  {self.spelling}"]
-        return first + [" " * FLAGS + line for line in lines]
+        return entry(self.spelling, text, FLAGS, width)
+
+
+def entry(name: str, text: str, column: int, width: int) -> list[str]:
+    """Return a name with a text that begins in a column, below the name where that is too long."""
+    lines = textwrap.wrap(text, width - column, break_on_hyphens=False)
+    first = f"  {name}".ljust(column) + lines.pop(0) if len(name) + 4 <= column else f"  {name}"
+    return [first, *(" " * column + line for line in lines)]
 
 
 def overview(groups: Mapping[str, Mapping[str, type]], description: str) -> str:
@@ -61,8 +65,9 @@ def overview(groups: Mapping[str, Mapping[str, type]], description: str) -> str:
     for title, commands in groups.items():
         lines += ["", f"{title}:"]
         for name, command in commands.items():
-            lines.append(f"  {name:<16}{first_sentence(command)}")
-    return "\n".join([*lines, "", "`diptych COMMAND --help` shows the flags of a command, `diptych --version` the version."])
+            lines += entry(name, first_sentence(command), COMMANDS, width)
+    hint = "`diptych COMMAND --help` shows the flags of a command, `diptych --version` the version."
+    return "\n".join([*lines, "", *textwrap.wrap(hint, width)])
 
 
 def command_page(name: str, command: Any, whole: bool) -> str:
@@ -81,9 +86,9 @@ def command_page(name: str, command: Any, whole: bool) -> str:
     for title, group in grouped(flags, command, whole or name == "train").items():
         short = not whole and name == "train"
         lines += ["", f"{title}:", *(line for flag in group for line in flag.lines(width, not short))]
-    lines += ["", "  -h, --help".ljust(FLAGS) + "Show this page."]
+    lines += ["", *entry("-h, --help", "Show this page.", FLAGS, width)]
     if is_training(command):
-        lines.append("  --help-all".ljust(FLAGS) + "Show every setting of a training with its whole text.")
+        lines += entry("--help-all", "Show every setting of a training with its whole text.", FLAGS, width)
     return "\n".join(lines)
 
 
@@ -173,4 +178,4 @@ def first_sentence(command: type) -> str:
 
 
 def page_width() -> int:
-    return min(shutil.get_terminal_size((LARGEST_WIDTH, 24)).columns, LARGEST_WIDTH)
+    return max(SMALLEST_WIDTH, min(shutil.get_terminal_size((LARGEST_WIDTH, 24)).columns, LARGEST_WIDTH))
