@@ -278,7 +278,7 @@ def test_main__bad_flag_names_what_is_near(
     [
         (["train", "--epochs", "0"], "epochs is 0; expected at least 1. Set --epochs"),
         (["trian"], "trian is no command of diptych; did you mean train?"),
-        (["--epochs", "3", "train"], "--epochs is no command of diptych; known are check, preview"),
+        (["--epochs", "3", "train"], "--epochs is no command of diptych; expected one of check, preview"),
         (["train", "here", "--data", "there"], "the data folder is given twice, as here and as --data there; leave one"),
         (["check", "here", "--data", "here"], "the data folder is given twice, as here and as --data here; leave one"),
         (["train", "--recipe", "auto", "--min-learning-rate", "0.002"], "min_learning_rate is 0.002; expected 0 up to"),

@@ -17,12 +17,11 @@ from diptych.commands.explain import Explain
 from diptych.commands.help_page import command_page, overview, with_defaults
 from diptych.commands.train import Resume, Train
 from diptych.commands.tuning import FindLr, Tune
-from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, ConfigError, DiptychError, Stopped
+from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, ConfigError, DiptychError, Stopped, hint_at
 from diptych.machine.backend import quiet_backend
 from diptych.machine.host_process import claim_process
 from diptych.screen import lost_output, show_messages, steady_screen
 from diptych.settings.config import at_home
-from diptych.settings.sources import nearest
 from diptych.version import __version__
 
 DESCRIPTION = "Turn a folder of labelled images into a classifier that can be trusted and shipped."
@@ -81,7 +80,7 @@ def parse(arguments: Sequence[str]) -> Command:
     """
     name, *others = arguments
     if name not in COMMANDS:
-        raise ConfigError(f"{name} is no command of diptych; {nearest(name, list(COMMANDS))}")
+        raise ConfigError(f"{name} is no command of diptych; {hint_at(name, list(COMMANDS))}")
     command: Command = tyro.cli(COMMANDS[name], prog=f"diptych {name}", args=others, config=(OmitArgPrefixes,), registry=PATHS)
     return command
 

@@ -10,6 +10,8 @@ KeyboardInterrupt
 └── Stopped           130   Ctrl-C (143: SIGTERM) between two batches, after which everything was saved
 """
 
+from collections.abc import Collection, Sequence
+
 
 class DiptychError(Exception):
     """A mistake that the user can correct: the message says what came, what was expected, and how to correct it."""
@@ -31,6 +33,31 @@ class CheckpointError(DiptychError):
 
 class TrainingError(DiptychError):
     """Training cannot continue with these settings; what was reached is kept."""
+
+
+# So many names are enough for a message.
+SHOWN_NAMES = 10
+
+
+def nearest(name: str, known: Collection[str], cutoff: float = 0.5) -> str:
+    """Return the known name that is most like a wrong one; "" if none is like it.
+
+    Args:
+        name: what came.
+        known: what was expected.
+        cutoff: the least likeness, from 0 to 1.
+    """
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return close[0] if close else ""
+
+
+def hint_at(name: str, known: Sequence[str]) -> str:
+    """Return the end of a message about a wrong name: the nearest one, or the known ones."""
+    if near := nearest(name, known):
+        return f"did you mean {near}?"
+    return f"expected one of {', '.join(known[:SHOWN_NAMES])}{', …' if len(known) > SHOWN_NAMES else '.'}"
 
 
 EXIT_TROUBLE = 1

@@ -93,7 +93,7 @@ def test_to_toml__writes_every_key_once() -> None:
         ("[trainning]\nepochs = 3", "did you mean training?"),
         ("[training]\nepoch = 3", "did you mean epochs?"),
         ("[augment]\nbrightnes = 0.1", "did you mean brightness?"),
-        ("[data]\nqqq = 1", "known are data, image_size, resize"),
+        ("[data]\nqqq = 1", "expected one of data, image_size, resize"),
         ("epochs = 3", "unknown section [epochs]"),
         ("data = 'x'", "expected a section [data]"),
         ("[training]\nepochs = 3.0", "epochs in [training] is 3.0; expected a value of type int"),

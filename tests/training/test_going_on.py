@@ -78,7 +78,7 @@ def test_auto__goes_on_for_the_epochs_of_the_recipe_that_it_chose(
     auto = settle(under_auto(data), tmp_path / "runs")
     own = auto.under(recipe)
     run = begun(tmp_path / "runs" / "stopped", own, 2)
-    assert find_named(run, auto) == own
+    assert find_named(auto, "stopped") == (run, own)
     assert own.training.epochs == epochs
     assert find_alike(auto, split(load(own.data, 0), own.data)) == (run, own)
 
@@ -88,15 +88,17 @@ def test_auto__finished_run_is_left_alone(data: Path, tmp_path: Path, recipe: Re
     auto = settle(under_auto(data), tmp_path / "runs")
     own = auto.under(recipe)
     run = begun(tmp_path / "runs" / "done", own, epochs, whole=True)
-    assert find_named(run, auto) is None
+    with pytest.raises(ConfigError, match=r"done exists already, and is finished; choose another --name"):
+        find_named(auto, "done")
+    assert (read_toml(run.config, Config()), find_named(auto, "new")) == (own, None)
     assert find_alike(auto, split(load(own.data, 0), own.data)) is None
 
 
 def test_auto__run_of_another_recipe_is_refused(data: Path, tmp_path: Path) -> None:
     auto = settle(under_auto(data), tmp_path / "runs")
-    run = begun(tmp_path / "runs" / "classic", settle(given(settings(data)), tmp_path / "runs").under(), 2)
+    begun(tmp_path / "runs" / "classic", settle(given(settings(data)), tmp_path / "runs").under(), 2)
     with pytest.raises(ConfigError, match=r"recipe is auto, was classic.*choose another --name"):
-        find_named(run, auto)
+        find_named(auto, "classic")
     assert find_alike(auto, split(load(settings(data).data, 0), settings(data).data)) is None
 
 
@@ -209,7 +211,7 @@ def test_folds__images_that_moved_are_found_in_all_of_them(crossed: RunDir, data
     assert len(places) == 4
     assert {read_toml(place, Config()).data.data for place in places} == {moved}
     fold = read_toml(crossed.root / "splits" / "fold-1.toml", Config())
-    assert find_named(folds_of(crossed)[0], wanted(fold, crossed.root)) == fold
+    assert find_named(wanted(fold, crossed.root), "fold-1") == (folds_of(crossed)[0], fold)
 
 
 def test_folds__other_images_are_refused(crossed: RunDir, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -268,7 +270,8 @@ def test_tested_member_of_a_series__is_not_trained_again(data: Path, tmp_path: P
     for command in (["resume", str(run.root)], ["resume", str(run.root), "--epochs", "200"]):
         assert main(command) == 2
         assert "cannot be resumed: its checkpoints were deleted when it was tested" in capsys.readouterr().err
-    assert find_named(run, wanted(series.config, run.root.parent)) is None
+    with pytest.raises(ConfigError, match="exists already, and is finished"):
+        find_named(wanted(series.config, run.root.parent), member.name)
 
 
 def test_checkpoints_deleted_by_hand__a_finished_run_is_not_trained_again(
@@ -280,7 +283,8 @@ def test_checkpoints_deleted_by_hand__a_finished_run_is_not_trained_again(
     for epochs in ("70", "100"):
         assert main(["resume", str(run.root), "--epochs", epochs]) == 2
         assert "last.safetensors and previous.safetensors are gone" in capsys.readouterr().err
-    assert find_named(run, wanted(settings(data), run.root.parent)) is None
+    with pytest.raises(ConfigError, match="exists already, and is finished"):
+        find_named(wanted(settings(data), run.root.parent), "done")
     assert fingerprint(run.root) == before
 
 

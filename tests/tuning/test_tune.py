@@ -22,7 +22,7 @@ from diptych.storage.history import lowest_loss
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir
 from diptych.tuning.search_space import open_folder, search_space, with_values
-from diptych.tuning.tune import tune
+from diptych.tuning.tune import Budget, tune
 
 EPOCHS = 16
 # At the lower half of these rates nothing is learnt.
@@ -32,11 +32,11 @@ import sys
 from pathlib import Path
 from diptych.cli import show_messages
 from diptych.settings.sources import given_from
-from diptych.tuning.tune import tune
+from diptych.tuning.tune import Budget, tune
 
 show_messages()
 try:
-    tune(given_from(config=sys.argv[1]), Path("runs"), "search", 2, learning_rates={RATES}, unpruned_trials=1)
+    tune(given_from(config=sys.argv[1]), Path("runs"), "search", Budget(2, unpruned_trials=1), {RATES})
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -172,7 +172,7 @@ class TestSearch:
     def test_finished_search__does_not_train_again(self, searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(searched.folder)
         before = {path: path.stat().st_mtime_ns for path in searched.root.rglob("history.csv")}
-        best = tune(given_from(config=searched.config), Path("runs"), "search", 2, learning_rates=RATES, unpruned_trials=1)
+        best = tune(given_from(config=searched.config), Path("runs"), "search", Budget(2, unpruned_trials=1), RATES)
         assert best == Path("runs/search/best.toml")
         assert {path: path.stat().st_mtime_ns for path in searched.root.rglob("history.csv")} == before
 
@@ -184,7 +184,7 @@ class TestSearch:
         with subprocess.Popen([sys.executable, "-c", held], cwd=searched.root, **pipes) as other:
             other.stdout.readline()
             with pytest.raises(ConfigError, match="another process"):
-                tune(given_from(config=searched.config), searched.root.parent, "search", 2, learning_rates=RATES)
+                tune(given_from(config=searched.config), searched.root.parent, "search", Budget(2), RATES)
             other.communicate(b"\n")
 
 
@@ -195,7 +195,7 @@ def test_failed_trial__is_recorded_with_its_message(tmp_path: Path) -> None:
     weights = str(tmp_path / "damaged.safetensors")
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, weights=weights))
     with pytest.raises(TrainingError, match="none of the 1 trials has finished"):
-        tune(given_from(config=config), tmp_path / "runs", "failing", 1)
+        tune(given_from(config=config), tmp_path / "runs", "failing", Budget(1))
     table = pd.read_csv(tmp_path / "runs" / "failing" / "trials.csv")
     assert list(table["state"]) == ["failed"]
     assert "damaged" in table["message"][0]
@@ -293,5 +293,5 @@ def test_lowest_loss__counts_epochs_at_the_full_size_alone() -> None:
 )
 def test_tune__arguments_that_make_no_sense_are_refused(tmp_path: Path, trials: int, hours: float, name: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        tune(Given(), tmp_path, name, trials, hours=hours)
+        tune(Given(), tmp_path, name, Budget(trials, hours))
     assert not list(tmp_path.iterdir())

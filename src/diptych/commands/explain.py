@@ -1,6 +1,5 @@
 """The command explain."""
 
-import difflib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from diptych.errors import EXIT_TROUBLE, ConfigError
+from diptych.errors import EXIT_TROUBLE, ConfigError, hint_at
 from diptych.machine.backend import load_backend
 from diptych.settings.config import Backend
 from diptych.storage.run_dir import RunDir, read_classes
@@ -70,7 +69,4 @@ def find_class(run: RunDir, name: str) -> int | None:
     names = read_classes(run)
     if name in names:
         return names.index(name)
-    near = difflib.get_close_matches(name, names, n=1)
-    shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-    hint = f"did you mean {near[0]}?" if near else f"expected one of {shown}."
-    raise ConfigError(f"class {name!r} is none of the {len(names)} classes of {run.root}; {hint} Set --class.")
+    raise ConfigError(f"class {name!r} is none of the {len(names)} classes of {run.root}; {hint_at(name, names)} Set --class.")

@@ -61,9 +61,9 @@ class Tune(TrainingOptions):
 
     def run(self) -> int:
         given = self.given()
-        from diptych.tuning.tune import tune
+        from diptych.tuning.tune import Budget, tune
 
-        best = tune(given, self.runs, self.name, self.trials, hours=self.hours, learning_rates=self.learning_rates)
+        best = tune(given, self.runs, self.name, Budget(self.trials, self.hours), self.learning_rates)
         if best is not None:
             log.info("Next: %s", command_line("train", "--config", best))
         return 0

@@ -1,7 +1,6 @@
 """Where settings come from: defaults, a recipe, a preset, a TOML file, flags or Python."""
 
 import dataclasses
-import difflib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -10,15 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, hint_at, nearest
 from diptych.settings.config import AugmentConfig, Config, Recipe, convert, kinds_of
 from diptych.settings.presets import AUTO_RECIPES, PRESETS, RECIPES, Preset, augmentation
-
-
-def nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
-
 
 Tables = Mapping[str, Mapping[str, Any]]
 
@@ -43,13 +36,13 @@ class Layer:
         """
         sections, begin = kinds_of(Config), f"{self.source}: " if self.source else ""
         if name not in sections:
-            raise ConfigError(f"{begin}unknown section [{name}]; {nearest(name, list(sections))}")
+            raise ConfigError(f"{begin}unknown section [{name}]; {hint_at(name, list(sections))}")
         if not isinstance(keys, Mapping):
             raise ConfigError(f"{begin}{name} is a value; expected a section [{name}] with keys below it.")
         kinds = kinds_of(sections[name])
         for key in keys:
             if key not in kinds:
-                raise ConfigError(f"{begin}unknown key {key} in [{name}]; {nearest(key, list(kinds))}")
+                raise ConfigError(f"{begin}unknown key {key} in [{name}]; {hint_at(key, list(kinds))}")
         return {
             key: convert(value, kinds[key], f"{begin}{key} in [{name}]" if self.source else key) for key, value in keys.items()
         }
@@ -115,9 +108,9 @@ def given_from(preset: Preset = "none", config: Config | Path | str | None = Non
     tables: dict[str, dict[str, object]] = {}
     for key, value in keys.items():
         if key not in sections:
-            close = difflib.get_close_matches(key, sections, n=1, cutoff=0.5)
-            what = f"did you mean {close[0]}?" if close else "`diptych train --help` names them all."
-            raise ConfigError(f"{key} is no setting; {what}")
+            near = nearest(key, sections)
+            hint = f"did you mean {near}?" if near else "`diptych train --help` names them all."
+            raise ConfigError(f"{key} is no setting; {hint}")
         tables.setdefault(sections[key], {})[key] = value
     return gather(preset, config, tables)
 
@@ -135,7 +128,7 @@ def gather(preset: Preset, config: Config | Path | str | None, tables: Tables) -
 
 def preset_layer(preset: str) -> Layer:
     if preset not in PRESETS:
-        raise ConfigError(f"unknown preset {preset}; {nearest(preset, list(PRESETS))}")
+        raise ConfigError(f"unknown preset {preset}; {hint_at(preset, list(PRESETS))}")
     return Layer(PRESETS[preset], f"preset {preset}")
 
 

@@ -16,7 +16,7 @@ from diptych.settings.sources import read_toml, to_toml
 from diptych.storage.atomic import reason_of, write_text
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir
-from diptych.storage.runs import is_run, read_environment
+from diptych.storage.runs import is_run, new_run, read_environment
 from diptych.training.resolve import Wanted
 from diptych.training.state import read_state
 
@@ -73,20 +73,22 @@ def why_thinned(run: RunDir) -> str:
     return ""
 
 
-def find_named(run: RunDir, wanted: Wanted) -> Config | None:
-    """Return the settings to resume a named run with, as far as its settings allow; None for no such run.
+def find_named(wanted: Wanted, name: str) -> tuple[RunDir, Config] | None:
+    """Find the stopped run of a name, as far as its settings tell; or make sure that the name is free for a new one.
 
     Args:
-        run: the folder that a run of this name would have.
         wanted: the settings asked for.
+        name: of the run; "" for a new one whatever there is.
 
     Returns:
-        The settings to resume with; None where there is no such run, or where it is finished.
+        The run, and the settings to resume it with; None where the name is free.
 
     Raises:
-        ConfigError: the run has other settings.
+        ConfigError: the run has other settings, or is finished, or the name is not one for a folder.
     """
-    if not is_run(run.root) or run.folds.is_file():
+    run = RunDir(wanted.runs / name)
+    if not name or not is_run(run.root) or run.folds.is_file():
+        new_run(wanted.runs, name)
         return None
     saved = read_toml(run.config, Config())
     config = wanted.like(saved)
@@ -96,7 +98,9 @@ def find_named(run: RunDir, wanted: Wanted) -> Config | None:
             f"run {run.root} exists already, with other settings: {'; '.join(changes)}. Resume it with the same settings "
             f"({command_line('resume', run.root)}){way_of_data(run, saved, config)}, or choose another --name."
         )
-    return None if is_finished(run, config) else config
+    if is_finished(run, config):
+        raise ConfigError(f"run {run.root} exists already, and is finished; choose another --name, or delete that folder.")
+    return run, config
 
 
 def way_of_data(run: RunDir, saved: Config, wanted: Config) -> str:

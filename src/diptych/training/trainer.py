@@ -2,9 +2,10 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,12 +16,12 @@ from diptych.errors import CheckpointError, Stopped
 from diptych.machine.backend import describe_device, device_scope, load_backend, make_deterministic
 from diptych.machine.environment import describe_environment
 from diptych.screen import command_line, count_of, quoted
-from diptych.settings.config import Config
+from diptych.settings.config import ComputeConfig, Config, TrainingConfig
 from diptych.settings.sources import Given, read_toml, to_toml
 from diptych.storage.atomic import write_json, write_table, write_text
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir, read_classes, tidy, write_classes
-from diptych.storage.runs import RUNS, creating_run, new_run, read_environment
+from diptych.storage.runs import RUNS, creating_run, read_environment
 from diptych.training.resolve import load_split, settle, training_images
 from diptych.training.resume import (
     find_alike,
@@ -33,6 +34,11 @@ from diptych.training.resume import (
 )
 from diptych.training.steps.stages import recipe_warnings
 from diptych.training.tracking.tracking import check_tracking, whole_tracking
+
+if TYPE_CHECKING:
+    import keras
+
+    from diptych.training.snapshots import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -58,48 +64,79 @@ def train(given: Given, runs: Path = RUNS, name: str = "") -> RunDir:
     """
     wanted = settle(given, runs)
     check_tracking(wanted.under().tracking)
-    named = find_named(RunDir(wanted.runs / name), wanted) if name else None
-    if named is None:
-        new_run(wanted.runs, name)
+    stopped = find_named(wanted, name)
     data = load_split(wanted.under())
-    if named is not None:
-        return go_on(RunDir(wanted.runs / name), named, data)
-    alike = None if name else find_alike(wanted, data)
-    if alike is not None:
-        return go_on(*alike, data)
+    if stopped is None and not name:
+        stopped = find_alike(wanted, data)
+    if stopped is not None:
+        return go_on(*stopped, data)
     config, reasons = wanted.choose(training_images(data))
-    # The backend takes seconds to load, so what is wrong with the data is said before.
-    load_backend(config.compute.backend)
     return begin(config, wanted.runs, name, data, reasons)
 
 
 def begin(config: Config, runs: Path, name: str, data: LoadedData, reasons: list[str]) -> RunDir:
-    """Make a new run and train it."""
+    """Make a new run and train it; `reasons` say why its settings are as they are, a line each."""
+    # The backend takes seconds to load, so what is wrong with the data is said before.
+    load_backend(config.compute.backend)
     from diptych.training import fit
-    from diptych.training.cost import disk_needed, moments_of, refuse_full_disk
 
-    if config.compute.deterministic:
-        make_deterministic()
-    class_names = data.manifest.class_names
-    with device_scope(config.compute.devices):
-        network, weights = fit.start_network(config, runs, class_names)
-        disk = refuse_full_disk(runs, disk_needed(network, moments_of(config.training)))
-        with creating_run(runs, name) as (aside, run):
-            facts = {"weights": weights.description, "pretrained": weights.pretrained, "compute": reasons}
-            write_text(aside.config, to_toml(config))
-            write_json(aside.environment, {**describe_environment(config.training.seed, describe_device()), **facts})
-            write_classes(aside, class_names)
-            write_table(aside.split, data.manifest.table)
-            write_table(aside.problems, data.problems)
-            write_json(aside.audit, to_json(data.audit))
+    with computing(config.compute):
+        network, weights = fit.start_network(config, runs, data.manifest.class_names)
+        disk = check_disk(runs, network, config.training)
+        facts = {"weights": weights.description, "pretrained": weights.pretrained, "compute": reasons}
+        run = write_run(config, runs, name, data, facts)
         with only_one(run), log_file(run):
             device = f"device: {describe_device()}"
             warnings = [f"Warning: {line}" for line in recipe_warnings(config, weights.pretrained, training_images(data))]
             log_start(run, data, [f"weights: {weights.description}", *reasons, device, disk, *warnings])
-            with saying_how_to_go_on(run):
-                fit.fit(network, run, config, data.manifest, data.store, pretrained=weights.pretrained)
-            log.info("Trained. %s", fit.keep_best(run, config.model, config.data.image_size))
+            train_to_end(network, run, config, data, weights.pretrained)
     return run
+
+
+def write_run(config: Config, runs: Path, name: str, data: LoadedData, facts: Mapping[str, Any]) -> RunDir:
+    """Make the folder of a run, with all that is known before its first step; `facts` are for environment.json."""
+    with creating_run(runs, name) as (aside, run):
+        write_text(aside.config, to_toml(config))
+        write_json(aside.environment, {**describe_environment(config.training.seed, describe_device()), **facts})
+        write_classes(aside, data.manifest.class_names)
+        write_table(aside.split, data.manifest.table)
+        write_table(aside.problems, data.problems)
+        write_json(aside.audit, to_json(data.audit))
+    return run
+
+
+@contextmanager
+def computing(settings: ComputeConfig) -> Iterator[None]:
+    """Let a network compute on the devices of the settings, and as exactly as they say."""
+    if settings.deterministic:
+        make_deterministic()
+    with device_scope(settings.devices):
+        yield
+
+
+def check_disk(folder: Path, network: "keras.Model", settings: TrainingConfig, written: int = 0) -> str:
+    """Refuse a disk that is too full for the checkpoints; return what they take in words.
+
+    Args:
+        folder: on that disk.
+        network: to be trained.
+        settings: of its training.
+        written: the bytes of checkpoints that are there already.
+    """
+    from diptych.training.cost import disk_needed, moments_of, refuse_full_disk
+
+    return refuse_full_disk(folder, max(0, disk_needed(network, moments_of(settings)) - written))
+
+
+def train_to_end(
+    network: "keras.Model", run: RunDir, config: Config, data: LoadedData, pretrained: bool, snapshot: "Snapshot | None" = None
+) -> None:
+    """Train a network in its run, from a snapshot if there is one, and keep the best of it."""
+    from diptych.training import fit
+
+    with saying_how_to_go_on(run):
+        fit.fit(network, run, config, data.manifest, data.store, pretrained=pretrained, snapshot=snapshot)
+    log.info("Trained. %s", fit.keep_best(run, config.model, config.data.image_size))
 
 
 def resume(run: RunDir, epochs: int | None = None, mlflow: str | None = None, data: Path | None = None) -> RunDir:
@@ -141,36 +178,41 @@ def go_on(run: RunDir, config: Config, data: LoadedData) -> RunDir:
     refuse_changes_of_data(run, data)
     with only_one(run), log_file(run):
         refuse_going_on(run, config)
-        environment = read_environment(run)
-        if "pretrained" not in environment:
-            raise CheckpointError(
-                f"{run.root} was trained by a version that could not resume. Start a new run from its weights: --weights "
-                f"{quoted(run.root)}."
-            )
+        pretrained = was_pretrained(run)
         load_backend(config.compute.backend)
         from diptych.training import fit
-        from diptych.training.cost import disk_needed, moments_of, refuse_full_disk
         from diptych.training.snapshots import read_snapshot
 
         tidy(run, alone=True)
         warn_of_versions(run)
         snapshot = read_snapshot(run)
-        if config.compute.deterministic:
-            make_deterministic()
-        with device_scope(config.compute.devices):
+        with computing(config.compute):
             if snapshot is None:
                 network, _ = fit.start_network(config, run.root.parent, read_classes(run))
                 log.info("Resuming %s from its beginning: nothing was saved yet", run.root)
             else:
                 network, state = fit.new_network(config, len(read_classes(run))), snapshot.state
                 log.info("Resuming %s at epoch %d, batch %d, from %s", run.root, state.epoch + 1, state.batch + 1, snapshot.path)
-            there = sum(file.stat().st_size for file in run.last.parent.glob("*.safetensors"))
-            refuse_full_disk(run.root, max(0, disk_needed(network, moments_of(config.training)) - there))
+            written = sum(file.stat().st_size for file in run.last.parent.glob("*.safetensors"))
+            check_disk(run.root, network, config.training, written)
             write_changes(run, config)
-            with saying_how_to_go_on(run):
-                fit.fit(network, run, config, data.manifest, data.store, pretrained=environment["pretrained"], snapshot=snapshot)
-        log.info("Trained. %s", fit.keep_best(run, config.model, config.data.image_size))
+            train_to_end(network, run, config, data, pretrained, snapshot)
     return run
+
+
+def was_pretrained(run: RunDir) -> bool:
+    """Tell whether a run began with weights that were trained before.
+
+    Raises:
+        CheckpointError: it is of a version that did not write that down.
+    """
+    environment = read_environment(run)
+    if "pretrained" not in environment:
+        raise CheckpointError(
+            f"{run.root} was trained by a version that could not resume. Start a new run from its weights: --weights "
+            f"{quoted(run.root)}."
+        )
+    return bool(environment["pretrained"])
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,8 +26,6 @@ from diptych.tuning.search_space import open_folder, with_values
 
 log = logging.getLogger(__name__)
 
-# Before as many trials have finished, their median would rest on chance.
-UNPRUNED_TRIALS = 4
 # As many failures in a row are a fault of the set-up, not of a trial.
 MAX_FAILURES = 3
 SHOWN_TRIALS = 10
@@ -36,15 +35,34 @@ class TimeIsUp(Exception):  # noqa: N818
     """The hours that the search was given are over."""
 
 
+@dataclass(frozen=True)
+class Budget:
+    """How much a search may take.
+
+    Raises:
+        ConfigError: it is less than nothing.
+    """
+
+    trials: int = 20
+    """Trainings in all, those of before included; pruned and failed ones count."""
+    hours: float = 0.0
+    """Hours after which the search stops, in the middle of a trial too; 0 for no limit."""
+    unpruned_trials: int = 4
+    """How many must have finished before one is ended early, for losses above their median; that of fewer rests on chance."""
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise ConfigError(f"--trials is {self.trials}; expected at least 1.")
+        if not self.hours >= 0:
+            raise ConfigError(f"--hours is {self.hours:g}; expected more than 0, or 0 for no limit.")
+
+
 def tune(
     given: Given,
     runs: Path,
-    name: str,
-    trials: int = 20,
-    *,
-    hours: float = 0.0,
+    name: str = "tune",
+    budget: Budget | None = None,
     learning_rates: tuple[float, float] | None = None,
-    unpruned_trials: int = UNPRUNED_TRIALS,
 ) -> Path | None:
     """Search for better settings, or resume the search of that name.
 
@@ -56,10 +74,8 @@ def tune(
         given: what the user gave; what is not varied is the same in each trial, the split and the seed too.
         runs: the folder in which the search's folder is made.
         name: of the search.
-        trials: how many in all, those of before included; pruned and failed ones count.
-        hours: after which the search stops, in the middle of a trial too; 0 for no limit.
+        budget: how much it may take; None for 20 trials.
         learning_rates: the lowest and the highest; None for a tenth of the settings' own to ten times it.
-        unpruned_trials: how many must have finished before one is ended early, for losses above their median.
 
     Returns:
         best.toml; None where no trial has finished yet.
@@ -71,20 +87,18 @@ def tune(
         OSError: the disk is full; the same call resumes.
         KeyboardInterrupt: Ctrl-C, or SIGTERM as `Stopped`; the same call resumes.
     """
-    if trials < 1:
-        raise ConfigError(f"--trials is {trials}; expected at least 1.")
-    if hours < 0:
-        raise ConfigError(f"--hours is {hours:g}; expected more than 0, or 0 for no limit.")
+    budget = budget or Budget()
+    trials = budget.trials
     check_name(name)
     folder = RunDir(runs / name)
     config, space = open_folder(folder, given, learning_rates)
-    until = time.monotonic() + hours * 3600 if hours else None
+    until = time.monotonic() + budget.hours * 3600 if budget.hours else None
     again = ["--config", folder.config, "--runs", runs, "--name", name, "--trials", trials]
     again += ["--learning-rates", *learning_rates] if learning_rates else []
     # Optuna would say what we say already.
     with only_one(folder), terminating(), changed_levels({"optuna": logging.WARNING}):
         tidy(folder)
-        search = open_search(folder.root, config, space, unpruned_trials)
+        search = open_search(folder.root, config, space, budget.unpruned_trials)
         try:
             run_trials(search, trials, until)
         except (KeyboardInterrupt, OSError, TimeIsUp) as stopped:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from diptych.data.reading.manifest import Manifest, inside
-from diptych.data.reading.suggestions import did_you_mean, nearest, nearest_path
+from diptych.data.reading.suggestions import did_you_mean, nearest_name, nearest_path
 from diptych.data.reading.tables import MISSING, UNKNOWN, read_table
 from diptych.errors import DataError
 
@@ -101,7 +101,8 @@ def check_fix(fix: Fix, class_names: tuple[str, ...]) -> Fix:
     if kind == "drop" and value:
         raise DataError(f"{fix.where}: drop takes no value, got {value!r}; empty it, or write relabel or group as the fix.")
     if kind == "relabel" and value not in class_names:
-        hint = nearest(value, class_names) or f"The classes are {', '.join(class_names[:10])}{', …' * (len(class_names) > 10)}."
+        shown = f"{', '.join(class_names[:10])}{', …' * (len(class_names) > 10)}"
+        hint = nearest_name(value, class_names) or f"The classes are {shown}."
         raise DataError(f"{fix.where}: {value!r} is not a class of the data. {hint}")
     if kind == "group" and not value:
         raise DataError(f"{fix.where}: the group of {path!r} is empty; write its name in the column value, or delete the row.")

@@ -1,6 +1,5 @@
 """Suggestions for paths that lead to no image."""
 
-import difflib
 import posixpath
 import re
 import unicodedata
@@ -9,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
+from diptych.errors import nearest
 from diptych.screen import quoted
 
 # Names that are compared one by one, for the path that none of the differences below explains.
@@ -146,10 +146,10 @@ def nearest_path(path: str, known: Collection[str]) -> str:
     namesakes = sorted(other for other in known if posixpath.basename(other) == name)
     if not namesakes and len(known) > COMPARED:
         return ""
-    return nearest(path, namesakes, cutoff=0) if namesakes else nearest(path, known)
+    return nearest_name(path, namesakes, cutoff=0) if namesakes else nearest_name(path, known)
 
 
-def nearest(name: str, known: Collection[str], cutoff: float = 0.6) -> str:
+def nearest_name(name: str, known: Collection[str], cutoff: float = 0.6) -> str:
     """Suggest the most similar known name; "" if none is similar."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
-    return f"Did you mean {close[0]!r}?" if close else ""
+    near = nearest(name, known, cutoff)
+    return f"Did you mean {near!r}?" if near else ""
