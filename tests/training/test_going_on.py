@@ -29,8 +29,8 @@ from diptych.storage.runs import creating_run, folds_of
 from diptych.training.resolve import Wanted, settle
 from diptych.training.resume import find_alike, find_named, is_finished, thin, with_data
 from diptych.training.state import TrainState
-from diptych.training.trainer import log_file, saying_how_to_go_on
-from diptych.tuning.child_training import begin_or_go_on
+from diptych.training.trainer import log_file, logging_how_to_resume
+from diptych.tuning.child_training import start_or_resume
 from diptych.tuning.search_space import open_folder
 
 DATA = {"image_size": 32, "near_twins": False}
@@ -304,7 +304,7 @@ def test_moved_images__series_and_search_go_on_with_them(data: Path, tmp_path: P
     open_folder(RunDir(runs / "search"), given(settings(moved)))
     for name in ("parts", "search"):
         assert read_toml(runs / name / "config.toml", Config()).data.data == moved
-    told = [begin_or_go_on(series.run_of(name), Path(f"{name}.toml"), series.config)[:2] for name in ("default-0", "convnet-0")]
+    told = [start_or_resume(series.run_of(name), Path(f"{name}.toml"), series.config)[:2] for name in ("default-0", "convnet-0")]
     assert told == [["resume", series.run_of("default-0").root], ["train", "--config"]]
     (moved / "1" / "03.png").write_bytes(encode(make_image(1, 1000)))
     for again in (
@@ -354,7 +354,7 @@ def test_checkpoint_of_another_user__is_not_begun_again(data: Path) -> None:
 
 def test_next_command__is_quoted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "diptych")
-    with pytest.raises(KeyboardInterrupt), saying_how_to_go_on(RunDir(tmp_path / "my run")):
+    with pytest.raises(KeyboardInterrupt), logging_how_to_resume(RunDir(tmp_path / "my run")):
         raise KeyboardInterrupt
     assert f"No checkpoint was written yet. Resume with: diptych resume '{tmp_path / 'my run'}'" in caplog.text
 

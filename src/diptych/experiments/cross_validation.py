@@ -20,9 +20,9 @@ from diptych.storage.runs import creating_run, folds_of, is_run, new_run
 from diptych.training.resolve import Wanted, settle
 from diptych.training.resume import (
     changes_of_settings,
+    how_to_resume_moved,
     is_finished,
     refuse_changes_of_data,
-    way_of_data,
     with_data,
 )
 from diptych.training.tracking.tracking import check_tracking
@@ -81,7 +81,7 @@ def refuse_changes(run: RunDir, wanted: Wanted, folds: int) -> None:
     if changes:
         raise ConfigError(
             f"{run.root} exists already, with other settings: {'; '.join(changes)}. Resume it with the same settings "
-            f"({command_line('resume', run.root)}){way_of_data(run, saved, config)}, or choose another --name."
+            f"({command_line('resume', run.root)}){how_to_resume_moved(run, saved, config)}, or choose another --name."
         )
     if not open_folds(run):
         raise ConfigError(f"run {run.root} exists already, and all its folds are trained; choose another --name.")

@@ -26,7 +26,7 @@ from diptych.storage.run_dir import RunDir, tidy
 from diptych.storage.runs import check_name, creating_run
 from diptych.training.resolve import settle_group
 from diptych.training.resume import changes_of_settings, is_finished, moved_to, refuse_changes_of_data, thin, write_changes
-from diptych.tuning.child_training import begin_or_go_on
+from diptych.tuning.child_training import start_or_resume
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def run_member(series: Series, member: Member) -> None:
     write_text(settings, to_toml(config))
     wait_until_free(run)
     if not is_finished(run, config):
-        call(begin_or_go_on(run, settings, config), screen)
+        call(start_or_resume(run, settings, config), screen)
     moved = read_toml(run.config, Config()).data.data != config.data.data
     place: list[str | Path] = ["--data", config.data.data] if moved else []
     call(["evaluate", run.root, "--maps", "0", "--backend", config.compute.backend, *place], screen)

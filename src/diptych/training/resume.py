@@ -96,14 +96,14 @@ def find_named(wanted: Wanted, name: str) -> tuple[RunDir, Config] | None:
     if changes:
         raise ConfigError(
             f"run {run.root} exists already, with other settings: {'; '.join(changes)}. Resume it with the same settings "
-            f"({command_line('resume', run.root)}){way_of_data(run, saved, config)}, or choose another --name."
+            f"({command_line('resume', run.root)}){how_to_resume_moved(run, saved, config)}, or choose another --name."
         )
     if is_finished(run, config):
         raise ConfigError(f"run {run.root} exists already, and is finished; choose another --name, or delete that folder.")
     return run, config
 
 
-def way_of_data(run: RunDir, saved: Config, wanted: Config) -> str:
+def how_to_resume_moved(run: RunDir, saved: Config, wanted: Config) -> str:
     """Return how to resume a training whose images have moved, if a changed setting looks like that; else ""."""
     if wanted.data.data == saved.data.data:
         return ""
@@ -169,7 +169,7 @@ def refuse_changes_of_data(run: RunDir, data: LoadedData, what: str = "run") -> 
         )
 
 
-def refuse_going_on(run: RunDir, config: Config) -> None:
+def refuse_to_resume(run: RunDir, config: Config) -> None:
     """Raise an error if a run cannot be resumed.
 
     Args:

@@ -12,7 +12,7 @@ def train_command(run: RunDir, settings: Path) -> list[str | Path]:
     return ["train", "--config", settings, "--runs", run.root.parent, "--name", run.root.name]
 
 
-def begin_or_go_on(run: RunDir, settings: Path, config: Config) -> list[str | Path]:
+def start_or_resume(run: RunDir, settings: Path, config: Config) -> list[str | Path]:
     """Return the arguments of `diptych` that train a run, or what is left of it; its images may have moved since it began.
 
     Args:

@@ -20,7 +20,7 @@ from diptych.storage.lock import POLL_SECONDS, only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
 from diptych.storage.runs import check_name, is_run
 from diptych.training.resume import is_finished, thin
-from diptych.tuning.child_training import begin_or_go_on
+from diptych.tuning.child_training import start_or_resume
 from diptych.tuning.optuna_study import Outcome, Search, next_trial, open_search, overview, report, tell, values_of
 from diptych.tuning.search_space import open_folder, with_values
 
@@ -164,7 +164,7 @@ def train_trial(run: RunDir, config: Config, report: Callable[[], bool], until: 
         return 0
     if report():
         return None
-    with Child(begin_or_go_on(run, settings, config), screen) as child:
+    with Child(start_or_resume(run, settings, config), screen) as child:
         while (code := child.wait(POLL_SECONDS)) is None:
             if report():
                 return None

@@ -29,7 +29,7 @@ from diptych.storage.atomic import write_json, write_text
 from diptych.storage.history import HISTORY_COLUMNS
 from diptych.storage.run_dir import RunDir
 from diptych.training.resolve import with_whole_paths
-from diptych.training.resume import changes_of_settings, refuse_going_on, write_changes
+from diptych.training.resume import changes_of_settings, refuse_to_resume, write_changes
 from diptych.training.tracking.tracking import check_tracking, mlflow_as_we_need_it, tracking
 
 FIGURES = HISTORY_COLUMNS[1:]
@@ -323,7 +323,7 @@ class TestSettings:
         run, config = make_run(tmp_path / "run", TrackingConfig(tensorboard=True))
         longer = dataclasses.replace(config.training, epochs=80)
         wanted = Config(tracking=TrackingConfig(mlflow="http://127.0.0.1:5000"), training=longer)
-        refuse_going_on(run, wanted)
+        refuse_to_resume(run, wanted)
         assert read_toml(run.config, Config()) == config
         write_changes(run, wanted)
         assert read_toml(run.config, Config()) == wanted
