@@ -27,7 +27,7 @@ from diptych.training.resume import (
     find_alike,
     find_named,
     refuse_changes_of_data,
-    refuse_going_on,
+    refuse_to_resume,
     warn_of_versions,
     with_data,
     write_changes,
@@ -134,7 +134,7 @@ def train_to_end(
     """Train a network in its run, from a snapshot if there is one, and keep the best of it."""
     from diptych.training import fit
 
-    with saying_how_to_go_on(run):
+    with logging_how_to_resume(run):
         fit.fit(network, run, config, data.manifest, data.store, pretrained=pretrained, snapshot=snapshot)
     log.info("Trained. %s", fit.keep_best(run, config.model, config.data.image_size))
 
@@ -163,7 +163,7 @@ def resume(run: RunDir, epochs: int | None = None, mlflow: str | None = None, da
         config = with_data(config, data)
     config = dataclasses.replace(config, tracking=whole_tracking(config.tracking))
     check_tracking(config.tracking)
-    refuse_going_on(run, config)
+    refuse_to_resume(run, config)
     return go_on(run, config, load_split(config))
 
 
@@ -172,12 +172,12 @@ def go_on(run: RunDir, config: Config, data: LoadedData) -> RunDir:
 
     Args:
         run: the run.
-        config: its settings, as for `refuse_going_on`; they are written into the run.
+        config: its settings, as for `refuse_to_resume`; they are written into the run.
         data: its images.
     """
     refuse_changes_of_data(run, data)
     with only_one(run), log_file(run):
-        refuse_going_on(run, config)
+        refuse_to_resume(run, config)
         pretrained = was_pretrained(run)
         load_backend(config.compute.backend)
         from diptych.training import fit
@@ -216,7 +216,7 @@ def was_pretrained(run: RunDir) -> bool:
 
 
 @contextmanager
-def saying_how_to_go_on(run: RunDir) -> Iterator[None]:
+def logging_how_to_resume(run: RunDir) -> Iterator[None]:
     """Log how to resume a training that is interrupted."""
     try:
         yield
