@@ -18,8 +18,6 @@ from diptych.commands.help_page import command_page, overview, with_defaults
 from diptych.commands.train import Resume, Train
 from diptych.commands.tuning import FindLr, Tune
 from diptych.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, ConfigError, DiptychError, Stopped, hint_at
-from diptych.machine.backend import quiet_backend
-from diptych.machine.host_process import claim_process
 from diptych.screen import lost_output, show_messages, steady_screen
 from diptych.settings.config import at_home
 from diptych.version import __version__
@@ -104,6 +102,18 @@ def help_for(arguments: Sequence[str]) -> str:
     return command_page(name, shown, whole="--help-all" in asked)
 
 
+def run(command: Command) -> int:
+    """Run a command in a process of our own, and return its exit code."""
+    # They take a sixth of the time of `diptych --help`, which does without.
+    from diptych.machine.backend import quiet_backend
+    from diptych.machine.host_process import claim_process
+
+    claim_process()
+    show_messages()
+    with quiet_backend():
+        return command.run()
+
+
 def in_words(error: OSError) -> str:
     """Describe what the operating system refused, where, and what helps."""
     reason = error.strerror or str(error) or type(error).__name__
@@ -140,11 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if page := help_for(given):
                 print(page)
                 return 0
-            command = parse(given)
-            claim_process()
-            show_messages()
-            with quiet_backend():
-                code = command.run()
+            code = run(parse(given))
             if error := lost_output():
                 print(f"error: standard output: {in_words(error)} Some lines are missing there.", file=sys.stderr)
                 code = code or EXIT_TROUBLE

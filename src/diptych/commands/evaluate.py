@@ -9,7 +9,6 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from diptych.errors import EXIT_TROUBLE, ConfigError
-from diptych.machine.backend import load_backend
 from diptych.settings.config import Backend, Config, DataConfig, ModelConfig, require
 from diptych.storage.atomic import refuse_unwritable
 from diptych.storage.run_dir import RunDir
@@ -99,6 +98,8 @@ class Evaluate:
             )
             log.info("\n%s\n\nwritten: %s, %s", describe_folds(figures), run.report, run.metrics)
             return self.compare(run)
+        from diptych.machine.backend import load_backend
+
         load_backend(self.test.backend)
         from diptych.evaluation.evaluate import evaluate
         from diptych.evaluation.summary import describe
@@ -261,6 +262,8 @@ class Predict:
         first_is_run = bool(self.places) and (is_run(self.places[0]) or is_run(self.runs / self.places[0]))
         run = find_run(self.places[0] if first_is_run else None, self.runs, folds=False)
         self.test.check(run)
+        from diptych.machine.backend import load_backend
+
         load_backend(self.test.backend)
         from diptych.commands.prediction_list import show_predictions
         from diptych.inference.predict import predict
@@ -302,6 +305,8 @@ class Summary:
     def run(self) -> int:
         size = DataConfig(image_size=self.image_size).image_size
         require(self, "classes", 2 <= self.classes <= 1000, "2 to 1000")
+        from diptych.machine.backend import load_backend
+
         load_backend(self.backend)
         from diptych.model.summary import describe_parts, summarise
 

@@ -8,7 +8,6 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from diptych.errors import EXIT_TROUBLE, ConfigError, hint_at
-from diptych.machine.backend import load_backend
 from diptych.settings.config import Backend
 from diptych.storage.run_dir import RunDir, read_classes
 from diptych.storage.runs import RUNS, find_run, is_run
@@ -39,6 +38,8 @@ class Explain:
         first_is_run = bool(self.places) and (is_run(self.places[0]) or is_run(self.runs / self.places[0]))
         run = find_run(self.places[0] if first_is_run else None, self.runs, folds=False)
         target = find_class(run, self.class_name)
+        from diptych.machine.backend import load_backend
+
         load_backend(self.backend)
         from diptych.commands.prediction_list import visible
         from diptych.explain.explain import describe, explain
