@@ -20,7 +20,7 @@ from diptych.commands.options import TrainingOptions
 from diptych.commands.train import Train
 from diptych.errors import ConfigError
 from diptych.settings.config import AugmentConfig, ComputeConfig, Config, DataConfig, ModelConfig, TrackingConfig, TrainingConfig
-from diptych.settings.presets import LEVELS, PRESETS, Preset, augmentation
+from diptych.settings.presets import AUGMENT_LEVELS, PRESETS, Preset, augmentation
 from diptych.settings.sources import given_from, override, read_toml, to_toml
 
 SECTIONS = {
@@ -323,7 +323,7 @@ def test_parse__home_is_expanded_where_the_shell_left_it(tmp_path: Path, monkeyp
 def test_augment__a_level_leaves_nothing_of_another(tmp_path: Path) -> None:
     strong, plain = augmentation("strong"), vars(AugmentConfig())
     changed = {key for key, value in vars(strong).items() if value != plain[key]}
-    assert changed == {"augment", *LEVELS["strong"]}
+    assert changed == {"augment", *AUGMENT_LEVELS["strong"]}
     assert settings_of("--augment", "strong").augment == strong
     assert settings_of("--preset", "quick", "--augment", "strong").augment == strong
     assert read('[augment]\naugment = "strong"', tmp_path, given_from("quick").resolve()).augment == strong

@@ -9,6 +9,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from diptych.data.audit.findings import LEVEL_NAMES
 from diptych.evaluation.model_card import answered_card
 from diptych.evaluation.summary import NAMES, NOT_DEFINED, PERCENT, describe_baseline, describe_outliers, describe_reason
 from diptych.explain.overlays import BARS, colour_bar, title_of
@@ -26,8 +27,7 @@ MAP_SIZE = 200
 MATRIX_CLASSES = 12
 WORST_CONFUSIONS = 15
 # Of the curves, in report.html; those after the fifth have them again, dashed.
-COLOURS = ("first", "second", "third", "fourth", "fifth")
-LEVELS = {"error": "Error", "warning": "Warning", "note": "Note"}
+CURVE_COLOURS = ("first", "second", "third", "fourth", "fifth")
 
 
 class Picture(NamedTuple):
@@ -134,7 +134,7 @@ def render_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str
         verdict_on_maps=judge_maps(len(trusted), len(maps)),
         bars=[(meaning, encode_uri(colour_bar(kind), MAP_SIZE)) for kind, meaning in BARS.items()],
         tested_at=describe_test(figures["test_size"], figures["views"]),
-        levels=LEVELS,
+        levels=LEVEL_NAMES,
         # Raw HTML in the card stays text.
         card=Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(card)),
         percent=percent,
@@ -234,8 +234,8 @@ def draw(figures: Mapping[str, Any], names: Sequence[str]) -> list[Drawing]:
     drawings = []
 
     def kind(place: int) -> str:
-        dashes, colour = divmod(place, len(COLOURS))
-        return COLOURS[colour] + " dashed" * dashes
+        dashes, colour = divmod(place, len(CURVE_COLOURS))
+        return CURVE_COLOURS[colour] + " dashed" * dashes
 
     if curves["roc"]:
         lines = [

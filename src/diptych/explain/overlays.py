@@ -19,7 +19,7 @@ from diptych.explain.saliency import Explanation, Kind, SaliencyMap
 DOTS_PER_INCH = 120
 # How much of the colour stands over the image, which is shown in grey. Occlusion is clear where it is 0.
 OPACITY: dict[Kind, float] = {"grad_cam": 0.55, "attention": 0.55, "occlusion": 0.8}
-COLOURS: dict[Kind, str] = {"grad_cam": "inferno", "attention": "viridis", "occlusion": "bwr"}
+COLOUR_MAPS: dict[Kind, str] = {"grad_cam": "inferno", "attention": "viridis", "occlusion": "bwr"}
 TITLES: dict[Kind, str] = {"grad_cam": "Grad-CAM", "attention": "attention", "occlusion": "occlusion"}
 UNITS: dict[Kind, str] = {"grad_cam": "logit", "attention": "factor", "occlusion": "fall of the probability"}
 # What the two ends of the colours are.
@@ -88,7 +88,7 @@ def blend(image: NDArray[np.uint8], shares: NDArray[np.float64], kind: Kind) -> 
         shares = np.where(shares < 0.5, 0.0, 1.0)
     else:
         opacity = np.full((*shares.shape, 1), OPACITY[kind])
-    colours = mpl.colormaps[COLOURS[kind]](shares)[..., :3]
+    colours = mpl.colormaps[COLOUR_MAPS[kind]](shares)[..., :3]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     blended: NDArray[np.uint8] = (opacity * 255 * colours + (1 - opacity) * grey).round().astype(np.uint8)
     return blended
@@ -146,7 +146,7 @@ def draw_panel(
         f"insertion {score.insertion_area:.2f}, by chance {score.chance_insertion:.2f}"
     )
     axes.text(0.5, -0.03, scored, fontsize=8, ha="center", va="top", transform=axes.transAxes)
-    colours = ScalarMappable(Normalize(*limits), COLOURS[saliency.kind])
+    colours = ScalarMappable(Normalize(*limits), COLOUR_MAPS[saliency.kind])
     bar = axes.figure.colorbar(colours, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label(UNITS[saliency.kind], fontsize=8)
     bar.ax.tick_params(labelsize=7)

@@ -379,6 +379,10 @@ class ComputeConfig(Checked):
     """Use deterministic operations of the backend. For bit-for-bit equal results in every run; slower on a graphics card."""
 
 
+# How `mlflow` begins where it names a file.
+SQLITE = "sqlite:///"
+
+
 @dataclass(frozen=True)
 class TrackingConfig(Checked):
     """Where a training is logged besides its own folder. It does not change the training."""

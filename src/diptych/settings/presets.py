@@ -67,7 +67,7 @@ RECIPES: Mapping[Recipe, Mapping[str, Mapping[str, Any]]] = {
 AUTO_RECIPES: tuple[Recipe, Recipe] = ("fine-tune", "scratch")
 
 # What --augment begins with: the keys of AugmentConfig that differ from its defaults.
-LEVELS: Mapping[Augmentation, Mapping[str, Any]] = {
+AUGMENT_LEVELS: Mapping[Augmentation, Mapping[str, Any]] = {
     "none": {
         "flip_horizontal": False,
         "flip_vertical": False,
@@ -96,4 +96,4 @@ LEVELS: Mapping[Augmentation, Mapping[str, Any]] = {
 
 def augmentation(level: Augmentation) -> AugmentConfig:
     """Return the augmentation of a level, none of whose keys is left from elsewhere."""
-    return AugmentConfig(augment=level, **LEVELS[level])
+    return AugmentConfig(augment=level, **AUGMENT_LEVELS[level])

@@ -58,7 +58,7 @@ def check_name(name: str) -> None:
         raise ConfigError(f"--name is {name!r}; expected a plain folder name, without slashes.")
 
 
-def tidy(runs: Path) -> None:
+def delete_abandoned_runs(runs: Path) -> None:
     """Delete folders that a process began to fill and was killed at; not too soon, for it may run on another machine."""
     for folder in runs.glob(".partial-*"):
         if is_old(folder) and is_abandoned(folder):
@@ -73,7 +73,7 @@ def creating_run(runs: Path, name: str) -> Iterator[tuple[RunDir, RunDir]]:
         ConfigError: as `new_run`, or another process was quicker, or nothing can be written there.
     """
     run = new_run(runs, name)
-    tidy(runs)
+    delete_abandoned_runs(runs)
     # In a container, each process may have the same number.
     aside = RunDir(runs / f".partial-{os.getpid()}.{secrets.token_hex(4)}-{run.root.name}")
     try:

@@ -11,7 +11,8 @@ from diptych.screen import count_of
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
-COLOURS = {"error": "\033[31m", "warning": "\033[33m", "note": ""}
+LEVEL_NAMES = {"error": "Error", "warning": "Warning", "note": "Note"}
+TERMINAL_COLOURS = {"error": "\033[31m", "warning": "\033[33m", "note": ""}
 VERDICTS = {
     "error": "Mend the errors before you train.",
     "warning": "Ready to train once you have looked at the warnings.",
@@ -91,7 +92,7 @@ def describe(audit: Audit, *, colour: bool = False) -> str:
         *fill(f"{', '.join(totals)}:", verdict_of(audit).split(), 0),
     ]
     for finding in audit.findings:
-        paint, plain = (COLOURS[finding.level], "\033[0m") if colour and COLOURS[finding.level] else ("", "")
+        paint, plain = (TERMINAL_COLOURS[finding.level], "\033[0m") if colour and TERMINAL_COLOURS[finding.level] else ("", "")
         title = fill(f"{finding.level:8}", printable(finding.title).split(), INDENT)
         lines += ["", *(f"{paint}{line}{plain}" for line in title)]
         for detail in finding.details:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.audit.findings import Audit, Finding, verdict_of
+from diptych.data.audit.findings import LEVEL_NAMES, Audit, Finding, verdict_of
 from diptych.data.reading.manifest import Manifest
 from diptych.data.reading.tables import fits_csv
 from diptych.html import encode_uri, load_template
@@ -21,7 +21,6 @@ SHOWN_GROUPS = 60
 OPEN_GROUPS = 6
 SHOWN_IMAGES = 8
 THUMBNAIL_SIZE = 112
-LEVELS = {"error": "Error", "warning": "Warning", "note": "Note"}
 EXPLAINED = {
     "file size": "Bytes of the file.",
     "bytes per pixel": "File size by number of pixels: how strongly it is compressed, and how much detail there is to compress.",
@@ -120,7 +119,7 @@ def render_page(audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArr
             [[numbers[path] for path in group if path in numbers] for group in finding.groups] for finding in audit.findings
         ],
         classes=[name if fits_csv(name) else None for name in manifest.class_names],
-        levels=LEVELS,
+        levels=LEVEL_NAMES,
         counts=counts,
         verdict=verdict_of(audit),
         shortcut_level=next((finding.level for finding in audit.findings if finding.kind == "shortcut"), slight),

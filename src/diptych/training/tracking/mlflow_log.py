@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.errors import ConfigError
-from diptych.settings.config import Config
+from diptych.settings.config import SQLITE, Config
 from diptych.storage.atomic import FORMAT_VERSION, read_json, write_json
 from diptych.storage.history import HISTORY_COLUMNS, Ending, Row, times_of
 from diptych.storage.run_dir import RunDir
@@ -31,7 +31,6 @@ except ImportError as error:
 
 log = logging.getLogger(__name__)
 
-SQLITE = "sqlite:///"
 KEY = "diptych.key"
 STATUS: Mapping[Ending, str] = {
     "finished": RunStatus.to_string(RunStatus.FINISHED),

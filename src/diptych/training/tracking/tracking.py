@@ -11,14 +11,13 @@ from urllib.parse import urlsplit
 
 from diptych.errors import ConfigError
 from diptych.machine.host_process import changed_environment, changed_levels
-from diptych.settings.config import Config, TrackingConfig, at_home
+from diptych.settings.config import SQLITE, Config, TrackingConfig, at_home
 from diptych.storage.history import Ending, Row
 from diptych.storage.run_dir import RunDir
 
 log = logging.getLogger(__name__)
 
 LogEpochs = Callable[[Sequence[Row]], None]
-SQLITE = "sqlite:///"
 # After a failure, wait 10 times its duration before retrying: time lost to a dead server stays below 10 %.
 PAUSE = 10
 
