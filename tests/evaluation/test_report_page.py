@@ -327,6 +327,10 @@ def test_page__says_whether_the_maps_can_be_trusted_before_it_shows_them(chromiu
         assert shown.startswith("Some. 1 of 2 kinds of maps passed the check; the others are folded below")
         assert "0.12 (0.46) +0.100 +0.050 to +0.150 -0.200 passed <b>bad</b>" in shown
         assert visit.page.locator(f"{place} td.words").last.bounding_box()["width"] > 200
+        # On a phone each cell has a line, with the heading that its column has on a screen, and nothing is to be scrolled to.
+        assert visit.page.locator(place).evaluate("panel => panel.scrollWidth <= panel.clientWidth")
+        headings = "cells => cells.map(cell => getComputedStyle(cell, '::before').content)"
+        assert visit.page.locator(f"{place} tr:first-child td.figure").evaluate_all(headings)[1].startswith('"deletion, better')
         assert visit.page.locator(".bars img").count() == 3
         assert "changes by -0.31 on average, and 25 % of the answers change" in shown
         titles = visit.page.locator("h2").all_inner_texts()
