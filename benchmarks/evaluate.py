@@ -5,6 +5,7 @@ scikit-learn's own figures, as one would write it by hand, in one thread; its ti
 """
 
 import argparse
+import dataclasses
 import json
 import tempfile
 import time
@@ -28,13 +29,13 @@ def make_predictions(images: int, seed: int) -> tuple[pd.DataFrame, np.ndarray, 
 
 
 def measure(images: int) -> tuple[float, dict[str, Any]]:
-    from diptych.evaluation.evaluate import compute_all
-    from diptych.evaluation.provenance import describe_data, describe_run, list_images
-    from diptych.evaluation.report_page import write_report
+    from diptych.evaluation.judge import JudgeOptions, Predictions, judge
+    from diptych.evaluation.provenance import describe_data, describe_run
+    from diptych.evaluation.report_page import render_report
     from diptych.inference.choosing import choose_decision
     from diptych.inference.prediction_table import with_predictions
     from diptych.settings.config import Config
-    from diptych.storage.atomic import write_json, write_table
+    from diptych.storage.atomic import write_json, write_table, write_text
     from diptych.storage.run_dir import RunDir
 
     table, probabilities, scores = make_predictions(images, 0)
@@ -43,14 +44,15 @@ def measure(images: int) -> tuple[float, dict[str, Any]]:
         run, config, names = RunDir(Path(folder)), Config(), ("0", "1")
         started = time.perf_counter()
         decision = choose_decision(validation["target"].to_numpy(), shown, "youden", "error:0.1")
-        figures = compute_all(table, probabilities, names, decision, config, ["kind"])
-        predictions = with_predictions(table, probabilities, names, decision, scores, 0.95)
-        figures |= {"outliers": None, "test_size": 224, "views": 1, "maps": None, **list_images(predictions, names, decision)}
-        figures |= {"data": describe_data(run, config, table, names, False), "run": describe_run(run, config)}
-        write_table(run.predictions, predictions)
-        write_json(run.metrics, figures)
-        write_report(run, figures, {})
-        return time.perf_counter() - started, figures
+        columns = {"kind": table["kind"].to_numpy(str)}
+        predictions = Predictions(names, table["target"].to_numpy(), probabilities, tuple(table["path"]), columns=columns)
+        report = judge(predictions, JudgeOptions(decision, ["kind"]))
+        data = describe_data(run, config, table, names, False)
+        report = dataclasses.replace(report, data=data, run=describe_run(run, config))
+        write_table(run.predictions, with_predictions(table, probabilities, names, decision, scores, 0.95))
+        write_json(run.metrics, report.to_json())
+        write_text(run.report, render_report(run, report, {}))
+        return time.perf_counter() - started, report.to_json()
 
 
 def reference(images: int, draws: int) -> float:

@@ -1,5 +1,6 @@
 """A report whose answers are made up: no network is behind it."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +11,15 @@ import pandas as pd
 from making import make_image
 
 from diptych.data.audit.findings import Audit, to_json
-from diptych.evaluation.evaluate import compute_all
+from diptych.evaluation.judge import JudgeOptions, Predictions, judge
 from diptych.evaluation.model_card import start_model_card
-from diptych.evaluation.provenance import describe_data, describe_run, list_images
-from diptych.evaluation.report_page import Picture, write_report
+from diptych.evaluation.provenance import describe_data, describe_run
+from diptych.evaluation.report_page import Picture, render_report
+from diptych.evaluation.split_images import groups_of
+from diptych.explain.map_check import MapsCheck
 from diptych.inference.choosing import choose_decision
 from diptych.inference.decision import Decision
-from diptych.inference.prediction_table import with_predictions
+from diptych.inference.outliers import Outliers
 from diptych.settings.config import Config
 from diptych.settings.sources import to_toml
 from diptych.storage.atomic import write_json, write_text
@@ -55,7 +58,7 @@ def make_report(
     card: str | None = None,
     keep: slice = slice(None),
     by: Sequence[str] = ("site",),
-    maps: dict[str, Any] | None = None,
+    maps: MapsCheck | None = None,
     audit: Audit | None = None,
     groups: bool = False,
 ) -> tuple[Path, dict[str, Any]]:
@@ -71,25 +74,29 @@ def make_report(
     table, probabilities = table[keep].reset_index(drop=True), probabilities[keep]
     rule = {"rule": "youden", "abstain_rule": "error:0.1"} if classes == 2 else {}
     chosen = decision or choose_decision(table["target"].to_numpy(), probabilities, **rule)
-    figures = compute_all(table, probabilities, names, chosen, config, by)
-    scores = np.linspace(0, 1, len(table))
-    flagged = {"references": 50, "neighbour": 1, "validation_units": 80, "limit": 0.9}
-    flagged |= {
-        "expected_share": 0.05,
-        "expected_interval": [0.01, 0.1],
-        "flagged": 3,
-        "share": 0.1,
-        "share_interval": [0.05, 0.2],
-    }
-    figures |= {"outliers": flagged if outliers else None, "test_size": 64, "views": 1, "maps": maps}
-    predictions = with_predictions(table, probabilities, names, chosen, *((scores, 0.9) if outliers else (None, 0.0)))
-    figures |= list_images(predictions, names, chosen)
-    figures |= {"data": describe_data(run, config, table, names, groups), "run": describe_run(run, config)}
+    predictions = Predictions(
+        class_names=tuple(names),
+        targets=table["target"].to_numpy(),
+        probabilities=probabilities,
+        paths=tuple(table["path"]),
+        groups=groups_of(table, "group"),
+        columns={column: table[column].to_numpy(str) for column in by},
+        outlier_scores=np.linspace(0, 1, len(table)) if outliers else None,
+        test_size=64,
+    )
+    compared = Outliers(np.zeros((50, 2), np.float32), 1, 0.9, "", 64, 80) if outliers else None
+    report = judge(predictions, JudgeOptions(chosen, by, compared))
+    report = dataclasses.replace(
+        report,
+        maps=maps,
+        data=describe_data(run, config, table, names, groups),
+        run=describe_run(run, config),
+    )
     start_model_card(run, names)
     if card is not None:
         write_text(run.model_card, card)
-    write_json(run.metrics, figures)
-    drawn = [Picture(row["name"], make_image(1, 0), row["name"]) for row in (maps or {"maps": []})["maps"]]
-    listed = {row["path"]: [Picture("image", make_image(0, place)), *drawn] for place, row in enumerate(figures["mistakes"])}
-    write_report(run, figures, listed)
+    write_json(run.metrics, report.to_json())
+    drawn = [Picture(row.name, make_image(1, 0), row.name) for row in (maps.maps if maps else ())]
+    listed = {row.path: [Picture("image", make_image(0, place)), *drawn] for place, row in enumerate(report.mistakes)}
+    write_text(run.report, render_report(run, report, listed))
     return run.report, json.loads(run.metrics.read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ import pytest
 import running
 from making import encode, make_image
 from numpy.typing import NDArray
-from scoring import metrics_of
+from scoring import report_of
 
 from diptych.settings.config import Config, DataConfig, ModelConfig
 from diptych.settings.sources import to_toml
@@ -123,7 +123,7 @@ def tested(run: RunDir) -> RunDir:
     generator = np.random.default_rng(0)
     targets = generator.integers(0, 2, 80)
     probabilities = np.clip(0.5 * targets + generator.uniform(0, 0.6, 80), 0, 1).astype(np.float32)
-    write_json(run.metrics, metrics_of(targets, probabilities, 0.5))
+    write_json(run.metrics, report_of(targets, probabilities).to_json())
     shares = {"probability_0": 1 - probabilities, "probability_1": probabilities}
     write_table(run.predictions, pd.DataFrame({"target": targets, **shares}))
     return run

@@ -49,16 +49,16 @@ test_images.__test__ = False  # type: ignore[attr-defined]
 
 @pytest.mark.slow
 def test_evaluate__choices_are_kept_and_obeyed_by_the_next_test(mine: RunDir) -> None:
-    first = evaluate(mine, choices=DecisionOptions("youden", "error:0.9", 0.8), maps=0)
+    first = evaluate(mine, choices=DecisionOptions("youden", "error:0.9", 0.8), maps=0).to_json()
     chosen = read_decision(mine)
     assert chosen is not None
     assert (chosen.rule, chosen.abstain_rule, chosen.coverage, chosen.validation_images) == ("youden", "error:0.9", 0.8, 16)
     assert first["threshold"] == chosen.threshold == first["decision"]["threshold"]
     before = mine.decision.read_bytes(), mine.outliers.read_bytes()
-    second = evaluate(mine, maps=0)
+    second = evaluate(mine, maps=0).to_json()
     assert (mine.decision.read_bytes(), mine.outliers.read_bytes()) == before
     assert second == first
-    third = evaluate(mine, choices=DecisionOptions(threshold="0.3", keep=True), maps=0)
+    third = evaluate(mine, choices=DecisionOptions(threshold="0.3", keep=True), maps=0).to_json()
     # What is not named stays as it was.
     assert (third["threshold"], third["decision"]["abstain_rule"], third["class_sets"]["asked_coverage"]) == (
         0.3,
@@ -70,7 +70,7 @@ def test_evaluate__choices_are_kept_and_obeyed_by_the_next_test(mine: RunDir) ->
 
 @pytest.mark.slow
 def test_evaluate__chooses_on_the_validation_images_alone(mine: RunDir, trained: running.Trained) -> None:
-    figures = evaluate(mine, choices=DecisionOptions("f1", "0.7", 0.8), maps=0)
+    figures = evaluate(mine, choices=DecisionOptions("f1", "0.7", 0.8), maps=0).to_json()
     split = pd.read_csv(mine.split)
     validation = split[split["split"] == "validation"]
     decision = read_decision(mine)
@@ -101,7 +101,7 @@ def test_evaluate__chooses_on_the_validation_images_alone(mine: RunDir, trained:
     ],
 )
 def test_predict__answers_as_evaluate_did(mine: RunDir, trained: running.Trained, choices: DecisionOptions) -> None:
-    figures = evaluate(mine, choices=choices, maps=0)
+    figures = evaluate(mine, choices=choices, maps=0).to_json()
     tested = pd.read_csv(mine.predictions, dtype={"class_set": str})
     table = predict(mine, test_images(mine, trained), mine.root / "again.csv")
     again = pd.read_csv(mine.root / "again.csv", dtype={"class_set": str})
@@ -162,7 +162,7 @@ def test_predict__warns_of_images_of_another_size(
 
 @pytest.mark.slow
 def test_evaluate__subgroups_are_those_of_the_table(mine: RunDir) -> None:
-    figures = evaluate(mine, by=("kind",), maps=0)
+    figures = evaluate(mine, by=("kind",), maps=0).to_json()
     tested = pd.read_csv(mine.predictions)
     for row in figures["subgroups"]["kind"]:
         inside = tested[tested["kind"] == row["value"]]

@@ -3,20 +3,19 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 import running
-from scoring import metrics_of
+from scoring import metrics_of, report_of
 
 from diptych.data.pixels.decode import ImageSpec
 from diptych.data.pixels.prepare import prepare
 from diptych.errors import CheckpointError, DataError
 from diptych.evaluation.evaluate import evaluate
-from diptych.evaluation.figures import read_metrics
+from diptych.evaluation.report import Report, read_report
 from diptych.evaluation.summary import describe
 from diptych.inference.decision import read_decision
 from diptych.inference.predict import predict_probabilities
@@ -69,7 +68,7 @@ def test_evaluate__keeps_the_further_columns_and_the_order(trained):
 @pytest.mark.slow
 def test_evaluate__of_data_that_have_moved(trained, moved):
     before = json.loads(trained.run.metrics.read_text(encoding="utf-8"))
-    figures = evaluate(trained.run, moved, maps=0)
+    figures = evaluate(trained.run, moved, maps=0).to_json()
     assert figures["test_loss"] == pytest.approx(before["test_loss"], rel=1e-4, abs=1e-6)
     assert figures["confusion_matrix"] == before["confusion_matrix"]
 
@@ -101,7 +100,7 @@ def test_evaluate__of_a_run_without_a_checkpoint(run):
 
 def test_describe__shows_the_figures():
     targets, probabilities = np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.7, 0.4, 0.8, 0.9], np.float32)
-    text = describe(metrics_of(targets, probabilities, 0.5))
+    text = describe(report_of(targets, probabilities))
     assert "60.00%" in text
     assert "0.8333" in text
     assert "class 0: 1 as 0, 1 as 1;  class 1: 1 as 0, 2 as 1" in text
@@ -109,23 +108,24 @@ def test_describe__shows_the_figures():
 
 def test_describe__names_the_classes_of_two():
     targets, probabilities = np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.7, 0.4, 0.8, 0.9], np.float32)
-    text = describe(metrics_of(targets, probabilities, 0.5, ("cat", "dog")))
+    text = describe(report_of(targets, probabilities, ("cat", "dog")))
     assert "(class dog)" in text
     assert "class cat: 1 as cat, 1 as dog;  class dog: 1 as cat, 2 as dog" in text
 
 
-def figures_of(classes: int, images: int) -> dict[str, Any]:
-    """Figures in which class K - 1 has the worst F1, and class 0 no test image."""
+def worst_last(classes: int, images: int) -> Report:
+    """A report in which class K - 1 has the worst F1, and class 0 no test image."""
     targets = np.arange(images) % (classes - 1) + 1
     scores = 0.1 + np.eye(classes)[targets] * (1 - targets[:, None] / classes)
     scores[np.arange(images), (targets + np.arange(images) % targets) % classes] += 0.3
     names = [f"kind {number}" for number in range(classes)]
-    return metrics_of(targets, (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32), 0.5, names)
+    return report_of(targets, scores, names)
 
 
 def test_describe__has_a_line_for_each_of_few_classes():
-    figures = figures_of(4, 30)
-    summary, table = describe(figures).split("\n\n")
+    report = worst_last(4, 30)
+    figures = report.to_json()
+    summary, table = describe(report).split("\n\n")
     low, high = figures["intervals"]["recall"]
     between = f"(95 % interval {low:.2%} to {high:.2%})"
     assert f"recall:             {figures['recall']:.2%}  {between}  (mean over the classes)" in summary
@@ -139,8 +139,9 @@ def test_describe__has_a_line_for_each_of_few_classes():
 
 
 def test_describe__has_the_worst_of_many_classes():
-    figures = figures_of(100, 990)
-    lines = describe(figures).split("\n\n")[1].splitlines()
+    report = worst_last(100, 990)
+    figures = report.to_json()
+    lines = describe(report).split("\n\n")[1].splitlines()
     assert len(lines) == 1 + 15 + 1
     f1 = sorted(row["f1"] for row in figures["per_class"][1:])
     assert f1[0] < f1[-1]
@@ -150,20 +151,19 @@ def test_describe__has_the_worst_of_many_classes():
 
 def test_describe__of_a_long_class_name():
     names = ("a", "b", f"{'a' * 300} end")
-    figures = metrics_of(np.array([0, 1, 2]), np.eye(3, dtype=np.float32), 0.5, names)
-    lines = describe(figures).splitlines()
+    lines = describe(report_of(np.array([0, 1, 2]), np.eye(3), names)).splitlines()
     assert max(map(len, lines)) < 100
     assert "a end " in lines[-1]
 
 
 def test_evaluate__of_three_classes_of_which_one_is_absent(of_three):
-    figures = evaluate(of_three.run, maps=0)
+    figures = evaluate(of_three.run, maps=0).to_json()
     probabilities = keras.ops.convert_to_numpy(of_three.network(of_three.pixels))
     expected = metrics_of(of_three.targets, probabilities, 0.5, ("ash", "10 birch", "2 cedar"))
     assert figures["confusion_matrix"] == expected["confusion_matrix"]
     for name in ("test_loss", "test_accuracy", "precision", "recall", "f1"):
         assert figures[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6)
-    assert read_metrics(of_three.run) == {"format_version": 1, **figures}
+    assert read_report(of_three.run).to_json() == figures
     assert figures["per_class"][1]["test_images"] == 0
     predictions = pd.read_csv(of_three.run.predictions)
     assert list(predictions["target"]) == list(of_three.targets)
@@ -174,11 +174,11 @@ def test_evaluate__of_three_classes_of_which_one_is_absent(of_three):
 
 def test_evaluate__finds_the_images_beside_a_table(of_three, tmp_path):
     moved = shutil.copytree(of_three.data, tmp_path / "moved")
-    before = evaluate(of_three.run, maps=0)
+    before = evaluate(of_three.run, maps=0).to_json()
     (moved / "images.csv").write_text("path,label\n")
-    assert evaluate(of_three.run, moved / "images.csv", tmp_path / "cache", maps=0) == before
+    assert evaluate(of_three.run, moved / "images.csv", tmp_path / "cache", maps=0).to_json() == before
     assert (tmp_path / "cache").is_dir()
 
 
 def test_describe__without_a_roc_auc():
-    assert "not defined" in describe(metrics_of(np.array([1, 1]), np.array([0.4, 0.8], np.float32), 0.5))
+    assert "not defined" in describe(report_of(np.array([1, 1]), np.array([0.4, 0.8])))

@@ -16,7 +16,8 @@ from scoring import metrics_of, of_two
 
 from diptych.cli import main
 from diptych.errors import ConfigError, DataError
-from diptych.evaluation.evaluate import compute_all, describe_outliers, evaluate
+from diptych.evaluation.evaluate import evaluate
+from diptych.evaluation.judge import JudgeOptions, Predictions, judge
 from diptych.evaluation.summary import describe
 from diptych.inference.choosing import DecisionOptions, choose_decision
 from diptych.inference.decision import Decision, read_decision, write_decision
@@ -94,7 +95,7 @@ def test_evaluate__says_what_it_does_all_the_time(run: RunDir, capsys: pytest.Ca
         f"loading the network of {run.root}",
         *(f"answering {PARTS[part]} {name} images" for part, name in (("validation", "validation"), ("train", "training"))),
         f"answering {PARTS['test']} test images",
-        "figures of 10 images",
+        "metrics of 10 images",
         "maps of 1 image",
         "test accuracy",
     ]
@@ -150,12 +151,12 @@ def test_groups__reach_dont_know_sets_and_outliers() -> None:
     random = np.random.default_rng(3)
     kinds = np.repeat(np.arange(20), 10)
     targets, ones = kinds % 2, np.clip(0.5 * (kinds % 2) + random.uniform(0, 0.5, 20)[kinds], 0.01, 0.99).astype(np.float32)
-    table = pd.DataFrame({"target": targets, "group": kinds.astype(str)})
     decision = dataclasses.replace(Decision(), abstain=(0.4, 0.6), abstain_rule="0.4,0.6", set_limit=0.3)
-    alone, grouped = (compute_all(rows, of_two(ones), NAMES, decision, Config()) for rows in (table.drop(columns="group"), table))
     outliers = Outliers(np.zeros((9, 2), np.float32), 1, 0.5, "", SIZE, 80)
-    scores = random.uniform(0, 1, 20)[kinds]
-    alone["outliers"], grouped["outliers"] = describe_outliers(outliers, scores), describe_outliers(outliers, scores, kinds)
+    plain = Predictions(NAMES, targets, of_two(ones), outlier_scores=random.uniform(0, 1, 20)[kinds])
+    options = JudgeOptions(decision, outliers=outliers)
+    alone, grouped = (judge(dataclasses.replace(plain, groups=groups), options).to_json() for groups in (None, kinds))
+    assert (alone["data"]["grouped"], grouped["data"]["grouped"]) == (False, True)
     for part, name in (("answers", "coverage"), ("answers", "accuracy"), ("class_sets", "coverage"), ("outliers", "share")):
         assert alone[part][name] == grouped[part][name]
         (low, high), (lower, higher) = alone[part][f"{name}_interval"], grouped[part][f"{name}_interval"]
@@ -166,9 +167,12 @@ def test_positive__figures_are_those_of_the_classes_the_other_way_round() -> Non
     random = np.random.default_rng(0)
     targets = random.integers(0, 2, 120)
     ones = np.clip(0.35 * targets + random.uniform(0, 0.65, 120), 0.01, 0.99).astype(np.float32)
-    table = pd.DataFrame({"target": targets, "kind": [f"k{number % 3}" for number in range(120)]})
+    kinds = np.array([f"k{number % 3}" for number in range(120)])
     decision = choose_decision(targets, of_two(ones), "recall:0.95", "error:0.1", positive=0)
-    found = compute_all(table, of_two(ones), NAMES, decision, Config(), ("kind",))
+    paths = tuple(f"{number}.png" for number in range(120))
+    predictions = Predictions(NAMES, targets, of_two(ones), paths, columns={"kind": kinds})
+    report = judge(predictions, JudgeOptions(decision, ("kind",)))
+    found = report.to_json()
     calibrated = decision.calibrated(of_two(ones))
     expected = metrics_of(1 - targets, calibrated[:, 0], decision.threshold, NAMES[::-1])
     for name in ("recall", "precision", "specificity", "f1", "average_precision", "threshold", "test_accuracy", "roc_auc"):
@@ -185,7 +189,9 @@ def test_positive__figures_are_those_of_the_classes_the_other_way_round() -> Non
     rows = np.sum([row["confusion_matrix"] for row in found["subgroups"]["kind"]], axis=0)
     assert rows.tolist() == matrix
     assert found["answers"]["answered"] == decision.answered(calibrated).sum()
-    said = describe(found | {"outliers": None})
+    listed = {image["path"]: image["class"] for image in found["mistakes"]}
+    assert listed == {path: NAMES[targets[int(path[:-4])]] for path in listed} != {}
+    said = describe(report)
     assert "(class broken)" in said
     assert "(class whole)" not in said
 
@@ -286,7 +292,7 @@ def test_external__classes_are_matched_by_their_names(run: RunDir, other: Path) 
     table = pd.DataFrame({"path": sorted(path.relative_to(other).as_posix() for path in other.rglob("*.png"))})
     table = table.assign(label=["broken" if path.startswith("aardvark") else "whole" for path in table["path"]])
     table.to_csv(other / "labels.csv", index=False)
-    figures = evaluate(run, other, maps=0)
+    figures = evaluate(run, other, maps=0).to_json()
     assert np.sum(figures["confusion_matrix"], axis=1).tolist() == [4, 5]
 
 
@@ -311,7 +317,7 @@ def test_external__unreadable_images_are_named_and_the_others_tested(
 def test_external__own_data_that_moved_and_lost_images_are_an_error_not_another_set(run: RunDir, tmp_path: Path) -> None:
     moved = shutil.copytree(read_toml(run.config, Config()).data.data, tmp_path / "moved")
     expected = json.loads(run.metrics.read_text("utf-8"))["confusion_matrix"]
-    assert evaluate(run, moved, maps=0)["confusion_matrix"] == expected
+    assert evaluate(run, moved, maps=0).to_json()["confusion_matrix"] == expected
     for number in range(PARTS["test"] - 1):
         (moved / NAMES[number % 2] / f"test{number}.png").unlink()
     with pytest.raises(DataError, match=r"test0\.png: .*bring it back"):

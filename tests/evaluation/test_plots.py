@@ -10,7 +10,7 @@ from making import run_python
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
-from scoring import metrics_of, of_two
+from scoring import of_two, report_of
 
 from diptych.errors import CheckpointError
 from diptych.evaluation.plots import draw_against_epoch, plot
@@ -115,7 +115,7 @@ def test_plot__with_an_evaluation_draws_the_test_too(tested):
 
 def test_plot__of_one_class_has_no_roc_curve(run):
     probabilities = np.array([0.2, 0.6], np.float32)
-    write_json(run.metrics, metrics_of(np.array([1, 1]), probabilities, 0.5))
+    write_json(run.metrics, report_of(np.array([1, 1]), probabilities).to_json())
     write_table(run.predictions, with_predictions(pd.DataFrame({"target": [1, 1]}), of_two(probabilities)))
     assert [path.name for path in plot(run)] == [*CURVES, "confusion_matrix.png"]
 
@@ -127,7 +127,7 @@ def with_figures(run: RunDir, targets: np.ndarray, classes: int) -> RunDir:
     probabilities = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
     names = [f"kind {number}" for number in range(classes)]
     write_classes(run, names)
-    write_json(run.metrics, metrics_of(targets, probabilities, 0.5, names))
+    write_json(run.metrics, report_of(targets, probabilities, names).to_json())
     write_table(run.predictions, with_predictions(pd.DataFrame({"target": targets}), probabilities, names))
     return run
 
@@ -151,7 +151,7 @@ def test_plot__of_long_and_odd_class_names(run):
     targets, probabilities = np.array([0, 1, 1]), np.array([0.2, 0.6, 0.4], np.float32)
     names = ["a very long name of a class, " * 9, "_$x_1 \\frac{$ 猫"]
     write_classes(run, names)
-    write_json(run.metrics, metrics_of(targets, probabilities, 0.5, names))
+    write_json(run.metrics, report_of(targets, probabilities, names).to_json())
     write_table(run.predictions, with_predictions(pd.DataFrame({"target": targets}), of_two(probabilities), names))
     for path in plot(run):
         assert_is_a_picture(path)

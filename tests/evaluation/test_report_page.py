@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 from browser import Visit, open_chromium, open_page
@@ -13,6 +13,7 @@ from reporting import HOSTILE, make_report, make_table
 from diptych.data.audit.findings import Audit, Finding
 from diptych.data.audit.shortcuts import Shortcut
 from diptych.evaluation.summary import describe
+from diptych.explain.map_check import AreaGain, BranchCut, CheckedMap, MapsCheck, Randomisation
 from diptych.inference.decision import Decision
 from diptych.storage.run_dir import RunDir
 
@@ -306,19 +307,17 @@ def test_page__the_browser_refuses_it_the_network(chromium: Browser, tmp_path: P
         assert "Content Security Policy" in " ".join(visit.complaints)
 
 
-def checked_map(name: str, trusted: bool) -> dict[str, Any]:
-    curves = {"area": 0.3, "chance": 0.4, "gain": 0.1, "interval": [0.05, 0.15]}
-    randomisation = {"correlation": 0.123, "interval": [0.1, 0.2], "limit": 0.456, "verdict": "depends on the weights"}
-    row = {"name": name, "kind": "grad_cam", "branch": "resnet50", "grid": [2, 2], "randomisation": randomisation}
-    row |= {"deletion": curves, "insertion": curves | {"interval": None, "gain": -0.2}}
-    return row | {"trusted": trusted, "verdict": "<b>bad</b>"}
+def checked_map(name: str, trusted: bool) -> CheckedMap:
+    randomisation = Randomisation(correlation=0.123, chance=0.1, limit=0.456, images=8, verdict="depends on the weights")
+    deletion, insertion = AreaGain(0.3, 0.4, 0.1, [0.05, 0.15]), AreaGain(0.3, 0.4, -0.2, None)
+    return CheckedMap(name, "grad_cam", "resnet50", (2, 2), randomisation, deletion, insertion, trusted, "<b>bad</b>")
 
 
 @pytest.mark.slow
 def test_page__says_whether_the_maps_can_be_trusted_before_it_shows_them(chromium: Browser, tmp_path: Path) -> None:
-    rows = [checked_map("grad_cam_resnet50", True), checked_map("occlusion", False)]
-    cut_off = {"resnet50": {"change": -0.31, "other_decisions": 0.25}}
-    page, figures = make_report(tmp_path, maps={"images": 4, "maps": rows, "cut_off": cut_off})
+    rows = (checked_map("grad_cam_resnet50", True), checked_map("occlusion", False))
+    maps = MapsCheck(4, 10, 3, 2, rows, {"resnet50": BranchCut(change=-0.31, other_decisions=0.25)})
+    page, figures = make_report(tmp_path, maps=maps)
     with open_page(chromium, page.as_uri(), width=390) as visit:
         harmless(visit, page)
         assert fits(visit)

@@ -9,8 +9,10 @@ from contract import to_numpy
 from hand_network import hand_network
 
 from diptych.errors import CheckpointError
+from diptych.evaluation.report import as_json, from_json
+from diptych.explain.map_check import AreaGain, MapsCheck
 from diptych.explain.saliency import class_predictor
-from diptych.explain.sanity import describe_curves, randomised_weights, sanity_of_maps
+from diptych.explain.sanity import compare_areas, randomised_weights, sanity_of_maps
 from diptych.settings.config import Config
 
 
@@ -73,29 +75,28 @@ def test_sanity_of_maps__says_what_is_known_of_a_network_made_by_hand():
         image[row : row + 8, column : column + 8, 0] += 190
     network = hand_network(gated=True)
     found = sanity_of_maps(network, Config(), images, progress=False)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    rows = {row["name"]: row for row in found["maps"]}
-    assert found["images"] == 5
+    assert from_json(MapsCheck, json.loads(json.dumps(as_json(found), allow_nan=False))) == found
+    rows = {row.name: row for row in found.maps}
+    assert found.images == 5
     assert list(rows) == ["grad_cam_resnet50", "grad_cam_convnet", "attention_resnet50", "occlusion"]
-    assert rows["occlusion"]["grid"] == [12, 12]
+    assert rows["occlusion"].grid == (12, 12)
     gate = rows["attention_resnet50"]
-    assert gate["randomisation"]["verdict"] == "does not change with the weights: do not trust it"
-    assert gate["verdict"].startswith("does not change with the weights: do not trust it; deletion ")
-    for row in found["maps"]:
-        for score, sign in (("deletion", -1), ("insertion", 1)):
-            figures = row[score]
-            assert figures["gain"] == pytest.approx(sign * (figures["area"] - figures["chance"]), abs=1e-6)
-            assert figures["interval"][0] <= figures["gain"] <= figures["interval"][1]
-    assert set(found["cut_off"]) == {"resnet50", "convnet"}
+    assert gate.randomisation.verdict == "does not change with the weights: do not trust it"
+    assert gate.verdict.startswith("does not change with the weights: do not trust it; deletion ")
+    for row in found.maps:
+        for gain, sign in ((row.deletion, -1), (row.insertion, 1)):
+            assert gain.gain == pytest.approx(sign * (gain.area - gain.chance), abs=1e-6)
+            assert gain.interval[0] <= gain.gain <= gain.interval[1]
+    assert set(found.cut_off) == {"resnet50", "convnet"}
 
 
 @pytest.mark.slow
 def test_sanity_of_maps__asks_for_so_many_images_only(of_three):
     before = to_numpy(of_three.network(of_three.pixels))
     found = sanity_of_maps(of_three.network, Config(), of_three.pixels, limit=3, progress=False)
-    assert found["images"] == 3
-    assert [row["name"] for row in found["maps"]] == ["grad_cam_convnet", "attention_convnet", "occlusion"]
-    assert found["cut_off"] == {}
+    assert found.images == 3
+    assert [row.name for row in found.maps] == ["grad_cam_convnet", "attention_convnet", "occlusion"]
+    assert found.cut_off == {}
     np.testing.assert_array_equal(to_numpy(of_three.network(of_three.pixels)), before)
 
 
@@ -104,15 +105,15 @@ class Score:
         self.deletion_area, self.insertion_area, self.chance_deletion, self.chance_insertion = deletion, insertion, 0.5, 0.5
 
 
-def test_describe_curves__has_the_interval_of_student():
+def test_compare_areas__has_the_interval_of_student():
     from scipy.stats import ttest_1samp
 
     gains = [0.1, 0.2, 0.4, -0.1]
-    found = describe_curves([Score(0.5 - gain, 0.5) for gain in gains])
+    deletion, insertion = compare_areas([Score(0.5 - gain, 0.5) for gain in gains])
     expected = ttest_1samp(gains, 0).confidence_interval(0.95)
-    assert found["deletion"]["interval"] == pytest.approx([expected.low, expected.high])
-    assert found["deletion"]["gain"] == pytest.approx(0.15)
-    assert found["insertion"] == {"area": 0.5, "chance": 0.5, "gain": 0.0, "interval": [0.0, 0.0]}
+    assert deletion.interval == pytest.approx([expected.low, expected.high])
+    assert deletion.gain == pytest.approx(0.15)
+    assert insertion == AreaGain(0.5, 0.5, 0.0, [0.0, 0.0])
 
 
 def test_class_predictor__of_three_classes(of_three):

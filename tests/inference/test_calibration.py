@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from diptych.inference.calibration import HIGHEST, LOWEST, calibrate, fit_temperature, losses, platt_targets, reliability
+from diptych.evaluation.curves import reliability
+from diptych.evaluation.report import ReliabilityBin
+from diptych.inference.calibration import HIGHEST, LOWEST, calibrate, fit_temperature, losses, platt_targets
 from diptych.inference.decision import scale_temperature
 from diptych.metrics.weighted import BINS
 
@@ -172,11 +174,11 @@ def test_calibrate__classes_with_fewer_images_than_folds_do_not_stop_it(each: tu
 def test_reliability__of_five_images_by_hand() -> None:
     scores = np.array([0.0, 0.05, 0.52, 0.51, 1.0])
     right = np.array([False, True, True, False, True])
-    assert reliability(scores, right) == [
-        {"images": 2, "mean_probability": pytest.approx(0.025), "share": 0.5},
-        {"images": 2, "mean_probability": pytest.approx(0.515), "share": 0.5},
-        {"images": 1, "mean_probability": 1.0, "share": 1.0},
-    ]
+    assert reliability(scores, right) == (
+        ReliabilityBin(2, pytest.approx(0.025), 0.5),
+        ReliabilityBin(2, pytest.approx(0.515), 0.5),
+        ReliabilityBin(1, 1.0, 1.0),
+    )
 
 
 @given(st.integers(0, 100), st.integers(1, 300))
@@ -185,8 +187,8 @@ def test_reliability__bins_hold_every_image_once(seed: int, images: int) -> None
     scores = random.random(images)
     right = random.random(images) < 0.5
     rows = reliability(scores, right)
-    assert sum(row["images"] for row in rows) == images
-    assert sum(row["images"] * row["share"] for row in rows) == pytest.approx(right.sum())
-    assert sum(row["images"] * row["mean_probability"] for row in rows) == pytest.approx(scores.sum())
-    edges = [math.floor(row["mean_probability"] * BINS) for row in rows]
+    assert sum(row.images for row in rows) == images
+    assert sum(row.images * row.share for row in rows) == pytest.approx(right.sum())
+    assert sum(row.images * row.mean_probability for row in rows) == pytest.approx(scores.sum())
+    edges = [math.floor(row.mean_probability * BINS) for row in rows]
     assert edges == sorted(set(edges))

@@ -20,7 +20,7 @@ from diptych.data.pixels.decode import ImageSpec
 from diptych.data.pixels.prepare import prepare
 from diptych.errors import ConfigError
 from diptych.evaluation.evaluate import evaluate
-from diptych.evaluation.figures import read_metrics
+from diptych.evaluation.report import read_report
 from diptych.evaluation.summary import describe
 from diptych.experiments.fold_report import describe_folds, evaluate_folds
 from diptych.inference.predict import predict, predict_probabilities
@@ -165,10 +165,11 @@ def copy_of(of_three, folder: Path, **changes: object) -> RunDir:
 
 def test_evaluate__with_views_and_another_size(of_three, tmp_path):
     run = copy_of(of_three, tmp_path / "run", augment=settings_of("vq"))
-    figures = evaluate(run, cache=tmp_path / "cache", tta=True, test_size=40, maps=0)
+    figures = evaluate(run, cache=tmp_path / "cache", tta=True, test_size=40, maps=0).to_json()
     assert (figures["test_size"], figures["views"]) == (40, 8)
-    assert read_metrics(run) == {"format_version": 1, **figures}
-    assert "tested at:          40 x 40 pixels, mean over 8 views of each image\n" in describe(figures)
+    report = read_report(run)
+    assert report.to_json() == figures
+    assert "tested at:          40 x 40 pixels, mean over 8 views of each image\n" in describe(report)
     table = pd.read_csv(run.predictions)
     images, _ = prepare([of_three.data / path for path in table["path"]], ImageSpec(40), None)
     views = list_views(settings_of("vq"))
@@ -179,9 +180,9 @@ def test_evaluate__with_views_and_another_size(of_three, tmp_path):
 
 def test_evaluate__without_them_says_so_too(of_three, tmp_path):
     run = copy_of(of_three, tmp_path / "run")
-    figures = evaluate(run, maps=0)
+    figures = evaluate(run, maps=0).to_json()
     assert (figures["test_size"], figures["views"]) == (32, 1)
-    assert "tested at:          32 x 32 pixels, one view\n" in describe(figures)
+    assert "tested at:          32 x 32 pixels, one view\n" in describe(read_report(run))
 
 
 def test_predict__with_views_is_what_evaluate_says(of_three, tmp_path):
@@ -200,8 +201,8 @@ def test_evaluate__of_a_run_trained_in_bfloat16_computes_in_float32(of_three, tm
     compute = dataclasses.replace(Config().compute, precision="bfloat16")
     run = copy_of(of_three, tmp_path / "run", compute=compute)
     found, expected = evaluate(run, maps=0), evaluate(copy_of(of_three, tmp_path / "other"), maps=0)
-    assert (found.pop("run")["name"], expected.pop("run")["name"]) == ("run", "other")
-    assert found == expected
+    assert (found.run.name, expected.run.name) == ("run", "other")
+    assert found == dataclasses.replace(expected, run=found.run)
 
 
 def test_evaluate__of_two_classes_with_views(tmp_path, of_three):
@@ -220,7 +221,7 @@ def test_evaluate__of_two_classes_with_views(tmp_path, of_three):
     network = build_network(model)
     randomise(network)
     save_checkpoint(run.best, network, {"epoch": 1, "class_names": ["0", "1"]})
-    figures = evaluate(run, of_three.data, tta=True, maps=0)
+    figures = evaluate(run, of_three.data, tta=True, maps=0).to_json()
     assert (figures["class_names"], figures["views"]) == (["0", "1"], 4)
     each = [keras.ops.convert_to_numpy(network(turn(of_three.pixels, view)))[:, 0] for view in list_views(settings_of("hv"))]
     found = pd.read_csv(run.predictions)["probability_1"]
@@ -261,14 +262,14 @@ def test_evaluate_folds__tests_each_in_the_same_way(of_three, tmp_path):
         # What stands at the end of a training.
         fold.best_keras.touch()
         write_text(root / "splits" / f"fold-{number}.csv", "")
-    figures = evaluate_folds(
+    found_in_all = evaluate_folds(
         RunDir(root), cache=tmp_path / "cache", tta=True, test_size=40, backend=keras.backend.backend(), more=("--maps", "0")
     )
-    assert (figures["test_size"], figures["views"]) == (40, 4)
-    assert {"test_size", "views"}.isdisjoint(figures["mean"])
-    for name in figures["folds"]:
+    assert (found_in_all.test_size, found_in_all.views) == (40, 4)
+    assert {"test_size", "views"}.isdisjoint(found_in_all.mean)
+    for name in found_in_all.folds:
         found = json.loads((root / name / "evaluation" / "metrics.json").read_text())
         assert (found["test_size"], found["views"]) == (40, 4)
-        assert found["test_loss"] == pytest.approx(figures["mean"]["test_loss"], rel=1e-6)
-    assert "\ntested at 40 x 40 pixels, mean over 4 views of each image\n" in describe_folds(figures)
+        assert found["test_loss"] == pytest.approx(found_in_all.mean["loss"], rel=1e-6)
+    assert "\ntested at 40 x 40 pixels, mean over 4 views of each image\n" in describe_folds(found_in_all)
     assert list((tmp_path / "cache").glob("*-40-stretch"))

@@ -11,8 +11,9 @@ from scoring import metrics_of
 from sklearn import metrics
 
 from diptych.errors import CheckpointError
-from diptych.evaluation.figures import read_metrics
-from diptych.evaluation.summary import describe_baseline
+from diptych.evaluation.report import read_report
+from diptych.evaluation.summary import compare_with_baseline
+from diptych.metrics.classification import Baseline
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -104,8 +105,7 @@ def test_baseline__is_the_most_frequent_class(zeros, found, left, better, one):
     [(0.88, ["no better than always answering no (89.0%)"]), (0.91, ["not shown to be better than always answering no (89.0%)"])],
 )
 def test_baseline__a_higher_accuracy_is_not_called_no_better(right: float, said: list[str]) -> None:
-    baseline = {"class": "no", "accuracy": 0.89, "better": False, "one_answer": False}
-    assert describe_baseline({"test_accuracy": right, "baseline": baseline, "class_names": ["no", "yes"]}) == said
+    assert compare_with_baseline(Baseline("no", 0.89, better=False, one_answer=False), right, classes=2) == said
 
 
 def draw(seed: int, images: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -220,15 +220,15 @@ def test_figures__are_json():
 
 
 def test_read__without_an_evaluation(run):
-    assert read_metrics(run) is None
+    assert read_report(run) is None
 
 
 def test_read__gives_what_was_written(tested):
-    assert read_metrics(tested)["test_images"] == 80
+    assert read_report(tested).metrics.test_images == 80
 
 
 def test_read__of_a_damaged_file(run):
     run.metrics.parent.mkdir()
     run.metrics.write_text('{"test_loss": ')
     with pytest.raises(CheckpointError, match=r"metrics\.json"):
-        read_metrics(run)
+        read_report(run)

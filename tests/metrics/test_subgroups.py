@@ -3,6 +3,7 @@
 import itertools
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from scoring import of_two
 
 from diptych.errors import ConfigError
 from diptych.metrics.classification import compute_metrics
-from diptych.metrics.subgroups import MOST_VALUES, compute_subgroups, worse_by_chance
+from diptych.metrics.subgroups import MOST_VALUES, check_column, compute_subgroups, worse_by_chance
 
 NAMES = ("bad", "good")
 
@@ -29,6 +30,14 @@ def draw(images: int, values: int, wrong: dict[str, float] | None = None, classe
     return table, probabilities
 
 
+def subgroups_of(
+    table: pd.DataFrame, probabilities: Any, threshold: float, names: Sequence[str], column: str = "kind", **options: Any
+) -> list[dict[str, Any]]:
+    """The subgroups of a column of a table, as metrics.json has them."""
+    values, targets = table[column].to_numpy(str), table["target"].to_numpy(np.int64)
+    return [row.to_json() for row in compute_subgroups(values, targets, probabilities, threshold, names, **options)]
+
+
 def fisher(wrong_inside: int, inside: int, wrong_outside: int, outside: int) -> float:
     """How probable so many wrong ones inside, or more, are: all ways to draw them, counted."""
     wrong, total = wrong_inside + wrong_outside, inside + outside
@@ -41,12 +50,12 @@ def test_subgroups__have_the_figures_of_their_images_alone(classes: int) -> None
     table, probabilities = draw(120, 3, classes=classes)
     names = ["a", "b", "c"][:classes]
     groups = np.arange(120) // 2
-    rows = compute_subgroups(table, "kind", probabilities, 0.4, names, seed=5, groups=groups)
+    rows = subgroups_of(table, probabilities, 0.4, names, seed=5, groups=groups)
     assert [row["value"] for row in rows] == ["k0", "k1", "k2"]
     for row in rows:
         inside = (table["kind"] == row["value"]).to_numpy()
         targets = table["target"].to_numpy()[inside]
-        expected = compute_metrics(targets, probabilities[inside], 0.4, names, groups=groups[inside], seed=5)
+        expected = compute_metrics(targets, probabilities[inside], 0.4, names, groups=groups[inside], seed=5).to_json()
         left_out = {"class_names", "baseline", "threshold"}
         own = {name: value for name, value in row.items() if name not in ("value", "p_value", "worse")}
         assert own == {name: value for name, value in expected.items() if name not in left_out}
@@ -58,7 +67,7 @@ def test_subgroups__p_values_are_those_of_fisher_and_holm_by_hand() -> None:
     wrong = np.concatenate([np.arange(10) < 7, np.arange(12) < 3, np.arange(20) < 2])
     table = pd.DataFrame({"target": np.arange(42) % 2, "kind": kinds})
     probabilities = of_two(np.where((table["target"] == 1) ^ wrong, 0.9, 0.1))
-    rows = compute_subgroups(table, "kind", probabilities, 0.5, NAMES)
+    rows = subgroups_of(table, probabilities, 0.5, NAMES)
     single = [fisher(7, 10, 5, 32), fisher(3, 12, 9, 30), fisher(2, 20, 10, 22)]
     # Holm: the smallest of three times 3, the next times 2, the last as it is; never less than one before.
     first, second, third = sorted(single)
@@ -77,14 +86,14 @@ def test_worse_by_chance__is_the_count_of_all_ways(case: tuple[int, int, int, in
 def test_subgroups__one_that_is_worse_is_marked_and_no_other() -> None:
     for seed in range(5):
         table, probabilities = draw(600, 6, {"k4": 0.6}, seed=seed)
-        rows = compute_subgroups(table, "kind", probabilities, 0.5, NAMES)
+        rows = subgroups_of(table, probabilities, 0.5, NAMES)
         assert [row["value"] for row in rows if row["worse"]] == ["k4"]
         assert all((row["p_value"] < 0.05) == row["worse"] for row in rows)
 
 
 def test_subgroups__one_that_is_better_is_not_marked() -> None:
     table, probabilities = draw(600, 3, {"k0": 0.0, "k1": 0.3, "k2": 0.3})
-    rows = compute_subgroups(table, "kind", probabilities, 0.5, NAMES)
+    rows = subgroups_of(table, probabilities, 0.5, NAMES)
     assert rows[0]["p_value"] == 1
     assert not rows[0]["worse"]
 
@@ -93,7 +102,7 @@ def test_subgroups__of_equal_accuracy_one_is_marked_in_at_most_5_of_100() -> Non
     simulations, marked = 300, 0
     for seed in range(simulations):
         table, probabilities = draw(200, 4, seed=seed)
-        marked += any(row["worse"] for row in compute_subgroups(table, "kind", probabilities, 0.5, NAMES))
+        marked += any(row["worse"] for row in subgroups_of(table, probabilities, 0.5, NAMES))
     # Exact tests of small counts stay below 5 %; of 300 draws, 23 or fewer are within three standard errors of 5 %.
     assert 0 < marked <= 0.05 * simulations + 3 * math.sqrt(0.05 * 0.95 * simulations)
 
@@ -106,7 +115,7 @@ def test_subgroups__of_one_image_one_class_and_no_value_are_defined(classes: int
     table.loc[50:, "kind"] = ""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        rows = compute_subgroups(table, "kind", probabilities, 0.5, ["a", "b", "c"][:classes])
+        rows = subgroups_of(table, probabilities, 0.5, ["a", "b", "c"][:classes])
     assert [row["value"] for row in rows] == sorted(table["kind"].unique())
     found = {row["value"]: row for row in rows}
     assert found[""]["test_images"] == 10
@@ -122,22 +131,23 @@ def test_subgroups__of_one_image_one_class_and_no_value_are_defined(classes: int
 
 def test_subgroups__a_single_one_has_nothing_to_be_worse_than() -> None:
     table, probabilities = draw(30, 1, {"k0": 1.0})
-    (row,) = compute_subgroups(table, "kind", probabilities, 0.5, NAMES)
+    (row,) = subgroups_of(table, probabilities, 0.5, NAMES)
     assert (row["p_value"], row["worse"], row["test_accuracy"]) == (None, False, 0)
 
 
 def test_subgroups__of_a_column_that_is_not_there() -> None:
-    table, probabilities = draw(10, 2)
+    table, _ = draw(10, 2)
     with pytest.raises(ConfigError, match=r"--by colour: the table has no such column; further columns: kind\.") as raised:
-        compute_subgroups(table, "colour", probabilities, 0.5, NAMES)
+        check_column(table, "colour")
     assert "target" not in str(raised.value)
     with pytest.raises(ConfigError, match="further columns: none"):
-        compute_subgroups(table.drop(columns="kind"), "colour", probabilities, 0.5, NAMES)
+        check_column(table.drop(columns="kind"), "colour")
 
 
 def test_subgroups__of_a_column_that_names_images() -> None:
     table, probabilities = draw(MOST_VALUES + 1, 2)
     with pytest.raises(ConfigError, match="--by path: 51 different values; expected at most 50"):
-        compute_subgroups(table, "path", probabilities, 0.5, NAMES)
-    rows = compute_subgroups(table[1:], "path", probabilities[1:], 0.5, NAMES)
+        check_column(table, "path")
+    check_column(table[1:], "path")
+    rows = subgroups_of(table[1:], probabilities[1:], 0.5, NAMES, "path")
     assert len(rows) == MOST_VALUES

@@ -107,7 +107,7 @@ class Evaluate:
         from diptych.inference.decision import describe_obeyed, read_decision
 
         choices = DecisionOptions(self.threshold, self.abstain, self.coverage, self.positive, self.keep)
-        figures = evaluate(
+        report = evaluate(
             run,
             self.data,
             self.cache,
@@ -118,11 +118,11 @@ class Evaluate:
             maps=self.maps,
             output=self.output,
         )
-        log.info("%s", describe(figures))
-        if figures["external"]:
-            log.info("\nwritten: %s with metrics.json and predictions.csv", figures["external"]["report"])
-            return EXIT_TROUBLE if figures["external"]["unreadable"] else self.compare(run)
-        if not figures["kept"]:
+        log.info("%s", describe(report))
+        if report.external:
+            log.info("\nwritten: %s with metrics.json and predictions.csv", report.external.report)
+            return EXIT_TROUBLE if report.external.unreadable else self.compare(run)
+        if not report.kept:
             log.info("\n%s", describe_obeyed(read_decision(run)))
         log.info("\nwritten: %s, %s, %s", run.report, run.metrics, run.predictions)
         return self.compare(run)

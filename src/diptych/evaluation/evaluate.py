@@ -1,11 +1,10 @@
-"""The test of a run: figures in metrics.json, predictions in predictions.csv."""
+"""The test of a run: its predictions, judged, and the report written."""
 
-import json
+import dataclasses
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,26 +15,24 @@ from diptych.data.reading.layouts import image_folder
 from diptych.data.reading.manifest import SPLITS, printable
 from diptych.data.splits import read_split
 from diptych.errors import ConfigError
-from diptych.evaluation.curves import compute_curves, describe_answers, describe_sets
 from diptych.evaluation.external_test import external_folder, is_external, read_external, source_of
+from diptych.evaluation.judge import JudgeOptions, Predictions, judge
 from diptych.evaluation.model_card import start_model_card
-from diptych.evaluation.provenance import describe_data, describe_run, list_images
+from diptych.evaluation.provenance import describe_data, describe_run
+from diptych.evaluation.report import External, Report
 from diptych.evaluation.report_images import check_maps, picture_images
-from diptych.evaluation.report_page import Pictures, render_report, write_report
+from diptych.evaluation.report_page import Pictures, render_report
 from diptych.evaluation.split_images import SplitOutputs, groups_of, keep_all, no_scores, pick_rows, read_images
 from diptych.inference.choosing import DecisionOptions, choose_decision
 from diptych.inference.decision import Decision, Rules, write_decision
-from diptych.inference.outliers import FLAGGED_SHARE, Outliers, fit_outliers, write_outliers
+from diptych.inference.outliers import Outliers, fit_outliers, write_outliers
 from diptych.inference.prediction_table import with_predictions
 from diptych.inference.trained_run import TrainedRun
 from diptych.inference.tta import View, plan_test
-from diptych.metrics.classification import compute_metrics
-from diptych.metrics.influence import share_interval
-from diptych.metrics.positive import turned
-from diptych.metrics.subgroups import check_column, compute_subgroups
+from diptych.metrics.subgroups import check_column
 from diptych.screen import command_line, count_of
 from diptych.settings.config import Config
-from diptych.storage.atomic import FORMAT_VERSION, PathLike, as_paths, refuse_unwritable, write_json, write_table, write_text
+from diptych.storage.atomic import PathLike, as_paths, refuse_unwritable, write_json, write_table, write_text
 from diptych.storage.run_dir import RunDir, tidy
 from diptych.training.state import read_state
 
@@ -45,16 +42,26 @@ MAPS = 4
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A run that is tested, and how its images are looked at.
+class PlannedTest:
+    """A test before it begins.
 
     Attributes:
-        run: the run.
+        run: that is tested.
+        split: its split, a row an image.
+        data: the data folder or table, if it is another one than that of the training.
+        cache: the folder of prepared images.
+        external: whether `data` is an external test set.
+        folder: of the report.
         spec: how images become pixels.
         views: of each image.
     """
 
     run: TrainedRun
+    split: pd.DataFrame
+    data: Path | None
+    cache: Path
+    external: bool
+    folder: Path
     spec: ImageSpec
     views: tuple[View, ...]
 
@@ -65,16 +72,28 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Extent:
-    """Which parts of a report are made.
+class TestImages:
+    """The images of a test, what answers to them, and what `judge` does not know of them.
 
     Attributes:
-        by: columns of the table; the figures of their subgroups are computed too.
-        maps: on how many images the maps are checked, and how many mistakes have an occlusion map.
+        outputs: of the network, for the images of the table.
+        root: the folder of the image files.
+        decision: that the predictions follow.
+        outliers: what the images are compared with, if there is something.
+        counted: a row for each image that the report counts by class and part.
+        kept: whether `predict` obeys the decision.
+        external: of an external test.
     """
 
-    by: Sequence[str] = ()
-    maps: int = MAPS
+    __test__ = False
+
+    outputs: SplitOutputs
+    root: Path
+    decision: Decision
+    outliers: Outliers | None
+    counted: pd.DataFrame
+    kept: bool = True
+    external: External | None = None
 
 
 def evaluate(
@@ -88,7 +107,7 @@ def evaluate(
     by: Sequence[str] = (),
     maps: int = MAPS,
     output: PathLike | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Test the best checkpoint of a run on the images that its split keeps for the test, or on another labelled data set.
 
     Temperature, threshold, "don't know", sets of classes and the limit of outliers are chosen on the validation images, unless
@@ -109,140 +128,173 @@ def evaluate(
         output: the folder for the report of an external test; None for one in the run.
 
     Returns:
-        What is written to metrics.json; docs/metrics.md describes it.
+        The report, as it is written; docs/metrics.md describes each metric.
 
     Raises:
         DataError: an image is missing, unreadable, or not the same file as when the run was trained; an external test set
             has other classes, or images that the run was trained on.
         CheckpointError: the run has no checkpoint or no split.
-        ConfigError: as `plan_test`, `choose_decision` and `compute_subgroups`, or the run cannot be written.
+        ConfigError: as `plan_test`, `choose_decision` and `check_column`, or the run cannot be written.
         TypeError: the run or a path is none.
     """
-    opened = TrainedRun.open(run)
-    run, config = opened.run_dir, opened.config
-    (root, keep, place) = (as_paths(path)[0] if path is not None else None for path in (data, cache, output))
-    table, extent = read_split(run.split), Extent(by, maps)
-    external = root is not None and is_external(run, table, root)
-    folder = check_places(run, root if external else None, place)
-    spec, views = plan_test(config, tta, test_size)
-    log.info("loading the network of %s", run.root)
-    opened.network  # noqa: B018
-    subject = Subject(opened, spec, views)
-    warn_of_unfinished(run, config)
-    cached = keep or config.data.cache
-    if external and root is not None:
-        if choices not in (None, DecisionOptions()):
-            raise ConfigError(
-                f"{root} is an external test set: it is tested with what the run has chosen on its own validation images. Choose "
-                f"first, without --data: {command_line('evaluate', run.root, '--keep')}, with --threshold and the like."
-            )
-        return evaluate_external(subject, table, root, cached, extent, folder)
-    return evaluate_own(subject, table, image_folder(config.data, root), cached, extent, choices or DecisionOptions())
+    planned = plan_evaluation(TrainedRun.open(run), as_path(data), as_path(cache), as_path(output), tta=tta, test_size=test_size)
+    opened, config = planned.run, planned.run.config
+    log.info("loading the network of %s", opened.run_dir.root)
+    network = opened.network
+    warn_of_unfinished(opened.run_dir, config)
+    images = open_external(planned, by, choices) if planned.external else open_own(planned, by, choices or DecisionOptions())
+    predictions = predict_split(opened, images.outputs, "test", by, images.outliers)
+    log.info("metrics of %s", count_of(len(predictions.targets)))
+    report = judge(predictions, JudgeOptions(images.decision, by, images.outliers, config.training.seed))
+    pictures = draw_listed(planned, images, report, maps)
+    rows = images.outputs.rows("test")
+    report = dataclasses.replace(
+        report,
+        maps=check_maps(network, config, images.decision, images.outputs.store, rows, maps),
+        kept=images.kept,
+        external=images.external,
+        data=describe_data(opened.run_dir, config, images.counted, opened.class_names, predictions.groups is not None),
+        run=describe_run(opened.run_dir, config),
+    )
+    if report.external is not None:
+        # Findings of the audit are about the images of the training.
+        source = Path(report.external.data).name
+        report = dataclasses.replace(report, data=dataclasses.replace(report.data, name=source, findings=(), audited=False))
+    write_report(opened, report, predictions, pictures, images, planned.folder)
+    return report
 
 
-def evaluate_own(
-    subject: Subject, table: pd.DataFrame, root: Path, cache: Path, extent: Extent, choices: DecisionOptions
-) -> dict[str, Any]:
-    """Do `evaluate` on the images of the split."""
-    run, config = subject.run.run_dir, subject.run.config
-    for column in extent.by:
-        check_column(table, column)
-    tidy(run)
-    weights, stored = subject.run.weights_hash, subject.run.stored_decision
-    rules = choices.after(stored, subject.run.class_names)
-    decision, outliers = stored, subject.run.stored_outliers
-    if decision is not None and decision.made_for != (weights, subject.spec.size, len(subject.views), rules):
-        decision = None
-    if outliers is not None and outliers.made_for != (weights, subject.spec.size):
+def as_path(given: PathLike | None) -> Path | None:
+    """Return a path that a caller in Python gave as text, if any."""
+    return None if given is None else as_paths(given)[0]
+
+
+def plan_evaluation(
+    run: TrainedRun, data: Path | None, cache: Path | None, output: Path | None, *, tta: bool, test_size: int | None
+) -> PlannedTest:
+    """Check what a test needs, before the network is loaded.
+
+    Raises:
+        DataError: there is no such data.
+        ConfigError: as `plan_test`, or nothing can be written.
+    """
+    split = read_split(run.run_dir.split)
+    external = data is not None and is_external(run.run_dir, split, data)
+    folder = check_places(run.run_dir, data if external else None, output)
+    spec, views = plan_test(run.config, tta, test_size)
+    return PlannedTest(run, split, data, cache or run.config.data.cache, external, folder, spec, views)
+
+
+def open_own(planned: PlannedTest, by: Sequence[str], choices: DecisionOptions) -> TestImages:
+    """Read the images of the run's own split, and choose on the validation images what was not chosen for them before."""
+    run, config = planned.run, planned.run.config
+    for column in by:
+        check_column(planned.split, column)
+    tidy(run.run_dir)
+    stored, rules = run.stored_decision, choices.after(run.stored_decision, run.class_names)
+    how = (planned.spec.size, len(planned.views))
+    decision = stored if stored is not None and stored.made_for == (run.weights_hash, *how, rules) else None
+    outliers = run.stored_outliers
+    if outliers is not None and outliers.made_for != (run.weights_hash, planned.spec.size):
         outliers = None
-    found = set(table["split"]) if "validation" in set(table["split"]) and not (decision and outliers) else {"test"}
-    parts = pick_rows(table, [part for part in SPLITS if part in found], config.training.seed)
-    store = read_images(root, parts, subject.spec, cache)
-    answers = SplitOutputs(subject.run.tapped, store, parts, subject.views)
-    keep = choices.keep or (subject.plain and (stored is None or stored.weights != weights))
+    there = set(planned.split["split"])
+    wanted = there if "validation" in there and not (decision and outliers) else {"test"}
+    table = pick_rows(planned.split, [part for part in SPLITS if part in wanted], config.training.seed)
+    root = image_folder(config.data, planned.data)
+    outputs = SplitOutputs(run.tapped, read_images(root, table, planned.spec, planned.cache), table, planned.views, how[0])
+    keep = choices.keep or (planned.plain and (stored is None or stored.weights != run.weights_hash))
     if decision is None or outliers is None:
-        probabilities, features = answers.outputs("validation", keep_all)
+        probabilities, features = outputs.outputs("validation", keep_all)
         if decision is None:
-            chosen = choose(answers.targets("validation"), probabilities, rules, config.training.seed)
-            decision = replace(chosen, weights=weights, test_size=subject.spec.size, views=len(subject.views))
+            chosen = choose(outputs.targets("validation"), probabilities, rules, config.training.seed)
+            decision = dataclasses.replace(chosen, weights=run.weights_hash, test_size=how[0], views=how[1])
             if keep:
-                write_decision(run, decision)
-        if outliers is None and found >= {"train", "validation"}:
-            checked = groups_of(parts[parts["split"] == "validation"], config.data.group_column)
-            units = None if checked is None else len(np.unique(checked))
-            training = answers.outputs("train", keep_all)[1]
-            outliers = fit_outliers(training, features, weights, subject.spec.size, units)
+                write_decision(run.run_dir, decision)
+        if outliers is None and wanted >= {"train", "validation"}:
+            groups = groups_of(table[table["split"] == "validation"], config.data.group_column)
+            units = None if groups is None else len(np.unique(groups))
+            outliers = fit_outliers(outputs.outputs("train", keep_all)[1], features, run.weights_hash, how[0], units)
             if keep:
-                write_outliers(run, outliers)
-    subject.run.forget_choices()
-    figures, predictions, pictures = judge(subject, answers, root, decision, outliers, extent)
-    grouped = groups_of(answers.table, config.data.group_column) is not None
-    figures |= {"kept": decision == subject.run.stored_decision, "external": None}
-    figures |= {"data": describe_data(run, config, table, subject.run.class_names, grouped), "run": describe_run(run, config)}
-    start_model_card(run, subject.run.class_names)
-    write_table(run.predictions, predictions)
-    write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})
-    write_report(run, figures, pictures)
-    return figures
+                write_outliers(run.run_dir, outliers)
+        run.forget_choices()
+    return TestImages(outputs, root, decision, outliers, planned.split, kept=decision == run.stored_decision)
 
 
-def evaluate_external(
-    subject: Subject, split: pd.DataFrame, data: Path, cache: Path, extent: Extent, folder: Path
-) -> dict[str, Any]:
-    """Evaluate on all labelled images of another data set, with the decision of the run, which is not changed."""
-    run, config = subject.run.run_dir, subject.run.config
-    log.info("%s has none of the test images of %s: an external test of all its images", data, run.root)
-    table, store, problems = read_external(run, split, data, subject.run.class_names, subject.spec, cache)
+def open_external(planned: PlannedTest, by: Sequence[str], choices: DecisionOptions | None) -> TestImages:
+    """Read all labelled images of another data set; nothing is chosen on them, and nothing of the run changes."""
+    run, data = planned.run, planned.data or planned.run.config.data.data
+    if choices not in (None, DecisionOptions()):
+        raise ConfigError(
+            f"{data} is an external test set: it is tested with what the run has chosen on its own validation images. Choose "
+            f"first, without --data: {command_line('evaluate', run.run_dir.root, '--keep')}, with --threshold and the like."
+        )
+    log.info("%s has none of the test images of %s: an external test of all its images", data, run.run_dir.root)
+    table, store, problems = read_external(run.run_dir, planned.split, data, run.class_names, planned.spec, planned.cache)
     for path, problem in zip(problems["path"][:10], problems["problem"][:10], strict=True):
         log.warning("not tested: %s: %s", path, problem)
     test = table[table["split"] == "test"].reset_index(drop=True)
-    for column in extent.by:
+    for column in by:
         check_column(test, column)
-    decision, outliers = subject.run.answer_with(subject.spec.size, len(subject.views))
-    answers = SplitOutputs(subject.run.tapped, store, table, subject.views)
-    root = image_folder(config.data, data)
-    figures, predictions, pictures = judge(subject, answers, root, decision, outliers, extent)
-    figures |= {"kept": True, "external": {"data": source_of(data), "images": len(test), "unreadable": len(problems)}}
-    figures["external"]["report"] = printable(str(folder / run.report.name))
-    grouped = groups_of(test, config.data.group_column) is not None
-    facts = describe_data(run, config, test, subject.run.class_names, grouped)
-    figures |= {"data": facts | {"name": Path(source_of(data)).name, "findings": [], "audited": False}}
-    figures |= {"run": describe_run(run, config)}
-    start_model_card(run, subject.run.class_names)
-    write_table(folder / run.predictions.name, predictions)
-    write_json(folder / run.metrics.name, {"format_version": FORMAT_VERSION, **figures})
-    write_text(folder / run.report.name, render_report(run, figures, pictures))
-    return figures
+    decision, outliers = run.answer_with(planned.spec.size, len(planned.views))
+    outputs = SplitOutputs(run.tapped, store, table, planned.views, planned.spec.size)
+    report = printable(str(planned.folder / run.run_dir.report.name))
+    external = External(source_of(data), len(test), len(problems), report)
+    return TestImages(outputs, image_folder(run.config.data, data), decision, outliers, test, external=external)
 
 
-def judge(
-    subject: Subject, answers: SplitOutputs, root: Path, decision: Decision, outliers: Outliers | None, extent: Extent
-) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Pictures]]:
-    """Predict the test images of a table, whose files are in a folder.
+def predict_split(
+    run: TrainedRun, outputs: SplitOutputs, part: str = "test", by: Sequence[str] = (), outliers: Outliers | None = None
+) -> Predictions:
+    """Let the network predict the images of a part of the split.
 
-    Returns:
-        The figures, the table with the predictions, and the pictures of the images that the figures list.
+    Args:
+        run: whose network it is.
+        outputs: of the network, for the images of the split.
+        part: "train", "validation" or "test".
+        by: columns of the table that go with the predictions.
+        outliers: what the images are compared with.
     """
-    names, parts = subject.run.class_names, answers.table
-    test = parts[parts["split"] == "test"].reset_index(drop=True)
-    probabilities, scores = answers.outputs("test", outliers.scores if outliers else no_scores)
-    log.info("figures of %s", count_of(len(test)))
-    figures = compute_all(test, probabilities, names, decision, subject.run.config, extent.by)
-    figures |= {"outliers": describe_outliers(outliers, scores, groups_of(test, subject.run.config.data.group_column))}
-    figures |= {"test_size": subject.spec.size, "views": len(subject.views)}
-    told = (scores, outliers.limit) if outliers else (None, None)
-    predictions = with_predictions(test, probabilities, names, decision, *told)
-    figures |= list_images(predictions, names, decision)
-    rows = pd.Series(np.flatnonzero(parts["split"] == "test"), test["path"])
-    listed = list(dict.fromkeys(row["path"] for key in ("mistakes", "least_sure") for row in figures[key]))
-    if extent.maps:
-        log.info("maps of %s, a thousand passes of the network for each", count_of(min(extent.maps, len(test))))
-    where = rows[listed].to_numpy(np.int64)
-    files = {path: root / path for path in listed}
-    pictures = picture_images(subject.run.network, decision, answers.store, where, files, subject.spec, extent.maps)
-    every = rows.to_numpy(np.int64)
-    figures["maps"] = check_maps(subject.run.network, subject.run.config, decision, answers.store, every, extent.maps)
-    return figures, predictions, pictures
+    table = outputs.part(part)
+    probabilities, scores = outputs.outputs(part, outliers.scores if outliers else no_scores)
+    return Predictions(
+        class_names=run.class_names,
+        targets=table["target"].to_numpy(np.int64),
+        probabilities=probabilities,
+        paths=tuple(table["path"]),
+        groups=groups_of(table, run.config.data.group_column),
+        columns={column: table[column].to_numpy(str) for column in by},
+        outlier_scores=scores if outliers else None,
+        test_size=outputs.size,
+        views=len(outputs.views),
+    )
+
+
+def draw_listed(planned: PlannedTest, images: TestImages, report: Report, maps: int) -> dict[str, Pictures]:
+    """Draw the images that the report lists, with so many maps."""
+    table, outputs = images.outputs.part("test"), images.outputs
+    if maps:
+        log.info("maps of %s, a thousand passes of the network for each", count_of(min(maps, len(table))))
+    listed = list(dict.fromkeys(image.path for image in (*report.mistakes, *report.least_sure)))
+    rows = pd.Series(outputs.rows("test"), table["path"])[listed].to_numpy(np.int64)
+    files = {path: images.root / path for path in listed}
+    return picture_images(planned.run.network, images.decision, outputs.store, rows, files, planned.spec, maps)
+
+
+def write_report(
+    run: TrainedRun, report: Report, predictions: Predictions, pictures: dict[str, Pictures], images: TestImages, folder: Path
+) -> None:
+    """Write predictions.csv, metrics.json and report.html into a folder, and a model card into the run if it has none.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    names, limit = run.class_names, images.outliers.limit if images.outliers else None
+    table = images.outputs.part("test")
+    table = with_predictions(table, predictions.probabilities, names, report.decision, predictions.outlier_scores, limit)
+    start_model_card(run.run_dir, names)
+    write_table(folder / run.run_dir.predictions.name, table)
+    write_json(folder / run.run_dir.metrics.name, report.to_json())
+    write_text(folder / run.run_dir.report.name, render_report(run.run_dir, report, pictures))
 
 
 def check_places(run: RunDir, external: Path | None, output: Path | None) -> Path:
@@ -270,72 +322,6 @@ def choose(targets: NDArray[np.int64], probabilities: NDArray[np.float64], rules
             "them out."
         )
     return Decision(positive=rules.positive)
-
-
-def compute_all(
-    test: pd.DataFrame,
-    raw: NDArray[np.float64],
-    class_names: Sequence[str],
-    decision: Decision,
-    config: Config,
-    by: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Compute everything that follows from the predictions alone.
-
-    Where class 0 is the positive one, all is computed with the classes the other way round, and then turned back.
-
-    Args:
-        test: N rows with `target`, the columns to divide by, and that of the groups, if there are any.
-        raw: probabilities (N, K), as the network gives them.
-        class_names: the K names.
-        decision: of the run.
-        config: of the run.
-        by: columns.
-    """
-    if decision.positive == 0:
-        other = test.assign(target=1 - test["target"])
-        found = compute_all(other, raw[:, ::-1], class_names[::-1], replace(decision, positive=1), config, by)
-        return turned(found) | {"decision": described(decision)}
-    targets, probabilities = test["target"].to_numpy(np.int64), decision.calibrated(raw)
-    groups = groups_of(test, config.data.group_column)
-    options: dict[str, Any] = {"seed": config.training.seed, "groups": groups}
-    figures = compute_metrics(targets, probabilities, decision.threshold, class_names, **options)
-    return figures | {
-        **({"positive": class_names[1]} if len(class_names) == 2 else {}),
-        "decision": described(decision),
-        "answers": describe_answers(targets, probabilities, decision, groups),
-        "class_sets": describe_sets(targets, probabilities, decision, groups),
-        "subgroups": {
-            column: compute_subgroups(test, column, probabilities, decision.threshold, class_names, **options) for column in by
-        },
-        "curves": compute_curves(targets, raw, probabilities, decision),
-    }
-
-
-def described(decision: Decision) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(json.dumps(asdict(decision)))
-    return found
-
-
-def describe_outliers(
-    outliers: Outliers | None, scores: NDArray[np.float64], groups: NDArray[np.int64] | None = None
-) -> dict[str, Any] | None:
-    """Count the outliers among test images (N,); with groups (N,), the interval is by group. None without a limit."""
-    if outliers is None:
-        return None
-    facts = {
-        "references": len(outliers.references),
-        "neighbour": outliers.neighbour,
-        "validation_units": outliers.units,
-        "limit": outliers.limit,
-        "expected_share": FLAGGED_SHARE,
-        "expected_interval": outliers.expected,
-    }
-    if outliers.limit is None:
-        return facts | {"flagged": None, "share": None, "share_interval": None}
-    flagged = scores > outliers.limit
-    found = {"flagged": int(flagged.sum()), "share": float(flagged.mean())}
-    return facts | found | {"share_interval": share_interval(flagged, groups).interval}
 
 
 def warn_of_unfinished(run: RunDir, config: Config) -> None:

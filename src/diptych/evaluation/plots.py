@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,10 +17,10 @@ from sklearn.metrics import roc_curve
 
 from diptych.drawing import write_figure
 from diptych.errors import CheckpointError
-from diptych.evaluation.figures import read_metrics
+from diptych.evaluation.report import Report, read_report
 from diptych.inference.prediction_table import read_probabilities
-from diptych.metrics.classification import shorten
-from diptych.storage.run_dir import RunDir, read_classes
+from diptych.metrics.classification import Metrics, shorten
+from diptych.storage.run_dir import RunDir
 from diptych.training.state import read_kept_epoch
 
 DOTS_PER_INCH = 150
@@ -49,11 +48,11 @@ def plot(run: RunDir) -> list[Path]:
     history = read_history(run)
     kept = read_kept_epoch(run)
     files = [plot_accuracy(run, history, kept), plot_loss(run, history, kept), plot_learning_rate(run, history)]
-    figures = read_metrics(run)
-    if figures is not None:
-        files.append(plot_confusion_matrix(run, figures))
-        if figures["roc_auc"] is not None:
-            files.append(plot_roc(run, figures))
+    report = read_report(run)
+    if report is not None:
+        files.append(plot_confusion_matrix(run, report.metrics))
+        if report.metrics.roc_auc.value is not None:
+            files.append(plot_roc(run, report))
     return files
 
 
@@ -118,19 +117,20 @@ def plot_learning_rate(run: RunDir, history: pd.DataFrame) -> Path:
     return path
 
 
-def plot_confusion_matrix(run: RunDir, figures: dict[str, Any]) -> Path:
+def plot_confusion_matrix(run: RunDir, metrics: Metrics) -> Path:
     """Draw counts, and below each its share of the row, which also gives the shade; of many classes the shades alone."""
     path = run.plots / "confusion_matrix.png"
-    names = [shorten(name) for name in read_classes(run)]
-    counts = np.array(figures["confusion_matrix"])
+    names = [shorten(name) for name in metrics.class_names]
+    counts = np.array(metrics.confusion_matrix)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     labels = [
         [f"{n}\n{share:.1%}" if n else "0" for n, share in zip(row, part, strict=True)]
         for row, part in zip(counts, shares, strict=True)
     ]
     annotated = len(names) <= ANNOTATED_CLASSES
-    low, high = figures["test_accuracy_interval"]
-    title = f"Test: accuracy {figures['test_accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%})"
+    interval = metrics.accuracy.interval
+    title = f"Test: accuracy {metrics.accuracy.value:.1%}"
+    title += f" (95 % interval {interval[0]:.1%} to {interval[1]:.1%})" if interval else ""
     every = -(-len(names) // NAMED_CLASSES)
     width = min(13.0, max(6.0, 2.4 + 0.66 * len(names)))
     with figure(path, title, "predicted class", "true class", (width, 0.8 * width)) as axes:
@@ -150,29 +150,28 @@ def plot_confusion_matrix(run: RunDir, figures: dict[str, Any]) -> Path:
     return path
 
 
-def plot_roc(run: RunDir, figures: dict[str, Any]) -> Path:
+def plot_roc(run: RunDir, report: Report) -> Path:
     """Draw the ROC curve of the positive class; of K > 2 classes, of each against all others and their mean.
 
     Of many classes only those with the smallest areas are drawn, and the mean of all.
     """
     path = run.plots / "roc.png"
-    class_names = read_classes(run)
+    class_names = report.class_names
     targets, probabilities = read_answers(run, class_names)
-    of_two = len(class_names) == 2
-    positive = class_names.index(figures.get("positive", class_names[1]))
+    of_two, positive = report.positive is not None, report.decision.positive
     what = (
         f"ROC curve of class {shorten(class_names[positive])}, area"
         if of_two
         else "ROC curves of one class against the rest, mean area"
     )
-    title = f"Test: {what} {figures['roc_auc']:.3f}"
+    title = f"Test: {what} {report.metrics.roc_auc.value:.3f}"
     size = (5.6, 5.4) if of_two else (7.2, 7.0)
     with figure(path, title, "false positive rate (1 - specificity)", "true positive rate (recall)", size) as axes:
         if of_two:
             false_rate, true_rate, _ = roc_curve(targets == positive, probabilities[:, positive])
             axes.plot(false_rate, true_rate, color=TRAINING, label="test images")
         else:
-            draw_roc_per_class(axes, targets, probabilities, class_names, figures)
+            draw_roc_per_class(axes, targets, probabilities, report.metrics)
         axes.plot([0, 1], [0, 1], ":", color="grey", label="chance")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.legend(loc="lower right", fontsize="small")
@@ -196,10 +195,10 @@ def draw_roc_per_class(
     axes: Axes,
     targets: NDArray[np.int64],
     probabilities: NDArray[np.float64],
-    class_names: Sequence[str],
-    figures: dict[str, Any],
+    metrics: Metrics,
 ) -> None:
-    areas = {target: row["roc_auc"] for target, row in enumerate(figures["per_class"]) if row["roc_auc"] is not None}
+    found = {target: row.roc_auc.value for target, row in enumerate(metrics.per_class)}
+    areas = {target: area for target, area in found.items() if area is not None}
     drawn = list(areas) if len(areas) <= ROC_CLASSES else sorted(areas, key=lambda target: areas[target])[:WORST_CLASSES]
     grid = np.linspace(0, 1, 501)
     mean = np.zeros(len(grid))
@@ -209,11 +208,11 @@ def draw_roc_per_class(
         mean += np.interp(grid, *curve) / len(areas)
         if target in drawn:
             curves[target] = curve
-    label = f"{figures['roc_auc']:.3f}  mean of {len(areas)} classes{', and the worst:' if len(drawn) < len(areas) else ''}"
+    label = f"{metrics.roc_auc.value:.3f}  mean of {len(areas)} classes{', and the worst:' if len(drawn) < len(areas) else ''}"
     axes.plot([0, *grid], [0, *mean], color="black", linewidth=2.5, label=label)
     for place, target in enumerate(drawn):
         # The area first, since Matplotlib leaves out labels that begin with an underscore.
-        label = f"{areas[target]:.3f}  {shorten(class_names[target])}"
+        label = f"{areas[target]:.3f}  {shorten(metrics.class_names[target])}"
         axes.plot(*curves[target], linestyle=STYLES[place % len(STYLES)], color=COLOURS[place], label=label)
 
 

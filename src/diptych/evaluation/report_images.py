@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import keras
@@ -16,6 +15,7 @@ from diptych.data.pixels.store import Images
 from diptych.errors import DataError
 from diptych.evaluation.report_page import IMAGE_SIZE, Picture, Pictures
 from diptych.explain.activations import Taps
+from diptych.explain.map_check import MapsCheck
 from diptych.explain.overlays import limits_of, overlay_pixels, title_of
 from diptych.explain.saliency import Explanation, SaliencyMap, explain_images
 from diptych.explain.sanity import sanity_of_maps
@@ -94,7 +94,7 @@ def picture_maps(image: NDArray[np.uint8], maps: Sequence[SaliencyMap]) -> Pictu
 
 def check_maps(
     network: keras.Model, config: Config, decision: Decision, images: Images, rows: NDArray[np.int64], maps: int
-) -> dict[str, Any] | None:
+) -> MapsCheck | None:
     """Do `sanity_of_maps` on so many of some rows of the images, evenly from first to last; None for none, or of one image."""
     if maps == 0 or len(rows) < 2:
         return None

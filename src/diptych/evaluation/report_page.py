@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from markdown_it import MarkdownIt
@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from diptych.data.audit.findings import LEVEL_NAMES
 from diptych.evaluation.model_card import answered_card
-from diptych.evaluation.summary import NAMES, NOT_DEFINED, PERCENT, describe_baseline, describe_outliers, describe_reason
+from diptych.evaluation.report import Curves, Report, as_json
+from diptych.evaluation.summary import NOT_DEFINED, describe_baseline, describe_outliers, describe_reason
 from diptych.explain.overlays import BARS, colour_bar, title_of
 from diptych.html import encode_uri, load_template
 from diptych.inference.tta import describe_test
-from diptych.metrics.classification import shorten
-from diptych.metrics.positive import positive_last
-from diptych.storage.atomic import write_text
-from diptych.storage.run_dir import RunDir, read_classes
+from diptych.metrics.classification import NAMES, PERCENT, Metric, Metrics, shorten
+from diptych.storage.run_dir import RunDir
 
 # Of an image in the list of mistakes, and of a map laid over it, in pixels.
 IMAGE_SIZE = 320
@@ -87,27 +86,20 @@ class Drawing:
     diagonal: bool = False
 
 
-def write_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str, Pictures]) -> None:
-    """Write report.html.
+def render_report(run: RunDir, report: Report, pictures: Mapping[str, Pictures]) -> str:
+    """Return the report as an HTML page.
 
     Args:
-        run: with its class names, and its model card if there is one.
-        figures: as `evaluate` returns them.
-        pictures: of the images that `figures` names as mistakes and as least sure, by path; those without are named only.
-
-    Raises:
-        OSError: the file cannot be written.
+        run: with its model card, if there is one.
+        report: to be shown.
+        pictures: of the images that it lists, by path; those without are named only.
     """
-    write_text(run.report, render_report(run, figures, pictures))
-
-
-def render_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str, Pictures]) -> str:
-    names = read_classes(run)
-    card = answered_card(run, names)
-    figures = positive_last(figures)
-    names = tuple(figures["class_names"]) if len(names) == 2 else names
-    maps = figures["maps"]["maps"] if figures["maps"] else []
-    trusted = {row["name"] for row in maps if row["trusted"]}
+    card = answered_card(run, report.class_names)
+    # The page shows the positive class last.
+    report = report.turned() if report.positive == report.class_names[0] else report
+    names, metrics = report.class_names, report.metrics
+    maps = report.maps.maps if report.maps else ()
+    trusted = {row.name for row in maps if row.trusted}
     uris: dict[str, dict[str, list[tuple[str, str]]]] = {}
     for path, shown in pictures.items():
         uris[path] = {"image": [], "open": [], "folded": []}
@@ -116,32 +108,34 @@ def render_report(run: RunDir, figures: Mapping[str, Any], pictures: Mapping[str
             size = MAP_SIZE if picture.map else IMAGE_SIZE
             uris[path][place].append((picture.title, encode_uri(picture.pixels, size)))
     return load_template("diptych.evaluation", "report.html").render(
-        figures=figures,
+        report=report,
+        metrics=metrics,
         names=names,
         binary=len(names) == 2,
-        chosen=figures["decision"]["rule"][0].isalpha(),
-        rows=figure_rows(figures),
-        sentences=summarise(figures),
-        drawings=draw(figures, names),
-        matrix=shown_matrix(figures, names),
-        confusions=worst_confusions(figures, names),
+        chosen=report.decision.rule[0].isalpha(),
+        rows=metric_rows(metrics),
+        sentences=summarise(report),
+        drawings=draw(report.curves, names),
+        matrix=shown_matrix(metrics),
+        confusions=worst_confusions(metrics),
         lists=[
-            (title, figures[key])
-            for title, key in (("The worst mistakes", "mistakes"), ("The least sure answers", "least_sure"))
-            if figures.get(key)
+            (title, listed)
+            for title, listed in (("The worst mistakes", report.mistakes), ("The least sure answers", report.least_sure))
+            if listed
         ],
         uris=uris,
         verdict_on_maps=judge_maps(len(trusted), len(maps)),
         bars=[(meaning, encode_uri(colour_bar(kind), MAP_SIZE)) for kind, meaning in BARS.items()],
-        tested_at=describe_test(figures["test_size"], figures["views"]),
+        tested_at=describe_test(report.test_size, report.views),
         levels=LEVEL_NAMES,
         # Raw HTML in the card stays text.
         card=Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(card)),
         percent=percent,
         number=number,
         between=between,
-        told_outliers=describe_outliers(figures["outliers"]) if figures["outliers"] else "",
+        told_outliers=describe_outliers(report.outliers) if report.outliers else "",
         shorten=shorten,
+        as_json=as_json,
         zip=zip,
         title_of=title_of,
     )
@@ -175,112 +169,107 @@ def between(interval: Sequence[float] | None) -> str:
     return "no interval" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
 
 
-def figure_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def metric_rows(metrics: Metrics) -> list[tuple[str, str, str]]:
     """Return name, value and interval of each figure."""
     rows = []
-    for key, name in NAMES.items():
-        write = percent if key in PERCENT else number
-        interval = figures["intervals"].get(key)
-        shown = describe_reason(figures, key) if interval is None else f"{write(interval[0])} to {write(interval[1])}"
-        rows.append((name, write(figures[key]), shown))
+    for key, metric in metrics.named().items():
+        write, interval = percent if key in PERCENT else number, metric.interval
+        shown = describe_reason(metrics, key) if interval is None else f"{write(interval[0])} to {write(interval[1])}"
+        rows.append((NAMES[key], write(metric.value), shown))
     return rows
 
 
-def summarise(figures: Mapping[str, Any]) -> list[str]:
-    """Return sentences on the main figures that need no knowledge of statistics."""
-    sentences = []
-    if figures.get("external"):
-        sentences.append(f"An external test on {figures['data']['name']}: none of its images belongs to the run's own data.")
-    if not figures.get("kept", True):
+def summarise(report: Report) -> list[str]:
+    """Return sentences on the main metrics that need no knowledge of statistics."""
+    sentences, metrics = [], report.metrics
+    if report.external:
+        sentences.append(f"An external test on {report.data.name}: none of its images belongs to the run's own data.")
+    if not report.kept:
         sentences.append("Only looked at: diptych predict answers with the choices that were kept before.")
-    right, between = round(100 * figures["test_accuracy"]), in_hundred(figures, "test_accuracy")
-    baseline = "".join(f"; {text}" for text in describe_baseline(figures)).replace("%)", "\u00a0%)")
+    right, between = round(100 * (metrics.accuracy.value or 0.0)), in_hundred(metrics.accuracy)
+    baseline = "".join(f"; {text}" for text in describe_baseline(metrics)).replace("%)", "\u00a0%)")
     sentences.append(f"Of 100 images like those of the test, about {right} are classified correctly{between}{baseline}.")
-    if len(figures["class_names"]) == 2:
-        name = shorten(figures["class_names"][1])
-        if figures["recall"] is not None:
-            share = round(100 * figures["recall"])
-            sentences.append(f"Of 100 images of class {name}, about {share} are recognised{in_hundred(figures, 'recall')}.")
-        if figures["precision"] is not None:
-            share = round(100 * figures["precision"])
-            between = in_hundred(figures, "precision")
+    if report.positive is not None:
+        name = shorten(report.positive)
+        if metrics.recall.value is not None:
+            share = round(100 * metrics.recall.value)
+            sentences.append(f"Of 100 images of class {name}, about {share} are recognised{in_hundred(metrics.recall)}.")
+        if metrics.precision.value is not None:
+            share, between = round(100 * metrics.precision.value), in_hundred(metrics.precision)
             sentences.append(f"Of 100 images predicted as class {name}, about {share} are of that class{between}.")
         else:
             sentences.append(f"No image is predicted as class {name}; precision is {NOT_DEFINED}.")
-    answers, outliers = figures["answers"], figures["outliers"]
-    if answers["rule"] != "none":
-        sure = f"; of the answers about {percent(answers['accuracy'], 0)} are right" if answers["answered"] else ""
-        sentences.append(
-            f"{percent(answers['coverage'], 0)} of the images are answered, for the others it is “don't know”{sure}."
-        )
+    answers, outliers = report.answers, report.outliers
+    if answers.rule != "none":
+        sure = f"; of the answers about {percent(answers.accuracy, 0)} are right" if answers.answered else ""
+        sentences.append(f"{percent(answers.coverage, 0)} of the images are answered, for the others it is “don't know”{sure}.")
     if outliers is not None:
         sentences.append(f"Outliers: {describe_outliers(outliers)}.")
-    worse = [(column, row["value"]) for column, rows in figures["subgroups"].items() for row in rows if row["worse"]]
+    worse = [(column, row.value) for column, rows in report.subgroups.items() for row in rows if row.worse]
     if worse:
         listed = ", ".join(f"{column} {shorten(value) or '(none)'}" for column, value in worse)
         sentences.append(f"Significantly worse than the rest: {listed}.")
     return sentences
 
 
-def in_hundred(figures: Mapping[str, Any], name: str) -> str:
+def in_hundred(metric: Metric) -> str:
     """Write the interval of a share as " (79 to 86)", if there is one."""
-    interval = figures["intervals"].get(name)
-    return "" if interval is None else " ({:.0f} to {:.0f})".format(*(100 * end for end in interval))
+    return "" if metric.interval is None else " ({:.0f} to {:.0f})".format(*(100 * end for end in metric.interval))
 
 
-def draw(figures: Mapping[str, Any], names: Sequence[str]) -> list[Drawing]:
+def draw(curves: Curves, names: Sequence[str]) -> list[Drawing]:
     """Turn the curves into drawings."""
-    curves = figures["curves"]
     drawings = []
 
     def kind(place: int) -> str:
         dashes, colour = divmod(place, len(CURVE_COLOURS))
         return CURVE_COLOURS[colour] + " dashed" * dashes
 
-    if curves["roc"]:
+    if curves.roc:
         lines = [
-            line(shorten(names[curve["class"]]), curve["false_positive_rate"], curve["true_positive_rate"], kind(place))
-            for place, curve in enumerate(curves["roc"])
+            line(shorten(names[curve.target]), curve.false_positive_rate, curve.true_positive_rate, kind(place))
+            for place, curve in enumerate(curves.roc)
         ]
         note = "The further to the upper left, the better; the diagonal is chance."
         drawings.append(Drawing("ROC", "false positive rate", "true positive rate", lines, note, diagonal=True))
-    if curves["precision_recall"]:
+    if curves.precision_recall:
         lines = [
-            line(shorten(names[curve["class"]]), curve["recall"], curve["precision"], kind(place))
-            for place, curve in enumerate(curves["precision_recall"])
+            line(shorten(names[curve.target]), curve.recall, curve.precision, kind(place))
+            for place, curve in enumerate(curves.precision_recall)
         ]
         note = "Precision: how many predictions of the class are right. Recall: how many of its images are recognised."
         drawings.append(Drawing("Precision and recall", "recall", "precision", lines, note))
-    bins = curves["reliability"]
-    drawn = [("as the network says", "before", "second dashed"), ("calibrated", "after", "first")]
-    if bins["before"] == bins["after"]:
-        drawn = [("as the network says", "after", "first")]
+    bins = curves.reliability
+    drawn = [("as the network says", bins.before, "second dashed"), ("calibrated", bins.after, "first")]
+    if bins.before == bins.after:
+        drawn = [("as the network says", bins.after, "first")]
     lines = [
-        line(name, [row["mean_probability"] for row in bins[key]], [row["share"] for row in bins[key]], style, dots=True)
-        for name, key, style in drawn
+        line(name, [row.mean_probability for row in rows], [row.share for row in rows], style, dots=True)
+        for name, rows, style in drawn
     ]
     note = "On the diagonal, a probability of 80 % is right in 80 of 100 cases."
     drawings.append(Drawing("Reliability", "predicted probability", "share of the class", lines, note, diagonal=True))
-    risk = curves["risk_coverage"]
+    risk = curves.risk_coverage
     note = "The share of wrong answers if only the surest images are answered."
     drawings.append(
-        Drawing("Risk and coverage", "share of images answered", "share wrong", [line("", risk["coverage"], risk["risk"])], note)
+        Drawing("Risk and coverage", "share of images answered", "share wrong", [line("", risk.coverage, risk.risk)], note)
     )
     return drawings
 
 
-def shown_matrix(figures: Mapping[str, Any], names: Sequence[str]) -> list[list[tuple[int, float]]]:
+def shown_matrix(metrics: Metrics) -> list[list[tuple[int, float]]]:
     """Return the confusion matrix as counts and shares of their row; nothing for many classes."""
-    if len(names) > MATRIX_CLASSES:
+    if len(metrics.class_names) > MATRIX_CLASSES:
         return []
-    return [[(count, count / max(1, sum(row))) for count in row] for row in figures["confusion_matrix"]]
+    return [[(count, count / max(1, sum(row))) for count in row] for row in metrics.confusion_matrix]
 
 
-def worst_confusions(figures: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, str, int]]:
+def worst_confusions(metrics: Metrics) -> list[tuple[str, str, int]]:
     """Return the classes that are most often taken for others: the true one, the predicted one, how often."""
+    names = metrics.class_names
     if len(names) <= MATRIX_CLASSES:
         return []
-    matrix = np.array(figures["confusion_matrix"])
+    matrix = np.array(metrics.confusion_matrix)
     np.fill_diagonal(matrix, 0)
     places = np.argsort(-matrix, axis=None, kind="stable")[:WORST_CONFUSIONS]
     pairs = [divmod(int(place), len(names)) for place in places]

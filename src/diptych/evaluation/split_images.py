@@ -64,14 +64,24 @@ class SplitOutputs:
     store: Images
     table: pd.DataFrame
     views: Sequence[View]
+    size: int
+
+    def rows(self, part: str) -> NDArray[np.int64]:
+        """Return which images are in a part, (M,)."""
+        return np.flatnonzero(self.table["split"] == part)
+
+    def part(self, part: str) -> pd.DataFrame:
+        """Return the rows of a part."""
+        return self.table.iloc[self.rows(part)].reset_index(drop=True)
 
     def targets(self, part: str) -> NDArray[np.int64]:
-        return self.table["target"].to_numpy(np.int64)[self.table["split"] == part]
+        """Return the classes of the images in a part, (M,)."""
+        return self.table["target"].to_numpy(np.int64)[self.rows(part)]
 
     def outputs(self, part: str, reduce: Reduce) -> tuple[NDArray[np.float64], NDArray[Any]]:
         """Do `predict_with_features`; of training images only the features count, so that one view is enough."""
         views = self.views[:1] if part == "train" else self.views
-        rows = np.flatnonzero(self.table["split"] == part)
+        rows = self.rows(part)
         log.info("answering %s", count_of(len(rows), f"{'training' if part == 'train' else part} image"))
         return predict_with_features(self.tapped, self.store, rows, views, reduce, part)
 

@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diptych.errors import ConfigError
-from diptych.experiments.compare import NAMES, difference_to_json
+from diptych.experiments.compare import difference_to_json
 from diptych.experiments.run_group import Member, Series, open_series, run_series
 from diptych.experiments.tested_run import TestedRun, align, read_tested
+from diptych.metrics.classification import NAMES
 from diptych.metrics.paired import DRAWS, FIGURES, Difference, Pair, compare_pairs
 from diptych.metrics.weighted import Figures
 from diptych.settings.config import Config, ModelConfig

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from diptych.errors import ConfigError
-from diptych.evaluation.summary import NOT_DEFINED, describe_baseline
+from diptych.evaluation.summary import NOT_DEFINED, compare_with_baseline
 from diptych.experiments.tested_run import TestedRun, align, read_tested
-from diptych.metrics.classification import find_baseline
+from diptych.metrics.classification import NAMES, find_baseline
 from diptych.metrics.influence import Sample, of_counts
 from diptych.metrics.intervals import LEVEL
 from diptych.metrics.paired import DRAWS, Difference, Pair, compare_pairs
@@ -20,16 +20,6 @@ from diptych.storage.run_dir import RunDir
 
 # With fewer of them, the bootstrap's intervals are too narrow.
 FEW_IMAGES, FEW_GROUPS = 50, 20
-NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "f1": "F1",
-    "mcc": "MCC",
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-    "loss": "log loss",
-    "brier": "Brier score",
-}
 
 
 @dataclass(frozen=True)
@@ -108,9 +98,7 @@ def describe(comparison: Comparison) -> str:
     if len({side.how for side in comparison.sides}) > 1:
         lines += [f"tested in its own way: {name}, {side.how}" for name, side in zip(names, comparison.sides, strict=True)]
     lines += [
-        f"{name}: accuracy {text}"
-        for name, side in zip(names, comparison.sides, strict=True)
-        for text in describe_baseline(baseline_of(side))
+        f"{name}: accuracy {text}" for name, side in zip(names, comparison.sides, strict=True) for text in baseline_of(side)
     ]
     few_groups = comparison.groups is not None and comparison.groups < FEW_GROUPS
     if few_groups or comparison.images < FEW_IMAGES:
@@ -131,13 +119,13 @@ def describe(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def baseline_of(side: TestedRun) -> dict[str, Any]:
-    """Return the figures of a run that `describe_baseline` asks for."""
+def baseline_of(side: TestedRun) -> list[str]:
+    """Say where the accuracy of a run is not, or not surely, better than always answering the most frequent class."""
     answers = side.answers
     accuracy = float((answers.predicted == answers.targets).mean())
     interval = of_counts(answers, {"accuracy": accuracy}, Sample(answers.targets, side.groups))["accuracy"].interval
     baseline = find_baseline(answers.matrix, side.class_names, accuracy, interval)
-    return {"test_accuracy": accuracy, "baseline": baseline, "class_names": side.class_names}
+    return compare_with_baseline(baseline, accuracy, len(side.class_names))
 
 
 def short_names(comparison: Comparison) -> list[str]:

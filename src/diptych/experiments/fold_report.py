@@ -2,19 +2,19 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from diptych.errors import CheckpointError, DiptychError
-from diptych.evaluation.figures import read_metrics
+from diptych.evaluation.report import Report, load_report
 from diptych.evaluation.report_page import MATRIX_CLASSES, number, percent
-from diptych.evaluation.summary import NAMES, PERCENT
 from diptych.html import load_template
 from diptych.inference.tta import describe_test
 from diptych.machine.processes import run_child
-from diptych.metrics.classification import shorten
+from diptych.metrics.classification import KEYS, NAMES, PERCENT, Metrics, shorten
 from diptych.screen import command_line
 from diptych.settings.config import Backend
 from diptych.storage.atomic import FORMAT_VERSION, write_json, write_text
@@ -23,7 +23,66 @@ from diptych.storage.runs import folds_of
 
 log = logging.getLogger(__name__)
 
-HOW_TESTED = ("test_size", "views")
+
+@dataclass(frozen=True)
+class FoldsReport:
+    """The reports of the folds of a cross-validation, put together.
+
+    Attributes:
+        folds: their names.
+        test_size: height and width of the images, in pixels.
+        views: of each image.
+        class_names: the K names.
+        confusion_matrix: (K, K), the sum.
+        no_better: folds whose accuracy is not shown to be better than always answering the most frequent class.
+        each: the metrics of each fold.
+        mean: of each metric that is defined in all folds, by its name in Python.
+        standard_deviation: over the folds, with n - 1.
+        lowest: likewise.
+        highest: likewise.
+    """
+
+    folds: tuple[str, ...]
+    test_size: int
+    views: int
+    class_names: tuple[str, ...]
+    confusion_matrix: tuple[tuple[int, ...], ...]
+    no_better: tuple[str, ...]
+    each: tuple[Metrics, ...]
+    mean: dict[str, float]
+    standard_deviation: dict[str, float]
+    lowest: dict[str, float]
+    highest: dict[str, float]
+
+    @property
+    def test_images(self) -> int:
+        """How many images were tested in all folds."""
+        return sum(metrics.test_images for metrics in self.each)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values as evaluation/metrics.json of the common folder has them."""
+        spread = {
+            "mean": self.mean,
+            "standard_deviation": self.standard_deviation,
+            "lowest": self.lowest,
+            "highest": self.highest,
+        }
+        rows = [
+            {"test_images": metrics.test_images, **{KEYS.get(name, name): one.value for name, one in metrics.named().items()}}
+            for metrics in self.each
+        ]
+        return {
+            "format_version": FORMAT_VERSION,
+            "folds": list(self.folds),
+            "test_size": self.test_size,
+            "views": self.views,
+            "class_names": list(self.class_names),
+            "test_images": self.test_images,
+            "confusion_matrix": [list(row) for row in self.confusion_matrix],
+            "no_better": list(self.no_better),
+            "each": rows,
+            **{key: {KEYS.get(name, name): value for name, value in row.items()} for key, row in spread.items()},
+        }
 
 
 def evaluate_folds(
@@ -35,7 +94,7 @@ def evaluate_folds(
     test_size: int | None = None,
     backend: Backend = "auto",
     more: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> FoldsReport:
     """Test the run of each fold on the images of that fold.
 
     Args:
@@ -48,7 +107,7 @@ def evaluate_folds(
         more: further flags of `diptych evaluate`, for each fold.
 
     Returns:
-        What `combine` returns, as written to evaluation/metrics.json; evaluation/report.html shows it.
+        The reports together, as written to evaluation/metrics.json; evaluation/report.html shows it.
 
     Raises:
         CheckpointError: a fold is not trained yet.
@@ -64,10 +123,10 @@ def evaluate_folds(
         code = run_child(["evaluate", fold.root, *flags])
         if code != 0:
             raise DiptychError(f"the test of {fold.root} ended with exit code {code}; see its message above.")
-    figures = combine({fold.root.name: read_metrics(fold) or {} for fold in folds})
-    write_json(run.metrics, {"format_version": FORMAT_VERSION, **figures})
-    write_text(run.report, render_folds(run.root.name, figures))
-    return figures
+    found = combine({fold.root.name: load_report(fold.metrics) for fold in folds})
+    write_json(run.metrics, found.to_json())
+    write_text(run.report, render_folds(run.root.name, found))
+    return found
 
 
 def trained_folds(run: RunDir) -> list[RunDir]:
@@ -86,71 +145,57 @@ def trained_folds(run: RunDir) -> list[RunDir]:
     return folds
 
 
-def combine(tests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Combine the figures of the folds.
-
-    Args:
-        tests: metrics.json of each fold by its name, two or more.
-
-    Returns:
-        `folds`: their names; `test_size` and `views` as in `evaluate`; `class_names`; `test_images` of all folds;
-        `confusion_matrix`, the sum; `each`: of each fold its `test_images` and figures; `no_better`: the
-        folds whose accuracy is not shown to be better than always answering the most frequent class; `mean`,
-        `standard_deviation` (over the folds, with n - 1), `lowest` and `highest` of each figure that is defined on all of them.
-    """
+def combine(tests: Mapping[str, Report]) -> FoldsReport:
+    """Combine the reports of the folds, two or more by their names."""
     each = list(tests.values())
-    known = [name for name in NAMES if all(is_number(found.get(name)) for found in each)]
-    values = {name: np.array([found[name] for found in each], float) for name in known}
-    return {
-        "folds": list(tests),
-        **{key: each[0][key] for key in HOW_TESTED},
-        "class_names": each[0]["class_names"],
-        "test_images": sum(found["test_images"] for found in each),
-        "confusion_matrix": np.sum([found["confusion_matrix"] for found in each], axis=0).tolist(),
-        "no_better": [name for name, found in tests.items() if not found.get("baseline", {"better": True})["better"]],
-        "each": [{key: found.get(key) for key in ("test_images", *NAMES)} for found in each],
-        "mean": {name: float(column.mean()) for name, column in values.items()},
-        "standard_deviation": {name: float(column.std(ddof=1)) for name, column in values.items()},
-        "lowest": {name: float(column.min()) for name, column in values.items()},
-        "highest": {name: float(column.max()) for name, column in values.items()},
-    }
+    values = {name: [report.metrics.named()[name].value for report in each] for name in NAMES}
+    known = {name: np.array(column, float) for name, column in values.items() if None not in column}
+    return FoldsReport(
+        folds=tuple(tests),
+        test_size=each[0].test_size,
+        views=each[0].views,
+        class_names=each[0].class_names,
+        confusion_matrix=tuple(map(tuple, np.sum([report.metrics.confusion_matrix for report in each], axis=0).tolist())),
+        no_better=tuple(name for name, report in tests.items() if not report.metrics.baseline.better),
+        each=tuple(report.metrics for report in each),
+        mean={name: float(column.mean()) for name, column in known.items()},
+        standard_deviation={name: float(column.std(ddof=1)) for name, column in known.items()},
+        lowest={name: float(column.min()) for name, column in known.items()},
+        highest={name: float(column.max()) for name, column in known.items()},
+    )
 
 
-def is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def describe_folds(figures: Mapping[str, Any]) -> str:
+def describe_folds(found: FoldsReport) -> str:
     """Format mean and spread for the screen."""
     rows = [f"{'':18} {'mean':>10} {'lowest':>10} {'highest':>10}   standard deviation"]
-    for name in figures["mean"]:
+    for name, mean in found.mean.items():
         form = "{:.2%}" if name in PERCENT else "{:.4f}"
-        shown = [form.format(figures[key][name]) for key in ("mean", "lowest", "highest", "standard_deviation")]
-        rows.append("{:18} {:>10} {:>10} {:>10} {:>12}".format(NAMES[name], *shown))
-    if figures["no_better"]:
-        rows.append(describe_no_better(figures).replace(": ", ":\n  "))
-    tested = f"{figures['test_images']} images, each tested in one of {len(figures['folds'])} folds"
-    return "\n".join([tested, f"tested at {describe_test(figures['test_size'], figures['views'])}", *rows])
+        spread = (mean, found.lowest[name], found.highest[name], found.standard_deviation[name])
+        rows.append("{:18} {:>10} {:>10} {:>10} {:>12}".format(NAMES[name], *(form.format(value) for value in spread)))
+    if found.no_better:
+        rows.append(describe_no_better(found).replace(": ", ":\n  "))
+    tested = f"{found.test_images} images, each tested in one of {len(found.folds)} folds"
+    return "\n".join([tested, f"tested at {describe_test(found.test_size, found.views)}", *rows])
 
 
-def describe_no_better(figures: Mapping[str, Any]) -> str:
+def describe_no_better(found: FoldsReport) -> str:
     """Name the folds that are not shown to be better than always answering the most frequent class; "" without any."""
-    folds = ", ".join(figures["no_better"])
+    folds = ", ".join(found.no_better)
     return f"accuracy not shown to be better than always answering the most frequent class: {folds}" if folds else ""
 
 
-def render_folds(name: str, figures: Mapping[str, Any]) -> str:
+def render_folds(name: str, found: FoldsReport) -> str:
     """Return the page of a cross-validation, with links to the reports of its folds."""
-    matrix = [[(count, count / max(1, sum(row))) for count in row] for row in figures["confusion_matrix"]]
+    matrix = [[(count, count / max(1, sum(row))) for count in row] for row in found.confusion_matrix]
     return load_template("diptych.experiments", "folds.html").render(
         name=name,
-        figures=figures,
-        no_better=describe_no_better(figures),
+        found=found,
+        no_better=describe_no_better(found),
         matrix=matrix if len(matrix) <= MATRIX_CLASSES else [],
         names=NAMES,
         write=lambda key, value: percent(value) if key in PERCENT else number(value),
         percent=percent,
         shorten=shorten,
         zip=zip,
-        tested_at=describe_test(figures["test_size"], figures["views"]),
+        tested_at=describe_test(found.test_size, found.views),
     )

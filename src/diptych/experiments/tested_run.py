@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diptych.errors import CheckpointError, DataError
-from diptych.evaluation.figures import read_metrics
+from diptych.evaluation.report import read_report
 from diptych.inference.prediction_table import read_probabilities
 from diptych.inference.tta import describe_test
 from diptych.metrics.intervals import number_groups
@@ -81,8 +81,8 @@ def read_tested(run: RunDir) -> TestedRun:
             )
     class_names, group_column = read_classes(parts[0]), read_toml(run.config, Config()).data.group_column
     tables, probabilities = zip(*(read_predictions(part.predictions, class_names, group_column) for part in parts), strict=True)
-    figures = read_metrics(run) or {}
-    how = describe_test(figures["test_size"], figures["views"]) if {"test_size", "views"} <= figures.keys() else ""
+    report = read_report(parts[0])
+    how = describe_test(report.test_size, report.views) if report is not None else ""
     return TestedRun(run.root.name, run, class_names, pd.concat(tables, ignore_index=True), np.concatenate(probabilities), how)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from diptych.explain.activations import Floats
+from diptych.explain.map_check import Randomisation
 from diptych.explain.saliency import Predict, Variants
 from diptych.rng import generator
 
@@ -114,26 +115,6 @@ def pixel_order(values: Floats, size: int, seed: int, number: int) -> NDArray[np
 def enlarge(values: Floats, size: int) -> Floats:
     """Lay a grid (h, w) over an image of size x size pixels, linear between the middles of its cells."""
     return cv2.resize(values, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Randomisation:
-    """Similarity of maps before and after the weights are randomised.
-
-    Attributes:
-        correlation: mean over the images of the absolute rank correlation of the two maps; 0 to 1, or None where the maps are
-            flat.
-        chance: the same, of maps whose places are shuffled: not 0 where there are few places.
-        limit: half way from chance to 1: below it, less than half of what could be left is left.
-        images: in how many both maps have something to compare.
-        verdict: in words.
-    """
-
-    correlation: float | None
-    chance: float | None
-    limit: float | None
-    images: int
-    verdict: str
 
 
 def randomisation_check(trained: Sequence[Floats], randomised: Sequence[Floats], seed: int = 0) -> Randomisation:

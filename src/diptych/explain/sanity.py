@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,10 +14,10 @@ from diptych.explain.faithfulness import (
     CHANCE_ORDERS,
     STEPS,
     Faithfulness,
-    Randomisation,
     deletion_insertion,
     randomisation_check,
 )
+from diptych.explain.map_check import AreaGain, BranchCut, CheckedMap, MapsCheck, Randomisation
 from diptych.explain.saliency import Explanation, class_predictor, explain_images
 from diptych.inference.decision import DEFAULT, Decision
 from diptych.rng import generator
@@ -68,7 +67,7 @@ def sanity_of_maps(
     *,
     decision: Decision = DEFAULT,
     progress: bool = True,
-) -> dict[str, Any]:
+) -> MapsCheck:
     """Check the maps of a network: do they change with its weights, and are they better than chance?
 
     It takes some 900 passes of the network for each image.
@@ -82,12 +81,7 @@ def sanity_of_maps(
         progress: draw a progress bar where standard error is a terminal.
 
     Returns:
-        JSON values: `images`, how many; `maps`, a row for each kind of map and branch with `name`, `kind`, `branch`, `grid`
-        (h, w), `randomisation` (the fields of `Randomisation`), `deletion` and `insertion` (each with the mean `area`, the
-        mean `chance`, the mean `gain` over chance, positive where the map is better, and its 95 % `interval`), `trusted` (see
-        `is_trusted`) and `verdict`;
-        `cut_off`, for each branch the mean `change` of the probability of the predicted class without it (its features
-        replaced by their means over these images), and the share of `other_decisions`.
+        Of each kind of map and branch, whether it passed; `cut_off` replaces a branch's features by their means over the images.
     """
     chosen = images[np.unique(np.linspace(0, len(images) - 1, limit).round().astype(int))]
     taps, seed = Taps(network), config.training.seed
@@ -110,54 +104,50 @@ def sanity_of_maps(
     for place, first in enumerate(found[0].maps):
         before = [explanation.maps[place].values for explanation in found] * RANDOMISED_NETWORKS
         check = randomisation_check(before, [explanation.maps[place].values for explanation in randomised], seed)
-        curves = describe_curves([score[place] for score in scores])
-        row = {"name": first.name, "kind": first.kind, "branch": first.branch, "grid": list(first.values.shape)}
-        judged = {"trusted": is_trusted(check, curves), "verdict": f"{check.verdict}; {compare(curves)}"}
-        rows.append(row | {"randomisation": vars(check), **curves, **judged})
-    settings = {"steps": STEPS, "chance_orders": CHANCE_ORDERS, "randomised_networks": RANDOMISED_NETWORKS}
-    return {"images": len(chosen), **settings, "maps": rows, "cut_off": describe_cuts(found)}
+        deletion, insertion = compare_areas([score[place] for score in scores])
+        trusted = is_trusted(check, (deletion, insertion))
+        verdict = f"{check.verdict}; {compare('deletion', deletion)}, {compare('insertion', insertion)}"
+        grid = first.values.shape
+        rows.append(CheckedMap(first.name, first.kind, first.branch, grid, check, deletion, insertion, trusted, verdict))
+    return MapsCheck(len(chosen), STEPS, CHANCE_ORDERS, RANDOMISED_NETWORKS, tuple(rows), describe_cuts(found))
 
 
-def describe_curves(scores: Sequence[Faithfulness]) -> dict[str, dict[str, Any]]:
-    """Put the areas of some images into means, and the gain over chance into an interval (Student's t)."""
+def compare_areas(scores: Sequence[Faithfulness]) -> tuple[AreaGain, AreaGain]:
+    """Compare the mean areas of deletion and of insertion with chance, over some images (Student's t)."""
     deletions = np.array([(score.deletion_area, score.chance_deletion) for score in scores])
     insertions = np.array([(score.insertion_area, score.chance_insertion) for score in scores])
-    found = {}
-    for name, areas, sign in (("deletion", deletions, -1), ("insertion", insertions, 1)):
-        gains = sign * (areas[:, 0] - areas[:, 1])
-        half = t.ppf((1 + LEVEL) / 2, len(gains) - 1) * gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else None
-        mean = float(gains.mean())
-        found[name] = {
-            "area": float(areas[:, 0].mean()),
-            "chance": float(areas[:, 1].mean()),
-            "gain": mean,
-            "interval": None if half is None else [mean - float(half), mean + float(half)],
-        }
-    return found
+    return gain_of(deletions, -1), gain_of(insertions, 1)
 
 
-def is_trusted(check: Randomisation, curves: dict[str, dict[str, Any]]) -> bool:
-    """Say whether a kind of map passed: it changes with the weights, and as far as these images tell, one of deletion and
+def gain_of(areas: NDArray[np.float64], sign: int) -> AreaGain:
+    """Return the gain of areas (N, 2), those of the maps and those by chance; with sign -1, a smaller area is better."""
+    gains = sign * (areas[:, 0] - areas[:, 1])
+    mean, interval = float(gains.mean()), None
+    if len(gains) > 1:
+        half = float(t.ppf((1 + LEVEL) / 2, len(gains) - 1) * gains.std(ddof=1) / np.sqrt(len(gains)))
+        interval = [mean - half, mean + half]
+    return AreaGain(float(areas[:, 0].mean()), float(areas[:, 1].mean()), mean, interval)
+
+
+def is_trusted(check: Randomisation, gains: Sequence[AreaGain]) -> bool:
+    """Tell whether a kind of map passed: it changes with the weights, and as far as these images tell, one of deletion and
     insertion is better than chance and the other one is not worse."""
     changes = check.correlation is not None and (check.limit is None or check.correlation < check.limit)
-    spans = [figures["interval"] or (-np.inf, np.inf) for figures in curves.values()]
+    spans = [gain.interval or (-np.inf, np.inf) for gain in gains]
     return bool(changes and any(low > 0 for low, _ in spans) and not any(high < 0 for _, high in spans))
 
 
-def compare(curves: dict[str, dict[str, Any]]) -> str:
-    """Tell which of the two scores are better than chance, as far as these images tell."""
-    words = []
-    for name, figures in curves.items():
-        low, high = figures["interval"] or (-np.inf, np.inf)
-        words.append(f"{name} {'better than' if low > 0 else 'worse than' if high < 0 else 'no different from'} chance")
-    return ", ".join(words)
+def compare(name: str, gain: AreaGain) -> str:
+    """Tell whether a score is better than chance, as far as these images tell."""
+    low, high = gain.interval or (-np.inf, np.inf)
+    return f"{name} {'better than' if low > 0 else 'worse than' if high < 0 else 'no different from'} chance"
 
 
-def describe_cuts(found: Sequence[Explanation]) -> dict[str, dict[str, float]]:
+def describe_cuts(found: Sequence[Explanation]) -> dict[str, BranchCut]:
     """Describe how much the decision changes without each branch."""
     cuts = {}
     for branch in found[0].without:
         changes = [each.without[branch][each.target] - each.probabilities[each.target] for each in found]
         others = [each.others[branch] for each in found]
-        cuts[branch] = {"change": float(np.mean(changes)), "other_decisions": float(np.mean(others))}
+        cuts[branch] = BranchCut(float(np.mean(changes)), float(np.mean(others)))
     return cuts

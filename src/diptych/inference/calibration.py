@@ -6,7 +6,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.model_selection import StratifiedKFold
 
 from diptych.inference.decision import Calibration, scale_temperature
-from diptych.metrics.weighted import SMALLEST, bin_of
+from diptych.metrics.weighted import SMALLEST
 
 FOLDS = 5
 # Beyond these, the network knows nothing, or has hardly learned yet.
@@ -68,24 +68,3 @@ def calibrate(probabilities: NDArray[np.float64], targets: NDArray[np.int64], se
     if mean < before:
         return Calibration(fitted, fitted, before, mean, f"temperature {fitted:.3f}: {change}")
     return Calibration(1.0, fitted, before, mean, f"no temperature ({fitted:.3f} would fit best): {change}")
-
-
-def reliability(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> list[dict[str, float]]:
-    """Return the filled bins of a reliability diagram (Niculescu-Mizil and Caruana, ICML 2005).
-
-    Args:
-        scores: (N,), the probability of class 1, or of more classes that of the predicted one.
-        right: (N,), whether the image is of that class.
-
-    Returns:
-        Of each: `images`, `mean_probability`, `share` of those that are of the class.
-    """
-    numbers = bin_of(scores)
-    return [
-        {
-            "images": int((numbers == number).sum()),
-            "mean_probability": float(scores[numbers == number].mean()),
-            "share": float(right[numbers == number].mean()),
-        }
-        for number in np.unique(numbers)
-    ]
