@@ -1,6 +1,7 @@
 """The settings: each defined once, and read from presets, TOML files and flags in that order."""
 
 import dataclasses
+import json
 import math
 import re
 import typing
@@ -289,7 +290,7 @@ def test_parse__a_saved_config_is_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "key"), [(name, field.name) for name, kind in SECTIONS.items() for field in dataclasses.fields(kind)]
 )
-def test_parse__every_key_is_a_flag(section: str, key: str) -> None:
+def test_parse__every_key_is_a_flag_and_the_same_in_python_and_in_a_file(section: str, key: str, tmp_path: Path) -> None:
     old = getattr(getattr(Config(), section), key)
     kind = typing.get_type_hints(SECTIONS[section])[key]
     flag = f"--{key.replace('_', '-')}"
@@ -304,7 +305,12 @@ def test_parse__every_key_is_a_flag(section: str, key: str) -> None:
         usual = {int: 123, float: 0.00001, str: "auto", type(Path()): Path("elsewhere")}[type(old)]
         new = {"test_share": 0.2, "grey_range": "4095", "class_names": "functional,defective"}.get(key, usual)
         arguments = [flag, str(new)]
-    assert getattr(getattr(settings_of(*arguments), section), key) == new != old
+    config = settings_of(*arguments)
+    assert getattr(getattr(config, section), key) == new != old
+    plain = str(new) if isinstance(new, Path) else new
+    file = tmp_path / "settings.toml"
+    file.write_text(f"[{section}]\n{key} = {json.dumps(plain)}\n", encoding="utf-8")
+    assert given_from(**{key: plain}).resolve() == given_from(config=file).resolve() == config
 
 
 def test_parse__home_is_expanded_where_the_shell_left_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,6 +371,9 @@ def test_config__no_key_stands_in_two_sections() -> None:
         (lambda: ModelConfig(attention="cbam"), "attention is 'cbam'"),
         (lambda: ModelConfig(branches="resnet"), "branches is 'resnet'"),
         (lambda: ComputeConfig(deterministic="yes"), "deterministic is 'yes'; expected a value of type bool"),
+        (lambda: ModelConfig(weights=3), "weights is 3; expected a value of type str"),
+        (lambda: DataConfig(validation_share=[0.1]), "validation_share is [0.1]; expected a value of type float"),
+        (lambda: DataConfig(data=b"images"), "data is b'images'; expected a value of type path"),
         (lambda: DataConfig(data=3), "data is 3; expected a value of type path"),
         (lambda: DataConfig(resize="squash"), "resize is 'squash'"),
         (lambda: Config(data="images"), "data is 'images'; expected a value of type DataConfig"),
@@ -380,4 +389,5 @@ def test_config__in_python_text_is_a_path_and_a_whole_number_a_rate() -> None:
     data = DataConfig(data="images", fixes="fixes.csv", image_size=np.int64(64))
     assert (data.data, data.fixes) == (Path("images"), Path("fixes.csv"))
     assert (data.image_size, type(data.image_size)) == (64, int)
+    assert ModelConfig(weights=Path("runs/one")).weights == "runs/one"
     assert type(TrainingConfig(learning_rate=1, ema=np.float64(0.5)).learning_rate) is float

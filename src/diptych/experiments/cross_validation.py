@@ -22,6 +22,7 @@ from diptych.training.resume import (
     changes_of_settings,
     how_to_resume_moved,
     is_finished,
+    refuse_changes,
     refuse_changes_of_data,
     with_data,
 )
@@ -66,23 +67,17 @@ def train_folds(given: Given, runs: Path, name: str, folds: int) -> RunDir:
             log.info("%s", line)
         run = lay_out(config, wanted.runs, name, folds, data)
     else:
-        refuse_changes(run, wanted, folds)
+        refuse_other_folds(run, wanted, folds)
     return train_open(run)
 
 
-def refuse_changes(run: RunDir, wanted: Wanted, folds: int) -> None:
+def refuse_other_folds(run: RunDir, wanted: Wanted, folds: int) -> None:
     saved = read_toml(run.config, Config())
     config = wanted.like(saved)
-    changes = changes_of_settings(saved, config)
-    if config.training.epochs > saved.training.epochs:
-        changes.append(f"epochs is {config.training.epochs}, was {saved.training.epochs}")
+    changes = changes_of_settings(saved, config, may_be_longer=False)
     if folds != len(folds_of(run)):
         changes.append(f"folds is {folds}, was {len(folds_of(run))}")
-    if changes:
-        raise ConfigError(
-            f"{run.root} exists already, with other settings: {'; '.join(changes)}. Resume it with the same settings "
-            f"({command_line('resume', run.root)}){how_to_resume_moved(run, saved, config)}, or choose another --name."
-        )
+    refuse_changes(str(run.root), changes, f"({command_line('resume', run.root)}){how_to_resume_moved(run, saved, config)}")
     if not open_folds(run):
         raise ConfigError(f"run {run.root} exists already, and all its folds are trained; choose another --name.")
 

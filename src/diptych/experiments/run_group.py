@@ -25,7 +25,15 @@ from diptych.storage.lock import only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
 from diptych.storage.runs import check_name, creating_run
 from diptych.training.resolve import settle_group
-from diptych.training.resume import changes_of_settings, is_finished, moved_to, refuse_changes_of_data, thin, write_changes
+from diptych.training.resume import (
+    changes_of_settings,
+    is_finished,
+    moved_to,
+    refuse_changes,
+    refuse_changes_of_data,
+    thin,
+    write_changes,
+)
 from diptych.tuning.child_training import start_or_resume
 
 log = logging.getLogger(__name__)
@@ -89,7 +97,7 @@ def open_series(runs: Path, name: str, given: Given, facts: Mapping[str, Any]) -
     config, data = settle_group(given, runs, folder.config)
     about = folder.root / "series.json"
     if about.is_file():
-        refuse_changes(folder, config, facts, data)
+        refuse_other_series(folder, config, facts, data)
     elif folder.root.exists():
         raise ConfigError(f"{folder.root} exists already and is no {facts['kind']}; choose another --name.")
     else:
@@ -101,20 +109,12 @@ def open_series(runs: Path, name: str, given: Given, facts: Mapping[str, Any]) -
     return Series(folder, dataclasses.replace(config, data=common), data)
 
 
-def refuse_changes(folder: RunDir, config: Config, facts: Mapping[str, Any], data: LoadedData) -> None:
+def refuse_other_series(folder: RunDir, config: Config, facts: Mapping[str, Any], data: LoadedData) -> None:
     before = read_facts(folder.root / "series.json")
     saved = moved_to(read_toml(folder.config, Config()), config)
-    changes = changes_of_settings(saved, config)
-    # A training may be extended, but trainings of several lengths cannot be compared.
-    if config.training.epochs > saved.training.epochs:
-        changes.append(f"epochs is {config.training.epochs}, was {saved.training.epochs}")
+    changes = changes_of_settings(saved, config, may_be_longer=False)
     changes += [f"{key} is {value}, was {before.get(key)}" for key, value in facts.items() if before.get(key) != value]
-    if changes:
-        raise ConfigError(
-            f"{folder.root} exists already, with other settings: {'; '.join(changes)}. Resume it with the same settings "
-            "(--config "
-            f"{folder.config}), or choose another --name."
-        )
+    refuse_changes(str(folder.root), changes, f"(--config {quoted(folder.config)})")
     refuse_changes_of_data(folder, data, str(facts["kind"]))
     with only_one(folder):
         write_changes(folder, saved)

@@ -23,7 +23,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 def convert(value: Any, kind: Any, where: str) -> Any:
     """Check a value against the type of its key, and return it as that type.
 
-    A str or any os.PathLike passes for a path, an int (also NumPy's) for a float, a list for a tuple.
+    A str or any os.PathLike passes for a path, a path for a str, an int (also NumPy's) for a float, a list for a tuple.
 
     Args:
         value: from a TOML file or from Python.
@@ -47,6 +47,8 @@ def convert(value: Any, kind: Any, where: str) -> Any:
             return tuple(convert(each, one, where) for each, one in zip(value, kinds, strict=True))
     if kind is Path and isinstance(value, (str, os.PathLike)):
         return Path(value)
+    if kind is str and isinstance(value, os.PathLike):
+        return convert(os.fspath(value), kind, where)
     plain = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
     if kind is float and type(plain) is int:
         return float(plain)

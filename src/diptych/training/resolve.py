@@ -90,8 +90,9 @@ def settle_group(given: Given, runs: Path, begun: Path) -> tuple[Config, LoadedD
         DataError: something is wrong with the data.
     """
     wanted = settle(given, runs)
-    check_tracking(wanted.under().tracking)
-    data = load_split(wanted.under())
+    asked = wanted.under()
+    check_tracking(asked.tracking)
+    data = load_split(asked.data, asked.training.seed)
     if begun.is_file():
         config, reasons = wanted.like(read_toml(begun, Config())), list(wanted.reasons)
     else:
@@ -101,9 +102,9 @@ def settle_group(given: Given, runs: Path, begun: Path) -> tuple[Config, LoadedD
     return config, data
 
 
-def load_split(config: Config) -> LoadedData:
+def load_split(settings: DataConfig, seed: int) -> LoadedData:
     """Prepare the images of a training, and divide them into its parts; raises DataError as `load` and `split` do."""
-    return split(load(config.data, config.training.seed), config.data)
+    return split(load(settings, seed), settings)
 
 
 def training_images(data: LoadedData) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -30,16 +31,40 @@ FREE = (
 SHOWN = 5
 
 
-def changes_of_settings(saved: Config, wanted: Config) -> list[str]:
-    """Name the changed settings that forbid resuming; more epochs are allowed."""
+def changes_of_settings(saved: Config, wanted: Config, *, may_be_longer: bool = True) -> list[str]:
+    """Name the settings that differ and that a training cannot resume with.
+
+    Args:
+        saved: the settings that it was begun with.
+        wanted: those asked for.
+        may_be_longer: whether more epochs are allowed; not where trainings of several lengths could not be compared.
+    """
     found = []
     for section in dataclasses.fields(Config):
         before, after = vars(getattr(saved, section.name)), vars(getattr(wanted, section.name))
         for key, value in before.items():
-            more = key == "epochs" and after[key] > value
-            if after[key] != value and not more and (section.name, key) not in FREE:
+            longer = key == "epochs" and after[key] > value and may_be_longer
+            if after[key] != value and not longer and (section.name, key) not in FREE:
                 found.append(f"{key} is {after[key]}, was {value}")
     return found
+
+
+def refuse_changes(what: str, changes: Sequence[str], again: str) -> None:
+    """Refuse a name that is taken by a training with other settings.
+
+    Args:
+        what: the training and its folder.
+        changes: what differs, as `changes_of_settings` names it; nothing is refused where it is empty.
+        again: how to resume it as it was.
+
+    Raises:
+        ConfigError: there are changes.
+    """
+    if changes:
+        raise ConfigError(
+            f"{what} exists already, with other settings: {'; '.join(changes)}. Resume it with the same settings {again}, or "
+            "choose another --name."
+        )
 
 
 def is_finished(run: RunDir, config: Config) -> bool:
@@ -92,12 +117,8 @@ def find_named(wanted: Wanted, name: str) -> tuple[RunDir, Config] | None:
         return None
     saved = read_toml(run.config, Config())
     config = wanted.like(saved)
-    changes = changes_of_settings(saved, config)
-    if changes:
-        raise ConfigError(
-            f"run {run.root} exists already, with other settings: {'; '.join(changes)}. Resume it with the same settings "
-            f"({command_line('resume', run.root)}){how_to_resume_moved(run, saved, config)}, or choose another --name."
-        )
+    again = f"({command_line('resume', run.root)}){how_to_resume_moved(run, saved, config)}"
+    refuse_changes(f"run {run.root}", changes_of_settings(saved, config), again)
     if is_finished(run, config):
         raise ConfigError(f"run {run.root} exists already, and is finished; choose another --name, or delete that folder.")
     return run, config

@@ -63,9 +63,10 @@ def train(given: Given, runs: Path = RUNS, name: str = "") -> RunDir:
         Stopped: Ctrl-C or SIGTERM; the state was saved.
     """
     wanted = settle(given, runs)
-    check_tracking(wanted.under().tracking)
+    asked = wanted.under()
+    check_tracking(asked.tracking)
     stopped = find_named(wanted, name)
-    data = load_split(wanted.under())
+    data = load_split(asked.data, asked.training.seed)
     if stopped is None and not name:
         stopped = find_alike(wanted, data)
     if stopped is not None:
@@ -164,7 +165,7 @@ def resume(run: RunDir, epochs: int | None = None, mlflow: str | None = None, da
     config = dataclasses.replace(config, tracking=whole_tracking(config.tracking))
     check_tracking(config.tracking)
     refuse_to_resume(run, config)
-    return go_on(run, config, load_split(config))
+    return go_on(run, config, load_split(config.data, config.training.seed))
 
 
 def go_on(run: RunDir, config: Config, data: LoadedData) -> RunDir:

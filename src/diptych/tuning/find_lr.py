@@ -45,7 +45,8 @@ def find_lr(given: Given, output: Path, rates: RateRange | None = None, runs: Pa
     """
     rates = rates or RateRange()
     wanted = settle(given, runs)
-    data = load_split(wanted.under())
+    asked = wanted.under()
+    data = load_split(asked.data, asked.training.seed)
     config, reasons = wanted.choose(training_images(data))
     load_backend(config.compute.backend)
     from diptych.training import fit

@@ -18,7 +18,7 @@ from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir
 from diptych.storage.runs import creating_run
 from diptych.training.resolve import settle_group
-from diptych.training.resume import changes_of_settings, moved_to, refuse_changes_of_data, write_changes
+from diptych.training.resume import changes_of_settings, moved_to, refuse_changes, refuse_changes_of_data, write_changes
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def open_folder(
     rates = [space[0].low, space[0].high]
     facts = folder.root / "search.json"
     if facts.is_file():
-        refuse_changes(folder, config, rates, read_rates(facts), data)
+        refuse_other_search(folder, config, rates, read_rates(facts), data)
     elif folder.root.exists():
         raise ConfigError(f"{folder.root} exists already and is no search; choose another --name.")
     else:
@@ -141,19 +141,12 @@ def read_rates(facts: Path) -> list[float]:
     return read_json(facts, rates_of, "Begin a new search with another --name.")
 
 
-def refuse_changes(folder: RunDir, config: Config, rates: list[float], before: list[float], data: LoadedData) -> None:
+def refuse_other_search(folder: RunDir, config: Config, rates: list[float], before: list[float], data: LoadedData) -> None:
     saved = moved_to(read_toml(folder.config, Config()), config)
-    changes = changes_of_settings(saved, config)
-    # A training may be extended, but trials of several lengths cannot be compared.
-    if config.training.epochs > saved.training.epochs:
-        changes.append(f"epochs is {config.training.epochs}, was {saved.training.epochs}")
+    changes = changes_of_settings(saved, config, may_be_longer=False)
     if rates != before and not changes:
         changes.append(f"learning-rates are {rates[0]:g} {rates[1]:g}, were {before[0]:g} {before[1]:g}")
-    if changes:
-        raise ConfigError(
-            f"search {folder.root} exists already, with other settings: {'; '.join(changes)}. Resume it with the same settings "
-            f"(--config {quoted(folder.config)}), or choose another --name."
-        )
+    refuse_changes(f"search {folder.root}", changes, f"(--config {quoted(folder.config)})")
     refuse_changes_of_data(folder, data, "search")
     with only_one(folder):
         write_changes(folder, saved)
