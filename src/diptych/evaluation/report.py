@@ -67,7 +67,7 @@ class ClassSets:
 
 @dataclass(frozen=True)
 class OutlierCount:
-    """Test images that look like no training image.
+    """Test images that are unlike any training image.
 
     Attributes:
         references: training images that are compared with.

@@ -61,7 +61,7 @@ def with_interval(value: float | None, interval: Interval | None, percent: bool,
 
 
 def describe_reason(metrics: Metrics, name: str) -> str:
-    """Say why a metric has no interval; of the calibration error, what chance alone could show. "" where it has one."""
+    """Explain why a metric has no interval; of the calibration error, what chance alone could show. "" where it has one."""
     reason = metrics.named()[name].reason
     if reason is None or reason == "not_defined":
         return ""

@@ -120,7 +120,7 @@ def describe(comparison: Comparison) -> str:
 
 
 def baseline_of(side: TestedRun) -> list[str]:
-    """Say where the accuracy of a run is not, or not surely, better than always answering the most frequent class."""
+    """Describe whether the accuracy of a run is shown to be better than always answering the most frequent class."""
     answers = side.answers
     accuracy = float((answers.predicted == answers.targets).mean())
     interval = of_counts(answers, {"accuracy": accuracy}, Sample(answers.targets, side.groups))["accuracy"].interval

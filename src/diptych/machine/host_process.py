@@ -12,7 +12,7 @@ _own = threading.Event()
 
 
 def claim_process() -> None:
-    """Say that this process is ours: what no one could put back may be set in it as well."""
+    """Mark this process as our own: settings that cannot be undone may be changed in it too."""
     _own.set()
 
 

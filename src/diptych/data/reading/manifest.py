@@ -213,7 +213,7 @@ def check_files(
 
 
 def locate(root: Path, paths: "pd.Series[str]") -> "pd.Series[str]":
-    """Say where each file really lies, links followed; "" where there is nothing, a last slash where it is no file.
+    """Return where each file really is, links followed; "" if there is nothing, a last slash if it is no file.
 
     Only folders and links are resolved: to resolve each path as a whole takes ten times as long.
     """
