@@ -25,8 +25,8 @@ FIRST = (
     "folds", "name",
 )  # fmt: skip
 TITLES = {
-    "data": "Data", "augment": "Augmentation", "model": "Network", "training": "Training", "compute": "Computation",
-    "tracking": "Logs",
+    "data": "Data", "augment": "Augmentation", "model": "Network", "training": "Training", "compute": "Computation and logs",
+    "tracking": "Computation and logs",
 }  # fmt: skip
 VALUES = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 # Columns of the flags and of the commands; the texts begin behind them.
@@ -105,7 +105,7 @@ def grouped(flags: Sequence[Flag], command: Any, settings: bool) -> dict[str, li
     )
     if settings:
         for key, title in TITLES.items():
-            groups[title] = [flag for flag in flags if flag.section == key and flag not in first]
+            groups.setdefault(title, []).extend(flag for flag in flags if flag.section == key and flag not in first)
     return {title: group for title, group in groups.items() if group}
 
 
