@@ -47,6 +47,7 @@ def train_some(folder: Path, cache: Path, count: int, size: int) -> None:
     load_backend()
     from diptych.storage.run_dir import RunDir
     from diptych.training.fit import fit, start_network
+    from diptych.training.loop import TrainingTask
 
     names = [f"{number:05d}.png" for number in range(count)]
     table = pd.DataFrame({"path": names, "image_name": names, "target": np.arange(count) % 2, "split": "train"})
@@ -60,7 +61,7 @@ def train_some(folder: Path, cache: Path, count: int, size: int) -> None:
     )
     with tempfile.TemporaryDirectory() as runs:
         network, _ = start_network(config, Path(runs), ("0", "1"))
-        fit(network, RunDir(Path(runs) / "memory"), config, manifest, store)
+        fit(TrainingTask(network, RunDir(Path(runs) / "memory"), config, manifest, store))
 
 
 def peak_of(part: str, *arguments: object) -> dict[str, float]:

@@ -115,6 +115,7 @@ def measure(arguments: argparse.Namespace, card: str | None) -> dict[str, Any]:
     from diptych.settings.config import ComputeConfig, Config, DataConfig, ModelConfig, TrainingConfig
     from diptych.storage.run_dir import RunDir
     from diptych.training.fit import fit, start_network
+    from diptych.training.loop import TrainingTask
     from diptych.training.steps.optimizers import compile_network
 
     size, batch, steps = arguments.image_size, arguments.batch_size, arguments.steps
@@ -142,7 +143,7 @@ def measure(arguments: argparse.Namespace, card: str | None) -> dict[str, Any]:
         ends, log = EndsOfEpochs(), logging.getLogger("diptych")
         log.setLevel(logging.INFO)
         log.addHandler(ends)
-        fit(network, run, config, manifest, made)
+        fit(TrainingTask(network, run, config, manifest, made))
         # Or the end of the validation's generator would slow the reference down, and flatter the ratio.
         keep_freed_memory()
         # The first call after another network's training takes longer.

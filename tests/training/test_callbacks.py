@@ -1,15 +1,6 @@
-"""How epochs and time spans are said."""
+"""How epochs are said."""
 
-import pytest
-
-from diptych.training.callbacks import describe_epoch, in_words
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0, "0 s"), (99, "99 s"), (100, "2 min"), (5900, "98 min"), (12000, "3 h 20 min")]
-)
-def test_in_words__says_time_spans(seconds: float, words: str):
-    assert in_words(seconds) == words
+from diptych.training.callbacks import describe_epoch
 
 
 def test_describe_epoch__leaves_the_building_of_the_graph_out_of_the_time_left():

@@ -22,6 +22,7 @@ from diptych.settings.sources import to_toml
 from diptych.storage.atomic import write_text
 from diptych.storage.run_dir import RunDir, write_classes
 from diptych.training.fit import fit, keep_best, start_network
+from diptych.training.loop import TrainingTask
 
 pytestmark = [pytest.mark.slow, pytest.mark.on_tensorflow]
 
@@ -82,7 +83,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     write_text(run.config, to_toml(config))
     write_classes(run, CLASS_NAMES)
     splits = ["train"] * count + ["validation"] * len(VALIDATION_TARGETS)
-    fit(network, run, config, make_manifest(root, targets, splits, CLASS_NAMES), images)
+    fit(TrainingTask(network, run, config, make_manifest(root, targets, splits, CLASS_NAMES), images))
     keep_best(run, model, 32)
     return Fitted(run, images, before)
 
@@ -138,7 +139,7 @@ def test_freeze_resnet50__leaves_its_weights_and_statistics_alone(tiny: ModelCon
     network, _ = start_network(config, tmp_path, ("0", "1"))
     before = {variable.path: to_numpy(variable) for variable in network.variables}
     resnet = {variable.path for variable in network.get_layer("resnet50").variables}
-    fit(network, RunDir(tmp_path / "frozen"), config, manifest, images)
+    fit(TrainingTask(network, RunDir(tmp_path / "frozen"), config, manifest, images))
     changed = {variable.path for variable in network.variables if not np.array_equal(before[variable.path], to_numpy(variable))}
     assert len(resnet) > 300
     assert not changed & resnet

@@ -335,6 +335,7 @@ def test_ctrl_c_in_the_validation__goes_on_with_the_validation(tmp_path: Path) -
     from diptych.settings.config import Config, ModelConfig, TrainingConfig
     from diptych.settings.presets import augmentation
     from diptych.training.fit import fit, new_network
+    from diptych.training.loop import TrainingTask
     from diptych.training.snapshots import read_snapshot
 
     parts = ["train"] * 12 + ["validation"] * 40
@@ -351,15 +352,15 @@ def test_ctrl_c_in_the_validation__goes_on_with_the_validation(tmp_path: Path) -
     )
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=32))
     whole, stopped = RunDir(tmp_path / "whole"), RunDir(tmp_path / "stopped")
-    fit(new_network(config, 2), whole, config, manifest, images)
+    fit(TrainingTask(new_network(config, 2), whole, config, manifest, images))
     # On TensorFlow, Keras reads the first batches twice.
     with pytest.raises(Stopped) as caught:
-        fit(new_network(config, 2), stopped, config, manifest, Pressing(images, 32, 2))
+        fit(TrainingTask(new_network(config, 2), stopped, config, manifest, Pressing(images, 32, 2)))
     assert caught.value.exit_code == 130
     snapshot = read_snapshot(stopped)
     assert snapshot
     assert (snapshot.state.epoch, snapshot.state.batch) == (1, 3)
-    fit(new_network(config, 2), stopped, config, manifest, images, snapshot=snapshot)
+    fit(TrainingTask(new_network(config, 2), stopped, config, manifest, images), snapshot)
     assert read_end(whole).differences(read_end(stopped)) == []
 
 

@@ -52,7 +52,7 @@ def randomised_weights(network: keras.Model, images: NDArray[np.uint8], seed: in
             variable.assign(random.permutation(read(variable).ravel()).reshape(variable.shape))
         averaging = Averaging(network)
         if averaging.layers:
-            averaging.measure(iter([images]))
+            averaging.reestimate_batch_norm(iter([images]))
         yield
     finally:
         for variable, value in zip(network.variables, kept, strict=True):

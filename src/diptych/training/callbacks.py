@@ -13,6 +13,7 @@ from diptych.errors import Stopped
 from diptych.machine.host_process import is_own_process
 from diptych.machine.memory import keep_freed_memory
 from diptych.machine.signals import StopSignals
+from diptych.training.cost import round_time
 
 
 class ProgressBar:
@@ -20,7 +21,8 @@ class ProgressBar:
 
     def __init__(self, epochs: int, steps_per_epoch: int, batch_size: int, done: int = 0) -> None:
         """Begin with `done` of all batches."""
-        self.epochs, self.batch_size = epochs, batch_size
+        self.epochs = epochs
+        self.batch_size = batch_size
         total = epochs * steps_per_epoch * batch_size
         self.bar = tqdm(total=total, unit=" images", disable=None, leave=False, smoothing=0.05, initial=done * batch_size)
 
@@ -49,9 +51,14 @@ class Watch(keras.callbacks.Callback):
     def __init__(self, stop: StopSignals, bar: ProgressBar | None, done: int = 0) -> None:
         """Watch an epoch of which `done` batches were trained before."""
         super().__init__()
-        self.stop, self.bar, self.done = stop, bar, done
+        self.stop = stop
+        self.bar = bar
+        self.done = done
+        # What follows is written by the thread that ends a batch, and read by the one that trains.
         self.lock = threading.Lock()
-        self.started = self.first_ended = self.last_ended = time.perf_counter()
+        self.started = time.perf_counter()
+        self.first_ended = self.started
+        self.last_ended = self.started
         self.steps = 0
         self.diverged_at: int | None = None
         self.before_batch: list[Callable[[int], None]] = []
@@ -105,13 +112,5 @@ def describe_epoch(row: Mapping[str, float], epochs: int, seconds_building: floa
     return (
         f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}   training: loss {row['loss']:.4f}, accuracy {row['accuracy']:.1%}   "
         f"validation: loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.1%}{' (best)' * best}   "
-        f"rate {row['learning_rate']:.1e}   {row['images_per_second']:.1f} images/s   {in_words(left)} left"
+        f"rate {row['learning_rate']:.1e}   {row['images_per_second']:.1f} images/s   {round_time(left)} left"
     )
-
-
-def in_words(seconds: float) -> str:
-    """Format a time span: "42 s", "7 min", "3 h 20 min"."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -106,17 +106,8 @@ def batch_that_fits(network: keras.Model, image_size: int, batch_size: int, limi
     return max(0, min(batch_size // 2, int(FILLED * (limit - without)) // each))
 
 
-def describe_estimate(
-    step_seconds: float,
-    image_size: int,
-    stages: Sequence[Stage],
-    steps: int,
-    validation_steps: int,
-    memory: int,
-    limit: int,
-    first_epoch: int = 0,
-) -> str:
-    """Describe the time and memory of the rest of a training.
+def describe_time(step_seconds: float, image_size: int, stages: Sequence[Stage], steps: int, validation_steps: int) -> str:
+    """Describe how long a training takes.
 
     Args:
         step_seconds: measured time of a training step at `image_size`.
@@ -124,20 +115,20 @@ def describe_estimate(
         stages: of the whole training; the time goes with their pixels.
         steps: batches of an epoch.
         validation_steps: batches of the validation at the end of each epoch.
-        memory: bytes that training takes.
-        limit: bytes that there are.
-        first_epoch: epochs that are done already.
 
     Returns:
-        "one epoch takes about 5 min, 70 epochs about 6 h; memory about 5.2 of 23.4 GB"; of stages that differ in their
-        time, the quickest and the slowest epoch are named.
+        "one epoch takes about 5 min, 70 epochs about 6 h"; of stages that differ in their time, the quickest and the slowest
+        epoch are named.
     """
-    seconds = epoch_seconds(step_seconds, image_size, stages, steps, validation_steps)[first_epoch:]
-    shortest, longest = round_time(min(seconds)), round_time(max(seconds))
+    seconds = epoch_seconds(step_seconds, image_size, stages, steps, validation_steps)
+    shortest, longest, total = (round_time(max(1, number)) for number in (min(seconds), max(seconds), sum(seconds)))
     epoch = longest if shortest == longest else f"{shortest} to {longest}"
-    number = f"{len(seconds)} epochs" if not first_epoch else f"the {len(seconds)} epochs left"
-    whole = f", {number} about {round_time(sum(seconds))}" if len(seconds) > 1 else ""
-    return f"one epoch takes about {epoch}{whole}; memory about {memory / 1e9:.1f} of {limit / 1e9:.1f} GB"
+    return f"one epoch takes about {epoch}" + (f", {len(seconds)} epochs about {total}" if len(seconds) > 1 else "")
+
+
+def describe_memory(taken: int, limit: int) -> str:
+    """Describe the memory of a training: the bytes that it takes, and those that there are."""
+    return f"memory about {taken / 1e9:.1f} of {limit / 1e9:.1f} GB"
 
 
 def epoch_seconds(
@@ -152,7 +143,7 @@ def epoch_seconds(
 def round_time(seconds: float) -> str:
     """Format a duration as roughly as it is known: "8 s", "5 min", "6 h 10 min"."""
     if seconds < 100:
-        return f"{max(1, round(seconds))} s"
+        return f"{round(seconds)} s"
     if seconds < 100 * 60:
         return f"{round(seconds / 60)} min"
     tens = round(seconds / 600)

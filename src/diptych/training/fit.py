@@ -5,8 +5,6 @@ from pathlib import Path
 
 import keras
 
-from diptych.data.pixels.store import Images
-from diptych.data.reading.manifest import Manifest
 from diptych.machine.host_process import python_seed
 from diptych.machine.signals import StopSignals
 from diptych.model.checkpoint import save_keras_model
@@ -14,7 +12,7 @@ from diptych.model.network import build_network
 from diptych.model.pretrained import StartWeights, start_weights
 from diptych.settings.config import Config, ModelConfig
 from diptych.storage.run_dir import RunDir
-from diptych.training.loop import EpochLoop
+from diptych.training.loop import EpochLoop, TrainingTask
 from diptych.training.snapshots import Snapshot
 from diptych.training.state import TrainState
 from diptych.training.tracking.tracking import tracking
@@ -33,25 +31,11 @@ def start_network(config: Config, runs: Path, class_names: Sequence[str]) -> tup
     return network, start_weights(network, config.model, runs, class_names)
 
 
-def fit(
-    network: keras.Model,
-    run: RunDir,
-    config: Config,
-    manifest: Manifest,
-    store: Images,
-    *,
-    pretrained: bool = False,
-    snapshot: Snapshot | None = None,
-) -> TrainState:
+def fit(task: TrainingTask, snapshot: Snapshot | None = None) -> TrainState:
     """Train the network. The history, the best checkpoint and a snapshot are in the run after each epoch.
 
     Args:
-        network: with the weights to start from.
-        run: the folder of the run.
-        config: all settings.
-        manifest: the images with their split, and the classes; its index is the row in the store.
-        store: the decoded images.
-        pretrained: whether the weights to start from were trained before.
+        task: the network, its images, and the run.
         snapshot: where to resume; None for the beginning.
 
     Returns:
@@ -62,8 +46,8 @@ def fit(
         Stopped: Ctrl-C or SIGTERM came; the state was saved.
     """
     history = snapshot.state.history if snapshot else ()
-    with StopSignals() as stop, tracking(run, config, history) as log_epochs:
-        return EpochLoop(network, run, config, manifest, store, pretrained, stop, log_epochs).go_on(snapshot)
+    with StopSignals() as stop, tracking(task.run, task.config, history) as log_epochs:
+        return EpochLoop(task, snapshot, stop, log_epochs).train_to_end()
 
 
 def keep_best(run: RunDir, settings: ModelConfig, image_size: int) -> str:

@@ -38,6 +38,7 @@ from diptych.training.tracking.tracking import check_tracking, whole_tracking
 if TYPE_CHECKING:
     import keras
 
+    from diptych.training.loop import TrainingTask
     from diptych.training.snapshots import Snapshot
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ def begin(config: Config, runs: Path, name: str, data: LoadedData, reasons: list
     # The backend takes seconds to load, so what is wrong with the data is said before.
     load_backend(config.compute.backend)
     from diptych.training import fit
+    from diptych.training.loop import TrainingTask
 
     with computing(config.compute):
         network, weights = fit.start_network(config, runs, data.manifest.class_names)
@@ -90,7 +92,7 @@ def begin(config: Config, runs: Path, name: str, data: LoadedData, reasons: list
             device = f"device: {describe_device()}"
             warnings = [f"Warning: {line}" for line in recipe_warnings(config, weights.pretrained, training_images(data))]
             log_start(run, data, [f"weights: {weights.description}", *reasons, device, disk, *warnings])
-            train_to_end(network, run, config, data, weights.pretrained)
+            train_to_end(TrainingTask(network, run, config, data.manifest, data.store, weights.pretrained))
     return run
 
 
@@ -129,15 +131,13 @@ def check_disk(folder: Path, network: "keras.Model", settings: TrainingConfig, w
     return refuse_full_disk(folder, max(0, disk_needed(network, moments_of(settings)) - written))
 
 
-def train_to_end(
-    network: "keras.Model", run: RunDir, config: Config, data: LoadedData, pretrained: bool, snapshot: "Snapshot | None" = None
-) -> None:
+def train_to_end(task: "TrainingTask", snapshot: "Snapshot | None" = None) -> None:
     """Train a network in its run, from a snapshot if there is one, and keep the best of it."""
     from diptych.training import fit
 
-    with logging_how_to_resume(run):
-        fit.fit(network, run, config, data.manifest, data.store, pretrained=pretrained, snapshot=snapshot)
-    log.info("Trained. %s", fit.keep_best(run, config.model, config.data.image_size))
+    with logging_how_to_resume(task.run):
+        fit.fit(task, snapshot)
+    log.info("Trained. %s", fit.keep_best(task.run, task.config.model, task.config.data.image_size))
 
 
 def resume(run: RunDir, epochs: int | None = None, mlflow: str | None = None, data: Path | None = None) -> RunDir:
@@ -182,6 +182,7 @@ def go_on(run: RunDir, config: Config, data: LoadedData) -> RunDir:
         pretrained = was_pretrained(run)
         load_backend(config.compute.backend)
         from diptych.training import fit
+        from diptych.training.loop import TrainingTask
         from diptych.training.snapshots import read_snapshot
 
         tidy(run, alone=True)
@@ -197,7 +198,7 @@ def go_on(run: RunDir, config: Config, data: LoadedData) -> RunDir:
             written = sum(file.stat().st_size for file in run.last.parent.glob("*.safetensors"))
             check_disk(run.root, network, config.training, written)
             write_changes(run, config)
-            train_to_end(network, run, config, data, pretrained, snapshot)
+            train_to_end(TrainingTask(network, run, config, data.manifest, data.store, pretrained), snapshot)
     return run
 
 

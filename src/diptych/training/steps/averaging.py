@@ -21,8 +21,14 @@ class Averaging:
     """
 
     def __init__(self, network: keras.Model, optimizer: keras.Optimizer | None = None) -> None:
-        """Take what is trained, with what is frozen by now, and its optimizer, without which there is `measure` alone."""
-        self.network, self.optimizer = network, optimizer
+        """Take what is trained, with what is frozen by now.
+
+        Args:
+            network: a compiled network.
+            optimizer: its optimizer; None where only `reestimate_batch_norm` is called.
+        """
+        self.network = network
+        self.optimizer = optimizer
         layers = [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
         self.layers = [layer for layer in layers if layer.trainable]
         self.next_state = compiled(self.pass_images)
@@ -48,13 +54,13 @@ class Averaging:
                 # A copy: on JAX the two would share one buffer, which `evaluate` gives away.
                 variable.assign(read(average))
             if batches is not None and self.layers:
-                self.measure(islice(batches, count))
+                self.reestimate_batch_norm(islice(batches, count))
             yield
         finally:
             for variable, value in zip(self.network.variables, kept, strict=True):
                 variable.assign(value)
 
-    def measure(self, batches: Iterator[NDArray[np.uint8]]) -> None:
+    def reestimate_batch_norm(self, batches: Iterator[NDArray[np.uint8]]) -> None:
         """Set the statistics of each trainable batch normalisation to their mean over batches in training mode.
 
         Nothing but the statistics changes.
@@ -63,7 +69,8 @@ class Averaging:
         others = self.network.non_trainable_variables
         places = {id(variable): place for place, variable in enumerate(others)}
         statistics = [variable for layer in self.layers for variable in (layer.moving_mean, layer.moving_variance)]
-        sums, seen = [np.zeros(variable.shape) for variable in statistics], 0
+        sums = [np.zeros(variable.shape) for variable in statistics]
+        seen = 0
         state = [keras.ops.convert_to_tensor(variable) for variable in others]
         for images in batches:
             state = self.next_state(trained, state, images)

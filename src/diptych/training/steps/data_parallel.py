@@ -4,6 +4,7 @@ Measured with Keras 3.15: under TensorFlow's MirroredStrategy, `fit` loses batch
 batches here; a batch that does not divide by the devices is an error on JAX, so the last batch of the validation is padded.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -23,12 +24,21 @@ def check_divisible(batch_size: int, devices: int) -> None:
         raise ConfigError(f"batch_size is {batch_size}; expected a multiple of the {devices} devices. Set --batch-size {fits}.")
 
 
+def smoothed_batches(loader: BatchLoader, first: int, steps: int, label_smoothing: float) -> Iterator[Batch]:
+    """Yield so many training batches of a loader from one on, with smoothed labels."""
+    for images, labels, weights in loader.stream(first, steps):
+        yield images, smooth_labels(labels, label_smoothing), weights
+
+
 class NumberedBatches(keras.utils.PyDataset):
-    """Some batches of a loader by their numbers, made when they are asked for."""
+    """The same as `smoothed_batches`, by their numbers, made when they are asked for."""
 
     def __init__(self, loader: BatchLoader, first: int, steps: int, label_smoothing: float) -> None:
         super().__init__()
-        self.loader, self.first, self.steps, self.label_smoothing = loader, first, steps, label_smoothing
+        self.loader = loader
+        self.first = first
+        self.steps = steps
+        self.label_smoothing = label_smoothing
 
     def __len__(self) -> int:
         return self.steps
@@ -54,7 +64,7 @@ class PaddedImages(keras.utils.PyDataset):
         return (np.concatenate([images, np.repeat(images[-1:], missing, axis=0)]),)
 
 
-def evaluate_spread(network: keras.Model, batches: OrderedBatches) -> dict[str, Any]:
+def evaluate_in_parallel(network: keras.Model, batches: OrderedBatches) -> dict[str, Any]:
     """Return what `network.evaluate` does: the mean loss and the accuracy."""
     probabilities = network.predict(PaddedImages(batches), verbose=0)[: len(batches.rows)]
     labels = np.concatenate([batches[number][1] for number in range(len(batches))])
@@ -67,7 +77,7 @@ def evaluate_spread(network: keras.Model, batches: OrderedBatches) -> dict[str, 
     return {"loss": float(np.mean(keras.ops.convert_to_numpy(losses))), "accuracy": float(np.mean(right))}
 
 
-def agree(network: keras.Model) -> None:
+def synchronise_batch_norm(network: keras.Model) -> None:
     """Average batch-normalisation statistics over all devices, which TensorFlow lets differ."""
     for variable in network.non_trainable_variables:
         variable.assign(keras.ops.convert_to_numpy(variable))
