@@ -87,14 +87,6 @@ def test_batch__each_pass_sees_each_row_once(rows: list[int], batch_size: int, s
         assert Counter(seen[first : first + len(rows)]) == Counter(rows)
 
 
-@given(st.integers(1, COUNT), st.integers(1, 25))
-def test_steps_per_epoch__just_enough_full_batches_to_see_every_image(count: int, batch_size: int) -> None:
-    loader = make_loader(list(range(count)), batch_size)
-    steps = loader.steps_per_epoch
-    assert (steps - 1) * batch_size < count <= steps * batch_size
-    assert len(loader.batch(steps - 1)[0]) == batch_size
-
-
 def test_batch__passes_come_in_different_orders() -> None:
     seen = rows_of(make_loader(), steps=10)
     assert seen[:COUNT] != seen[COUNT:]

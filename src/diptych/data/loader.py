@@ -48,17 +48,16 @@ class BatchLoader:
             classes: how many there are, at least 2.
             class_weights: float32 (classes,), the weight of an image of each class; None for 1.
         """
-        self.images, self.labels, self.rows = images, labels, rows
-        self.batch_size, self.settings, self.seed = batch_size, settings, seed
+        self.images = images
+        self.labels = labels
+        self.rows = rows
+        self.batch_size = batch_size
+        self.settings = settings
+        self.seed = seed
         self.classes = classes
         self.class_weights = np.ones(classes, np.float32) if class_weights is None else class_weights
         # A batch needs the order of its pass, or of two; to draw 10 million rows anew for each would take half a second.
         self.order = lru_cache(maxsize=2)(self.draw_order)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches that it takes to see every image once, the last one filled up from the next pass."""
-        return -(-len(self.rows) // self.batch_size)
 
     def draw_order(self, number: int) -> NDArray[np.int64]:
         return generator(self.seed, "order", number).permutation(self.rows)

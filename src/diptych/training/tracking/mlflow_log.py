@@ -81,7 +81,8 @@ class MlflowLog:
         other figures (a training that went on from an older checkpoint), a new run of MLflow takes its place, and the old one
         is marked as killed.
         """
-        self.run, self.uri = run, config.tracking.mlflow
+        self.run = run
+        self.uri = config.tracking.mlflow
         self.client = MlflowClient(tracking_uri=self.uri)
         found = self.find()
         logged = self.logged(found.info.run_id) if found else {}

@@ -90,9 +90,11 @@ class Guard:
 
     def __init__(self, name: str, begin: Callable[[Sequence[Row]], Tracker]) -> None:
         """Take the name of the log and what opens it with the epochs so far."""
-        self.name, self.begin = name, begin
+        self.name = name
+        self.begin = begin
         self.tracker: Tracker | None = None
-        self.warned, self.not_before = False, 0.0
+        self.warned = False
+        self.not_before = 0.0
         self.history: Sequence[Row] = ()
 
     def write(self, history: Sequence[Row]) -> None:
