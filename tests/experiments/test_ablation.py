@@ -13,7 +13,7 @@ import running
 
 from diptych.errors import ConfigError
 from diptych.experiments.ablation import VARIANTS, ablate, plan, table_of
-from diptych.experiments.run_group import open_series
+from diptych.experiments.run_group import open_run_group
 from diptych.experiments.tested_run import align, read_tested
 from diptych.metrics.paired import compare_pairs
 from diptych.model.network import build_network
@@ -152,17 +152,17 @@ def test_ablate__what_makes_no_sense_is_refused(tmp_path: Path, model: dict, see
     assert not list(tmp_path.iterdir())
 
 
-def test_open_series__another_series_or_folder_of_that_name_is_refused(data: Path, tmp_path: Path) -> None:
+def test_open_run_group__another_group_or_folder_of_that_name_is_refused(data: Path, tmp_path: Path) -> None:
     given = given_from(data=str(data), image_size=32)
-    series = open_series(tmp_path / "runs", "one", given, {"kind": "ablation"})
+    series = open_run_group(tmp_path / "runs", "one", given, {"kind": "ablation"})
     assert series.config.data.split == (series.folder.split).resolve()
-    again = open_series(tmp_path / "runs", "one", given, {"kind": "ablation"})
+    again = open_run_group(tmp_path / "runs", "one", given, {"kind": "ablation"})
     assert again.config == series.config
     with pytest.raises(ConfigError, match="kind is learning curve, was ablation"):
-        open_series(tmp_path / "runs", "one", given, {"kind": "learning curve"})
+        open_run_group(tmp_path / "runs", "one", given, {"kind": "learning curve"})
     (tmp_path / "runs" / "two").mkdir()
     with pytest.raises(ConfigError, match="is no ablation"):
-        open_series(tmp_path / "runs", "two", given, {"kind": "ablation"})
+        open_run_group(tmp_path / "runs", "two", given, {"kind": "ablation"})
 
 
 def test_table_of__is_aligned() -> None:

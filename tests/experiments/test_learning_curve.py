@@ -12,7 +12,7 @@ from scipy.optimize import least_squares
 
 from diptych.errors import ConfigError
 from diptych.experiments.learning_curve import describe, learning_curve, plan
-from diptych.experiments.run_group import open_series
+from diptych.experiments.run_group import open_run_group
 from diptych.metrics.power_law import EXPONENTS, Ahead, doubt, fit_curve, fit_power_law, place_images
 from diptych.settings.config import Config, DataConfig
 from diptych.settings.sources import Given, given_from
@@ -138,10 +138,10 @@ def test_plan__a_subset_is_what_a_training_then_reads(tmp_path: Path) -> None:
         [{"path": "0/00.png", "fix": "drop", "value": ""}, {"path": "0/01.png", "fix": "group", "value": "g"}],
     )
     settings = DataConfig(data=data, image_size=32, near_twins=False, fixes=tmp_path / "own.csv")
-    series = open_series(tmp_path / "runs", "curve", given_from(config=Config(data=settings)), {"kind": "learning curve"})
+    series = open_run_group(tmp_path / "runs", "curve", given_from(config=Config(data=settings)), {"kind": "learning curve"})
     member, images = plan(series, 0.5, 1, equal_updates=False)
     assert member.config.training.seed == 1
-    subset = open_series(
+    subset = open_run_group(
         tmp_path / "runs", "subset", given_from(config=member.config), {"kind": "learning curve"}
     ).data.manifest.table
     whole = series.data.manifest.table
@@ -157,7 +157,7 @@ def test_plan__a_subset_is_what_a_training_then_reads(tmp_path: Path) -> None:
 def test_plan__equal_updates_give_small_parts_more_epochs(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", 20)
     config = Config(data=DataConfig(data=data, image_size=32, near_twins=False))
-    series = open_series(tmp_path / "runs", "curve", given_from(config=config), {"kind": "learning curve"})
+    series = open_run_group(tmp_path / "runs", "curve", given_from(config=config), {"kind": "learning curve"})
     assert plan(series, 0.25, 0, equal_updates=True)[0].config.training.epochs == 4 * config.training.epochs
     assert plan(series, 0.25, 0, equal_updates=False)[0].config.training.epochs == config.training.epochs
 

@@ -19,7 +19,7 @@ from diptych.cli import main
 from diptych.data.dataset import load, split
 from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.experiments.cross_validation import lay_out, open_folds, train_open
-from diptych.experiments.run_group import Member, is_done, open_series
+from diptych.experiments.run_group import PlannedRun, is_done, open_run_group
 from diptych.settings.config import Config, Recipe
 from diptych.settings.sources import Given, given_from, override, read_toml, to_toml
 from diptych.storage.atomic import write_json, write_table, write_text
@@ -260,8 +260,8 @@ def test_folds__that_were_stopped_say_how_to_go_on(crossed: RunDir, caplog: pyte
 
 def test_tested_member_of_a_series__is_not_trained_again(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where done.csv was deleted, as its message says, a member is tested again, from the weights that were kept."""
-    series = open_series(tmp_path / "runs", "parts", given(settings(data)), {"kind": "ablation"})
-    member = Member("default-0", series.config)
+    series = open_run_group(tmp_path / "runs", "parts", given(settings(data)), {"kind": "ablation"})
+    member = PlannedRun("default-0", series.config)
     run = begun(series.run_of(member.name).root, series.config, 70, whole=True)
     thin(run, "when it was tested")
     assert [path.exists() for path in (run.last, run.previous, run.best_keras)] == [False] * 3
@@ -290,17 +290,17 @@ def test_checkpoints_deleted_by_hand__a_finished_run_is_not_trained_again(
 
 def test_series__folder_is_made_at_once(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        open_series(tmp_path / "runs", "one", given(settings(data)), {"kind": "ablation", "what": float("nan")})
+        open_run_group(tmp_path / "runs", "one", given(settings(data)), {"kind": "ablation", "what": float("nan")})
     assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_moved_images__series_and_search_go_on_with_them(data: Path, tmp_path: Path) -> None:
     runs, kind = tmp_path / "runs", {"kind": "ablation"}
-    series = open_series(runs, "parts", given(settings(data)), kind)
+    series = open_run_group(runs, "parts", given(settings(data)), kind)
     begun(series.run_of("default-0").root, series.config, 3)
     open_folder(RunDir(runs / "search"), given(settings(data)))
     moved = data.rename(data.with_name("moved"))
-    series = open_series(runs, "parts", given(settings(moved)), kind)
+    series = open_run_group(runs, "parts", given(settings(moved)), kind)
     open_folder(RunDir(runs / "search"), given(settings(moved)))
     for name in ("parts", "search"):
         assert read_toml(runs / name / "config.toml", Config()).data.data == moved
@@ -308,7 +308,7 @@ def test_moved_images__series_and_search_go_on_with_them(data: Path, tmp_path: P
     assert told == [["resume", series.run_of("default-0").root], ["train", "--config"]]
     (moved / "1" / "03.png").write_bytes(encode(make_image(1, 1000)))
     for again in (
-        lambda: open_series(runs, "parts", given(settings(moved)), kind),
+        lambda: open_run_group(runs, "parts", given(settings(moved)), kind),
         lambda: open_folder(RunDir(runs / "search"), given(settings(moved))),
     ):
         with pytest.raises(DataError, match=r"1/03\.png is another file"):
@@ -320,8 +320,8 @@ def test_auto__series_and_search_keep_the_recipe_that_they_were_begun_with(data:
     """Whatever weights can be had now."""
     runs, auto = tmp_path / "runs", under_auto(data)
     own = settle(auto, runs).under(recipe)
-    open_series(runs, "parts", given(own), {"kind": "ablation"})
-    assert open_series(runs, "parts", auto, {"kind": "ablation"}).config.training == own.training
+    open_run_group(runs, "parts", given(own), {"kind": "ablation"})
+    assert open_run_group(runs, "parts", auto, {"kind": "ablation"}).config.training == own.training
     open_folder(RunDir(runs / "search"), given(own))
     assert open_folder(RunDir(runs / "search"), auto)[0].training == own.training
 

@@ -14,7 +14,7 @@ import pytest
 import running
 from making import REPOSITORY, encode, make_data, make_image
 
-from diptych.errors import ConfigError, DataError, TrainingError
+from diptych.errors import CheckpointError, ConfigError, DataError, TrainingError
 from diptych.settings.config import AugmentConfig, Config, DataConfig, ModelConfig, Recipe, TrainingConfig
 from diptych.settings.presets import augmentation
 from diptych.settings.sources import Given, given_from, read_toml, to_toml
@@ -223,7 +223,7 @@ def test_open_folder__changed_settings_are_named(opened: Config, tmp_path: Path,
 
 
 def test_open_folder__changed_rates_are_named(opened: Config, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"learning-rates are 1e-05 0\.1, were 0\.0003 0\.03"):
+    with pytest.raises(ConfigError, match=r"learning_rates is \[1e-05, 0\.1\], was \[0\.0003"):
         open_folder(RunDir(tmp_path / "runs" / "one"), given_from(config=opened), (1e-5, 0.1))
 
 
@@ -238,6 +238,20 @@ def test_open_folder__the_same_again_is_the_same(opened: Config, tmp_path: Path)
     config, space = open_folder(RunDir(tmp_path / "runs" / "one"), given_from(config=again))
     assert config.training == opened.training
     assert (space[0].low, space[0].high) == pytest.approx((3e-4, 3e-2))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"search\.json is damaged.* Start a new search with another --name"),
+        ('{"format_version": 2}', r"search\.json: format 2; this version of Diptych reads 1"),
+        ('{"format_version": 1}', r"learning_rates is \[.*\], was None"),
+    ],
+)
+def test_open_folder__damaged_record_is_named(opened: Config, tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "runs" / "one" / "search.json").write_text(content)
+    with pytest.raises((CheckpointError, ConfigError), match=message):
+        open_folder(RunDir(tmp_path / "runs" / "one"), given_from(config=opened))
 
 
 def test_open_folder__a_run_is_no_search(opened: Config, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from diptych.errors import ConfigError
 from diptych.experiments.compare import difference_to_json
-from diptych.experiments.run_group import Member, Series, open_series, run_series
+from diptych.experiments.run_group import PlannedRun, RunGroup, open_run_group, train_run_group
 from diptych.experiments.tested_run import TestedRun, align, read_tested
 from diptych.metrics.classification import NAMES
 from diptych.metrics.paired import DRAWS, FIGURES, Difference, Pair, compare_pairs
@@ -89,19 +89,19 @@ def ablate(given: Given, runs: Path, name: str = "ablation", seeds: int = 3) -> 
 
     Raises:
         ConfigError: a setting does not fit, or it was started with other settings.
-        DiptychError, OSError, KeyboardInterrupt: as `open_series` and `run_series`.
+        DiptychError, OSError, KeyboardInterrupt: as `open_run_group` and `train_run_group`.
     """
     check_settings(given.resolve().model, seeds)
-    series = open_series(runs, name, given, {"kind": "ablation"})
-    first = series.config.training.seed
+    group = open_run_group(runs, name, given, {"kind": "ablation"})
+    first = group.config.training.seed
     numbers = tuple(range(first, first + seeds))
-    members = {(variant, seed): plan(series.config, variant, seed) for seed in numbers for variant in VARIANTS}
-    again = ["diptych", "ablate", "--config", series.folder.config, "--runs", runs, "--name", name, "--seeds", seeds]
-    run_series(series, list(members.values()), again)
-    result = gather(series, {key: member.name for key, member in members.items()}, numbers)
-    write_json(series.folder.root / "ablation.json", to_json(result))
-    write_text(series.folder.root / "ablation.md", to_markdown(result))
-    return result, series.folder
+    planned_runs = {(variant, seed): plan(group.config, variant, seed) for seed in numbers for variant in VARIANTS}
+    again = ["diptych", "ablate", "--config", group.folder.config, "--runs", runs, "--name", name, "--seeds", seeds]
+    train_run_group(group, list(planned_runs.values()), again)
+    result = gather(group, {key: planned.name for key, planned in planned_runs.items()}, numbers)
+    write_json(group.folder.root / "ablation.json", to_json(result))
+    write_text(group.folder.root / "ablation.md", to_markdown(result))
+    return result, group.folder
 
 
 def check_settings(own: ModelConfig, seeds: int) -> None:
@@ -117,15 +117,15 @@ def check_settings(own: ModelConfig, seeds: int) -> None:
         )
 
 
-def plan(config: Config, variant: str, seed: int) -> Member:
+def plan(config: Config, variant: str, seed: int) -> PlannedRun:
     """Return the training of a variant under a seed. The custom branch alone has no pretrained weights to start from."""
     keys = {**VARIANTS[variant], **({"weights": "none"} if variant == "convnet" else {})}
-    return Member(f"{variant}-{seed}", override(config, {"model": keys, "training": {"seed": seed}}, "ablate"))
+    return PlannedRun(f"{variant}-{seed}", override(config, {"model": keys, "training": {"seed": seed}}, "ablate"))
 
 
-def gather(series: Series, names: Mapping[tuple[str, int], str], seeds: tuple[int, ...], draws: int = DRAWS) -> Ablation:
+def gather(group: RunGroup, names: Mapping[tuple[str, int], str], seeds: tuple[int, ...], draws: int = DRAWS) -> Ablation:
     """Read the answers of all trainings and compare the variants."""
-    read: list[TestedRun] = [read_tested(series.run_of(name)) for name in names.values()]
+    read: list[TestedRun] = [read_tested(group.run_of(name)) for name in names.values()]
     sides = dict(zip(names, align(read), strict=True))
     first = next(iter(sides.values()))
     order = list(VARIANTS)
@@ -138,7 +138,7 @@ def gather(series: Series, names: Mapping[tuple[str, int], str], seeds: tuple[in
         variant: {name: np.array([found.figures(one)[name][0] for found in side]) for name in FIGURES}
         for variant, side in zip(order, answers, strict=True)
     }
-    done = series.done().set_index("name")
+    done = group.done().set_index("name")
     costs = {
         variant: {
             "seconds": float(np.mean([done["seconds"][names[variant, seed]] for seed in seeds])),

@@ -14,7 +14,7 @@ from diptych.data.reading.fixes import read_fixes
 from diptych.data.reading.layouts import read_manifest
 from diptych.errors import ConfigError
 from diptych.evaluation.plots import COLOURS, figure
-from diptych.experiments.run_group import Member, Series, open_series, run_series
+from diptych.experiments.run_group import PlannedRun, RunGroup, open_run_group, train_run_group
 from diptych.experiments.tested_run import align, read_tested
 from diptych.metrics.intervals import bootstrap
 from diptych.metrics.power_law import LearningCurve, fit_curve, place_images
@@ -58,30 +58,30 @@ def learning_curve(
 
     Raises:
         ConfigError: a share or the number of seeds makes no sense, or it was started with other settings.
-        DiptychError, OSError, KeyboardInterrupt: as `open_series` and `run_series`.
+        DiptychError, OSError, KeyboardInterrupt: as `open_run_group` and `train_run_group`.
     """
     shares = sorted(set(shares))
     if not shares or not all(0 < share <= 1 for share in shares):
         raise ConfigError(f"--shares are {' '.join(f'{share:g}' for share in shares)}; expected shares above 0 and up to 1.")
     if seeds < 1:
         raise ConfigError(f"--seeds is {seeds}; expected at least 1, better 3 or more.")
-    series = open_series(runs, name, given, {"kind": "learning curve", "equal_updates": equal_updates})
-    first = series.config.training.seed
+    group = open_run_group(runs, name, given, {"kind": "learning curve", "equal_updates": equal_updates})
+    first = group.config.training.seed
     numbers = range(first, first + seeds)
-    planned = {(share, seed): plan(series, share, seed, equal_updates) for seed in numbers for share in shares}
-    again = ["diptych", "learning-curve", "--config", series.folder.config, "--runs", runs, "--name", name, "--seeds", seeds]
+    planned = {(share, seed): plan(group, share, seed, equal_updates) for seed in numbers for share in shares}
+    again = ["diptych", "learning-curve", "--config", group.folder.config, "--runs", runs, "--name", name, "--seeds", seeds]
     again += ["--shares", *(f"{share:g}" for share in shares), *(["--equal-updates"] if equal_updates else [])]
-    run_series(series, [member for member, _ in planned.values()], again)
-    curve = gather(series, {key: (member.name, images) for key, (member, images) in planned.items()})
-    write_table(series.folder.root / "learning_curve.csv", curve.points)
-    write_json(series.folder.root / "learning_curve.json", to_json(curve))
-    draw(series.folder.root / "learning_curve.png", curve)
-    return curve, series.folder
+    train_run_group(group, [one for one, _ in planned.values()], again)
+    curve = gather(group, {key: (one.name, images) for key, (one, images) in planned.items()})
+    write_table(group.folder.root / "learning_curve.csv", curve.points)
+    write_json(group.folder.root / "learning_curve.json", to_json(curve))
+    draw(group.folder.root / "learning_curve.png", curve)
+    return curve, group.folder
 
 
-def plan(series: Series, share: float, seed: int, equal_updates: bool) -> tuple[Member, int]:
+def plan(group: RunGroup, share: float, seed: int, equal_updates: bool) -> tuple[PlannedRun, int]:
     """Return the training on a share of the images, and how many they are; the others are dropped by a table of corrections."""
-    name, config, data = f"{share:g}-{seed}", series.config, series.data
+    name, config, data = f"{share:g}-{seed}", group.config, group.data
     table = data.manifest.table
     train = table[table["split"] == "train"]
     places = place_images(train["target"], data.units[train.index], seed)
@@ -92,10 +92,10 @@ def plan(series: Series, share: float, seed: int, equal_updates: bool) -> tuple[
     config = dataclasses.replace(config, training=training)
     if left_out:
         # Of fewer images, the unreadable ones would be a larger share than is allowed.
-        file = series.folder.root / f"{name}-fixes.csv"
+        file = group.folder.root / f"{name}-fixes.csv"
         write_fixes(file, config, left_out | set(data.problems["path"]))
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, fixes=file.resolve()))
-    return Member(name, config), len(train) - len(left_out)
+    return PlannedRun(name, config), len(train) - len(left_out)
 
 
 def write_fixes(file: Path, config: Config, left_out: set[str]) -> None:
@@ -106,9 +106,9 @@ def write_fixes(file: Path, config: Config, left_out: set[str]) -> None:
     write_table(file, pd.DataFrame(rows, columns=list(FIX_COLUMNS)))
 
 
-def gather(series: Series, names: Mapping[tuple[float, int], tuple[str, int]]) -> LearningCurve:
+def gather(group: RunGroup, names: Mapping[tuple[float, int], tuple[str, int]]) -> LearningCurve:
     """Read the answers of all trainings and fit the learning curve."""
-    sides = align([read_tested(series.run_of(name)) for name, _ in names.values()])
+    sides = align([read_tested(group.run_of(name)) for name, _ in names.values()])
     wrong = np.stack([side.targets != side.table["predicted"].to_numpy() for side in sides], axis=1).astype(np.float64)
     rows = [(share, seed, images, name) for (share, seed), (name, images) in names.items()]
     points = pd.DataFrame(rows, columns=["share", "seed", "images", "name"]).assign(accuracy=1 - wrong.mean(axis=0))

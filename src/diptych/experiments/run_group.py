@@ -13,28 +13,21 @@ import pandas as pd
 import safetensors
 
 from diptych.data.dataset import LoadedData
-from diptych.errors import CheckpointError, ConfigError, TrainingError
+from diptych.errors import CheckpointError, TrainingError
 from diptych.machine.processes import last_words, run_child
 from diptych.machine.signals import terminating
 from diptych.screen import quoted
 from diptych.settings.config import Config
 from diptych.settings.sources import Given, read_toml, to_toml
-from diptych.storage.atomic import FORMAT_VERSION, read_json, reason_of, write_json, write_table, write_text
+from diptych.storage.atomic import reason_of, write_table, write_text
 from diptych.storage.history import read_epochs
 from diptych.storage.lock import only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
-from diptych.storage.runs import check_name, creating_run
+from diptych.storage.runs import check_name
 from diptych.training.resolve import settle_group
-from diptych.training.resume import (
-    changes_of_settings,
-    is_finished,
-    moved_to,
-    refuse_changes,
-    refuse_changes_of_data,
-    thin,
-    write_changes,
-)
+from diptych.training.resume import is_finished, thin
 from diptych.tuning.child_training import start_or_resume
+from diptych.tuning.group_folder import open_group_folder
 
 log = logging.getLogger(__name__)
 
@@ -42,16 +35,16 @@ COLUMNS = {"name": "str", "epochs": "int64", "seconds": "float64", "parameters":
 
 
 @dataclass(frozen=True)
-class Member:
-    """One training of a series: the name of its run, and its settings."""
+class PlannedRun:
+    """One training of a group: the name of its run, and its settings."""
 
     name: str
     config: Config
 
 
 @dataclass(frozen=True)
-class Series:
-    """A series.
+class RunGroup:
+    """A group of runs with one split.
 
     Attributes:
         folder: its folder: config.toml, split.csv and series.json say what all trainings have in common; done.csv has a row
@@ -78,62 +71,38 @@ class Series:
             raise CheckpointError(f"{path} {reason_of(error)}. Delete it; each training is then tested again.") from error
 
 
-def open_series(runs: Path, name: str, given: Given, facts: Mapping[str, Any]) -> Series:
-    """Make the folder of a series, or make sure that nothing has changed since it was made.
+def open_run_group(runs: Path, name: str, given: Given, facts: Mapping[str, Any]) -> RunGroup:
+    """Make the folder of a group of runs, or make sure that nothing has changed since it was made.
 
     Args:
         runs: the folder of the runs.
-        name: of the series, and of its folder in there.
+        name: of the group, and of its folder in there.
         given: what the user gave.
-        facts: `kind`, a word for the series, and what else must not change; JSON values.
+        facts: `kind`, a word for the group, and what else must not change; JSON values.
 
     Raises:
-        ConfigError: the series was started with other settings, or the folder is something else.
+        ConfigError: the group was started with other settings, or the folder is something else.
         DataError: the images have changed, or something is wrong with them.
         CheckpointError: series.json is damaged.
     """
     check_name(name)
     folder = RunDir(runs / name)
     config, data = settle_group(given, runs, folder.config)
-    about = folder.root / "series.json"
-    if about.is_file():
-        refuse_other_series(folder, config, facts, data)
-    elif folder.root.exists():
-        raise ConfigError(f"{folder.root} exists already and is no {facts['kind']}; choose another --name.")
-    else:
-        with creating_run(runs, name) as (aside, _):
-            write_table(aside.split, data.manifest.table)
-            write_text(aside.config, to_toml(config))
-            write_json(aside.root / about.name, {"format_version": FORMAT_VERSION, **facts})
+    open_group_folder(folder, str(facts["kind"]), config, data, "series.json", facts)
     common = dataclasses.replace(config.data, split=folder.split.resolve())
-    return Series(folder, dataclasses.replace(config, data=common), data)
+    return RunGroup(folder, dataclasses.replace(config, data=common), data)
 
 
-def refuse_other_series(folder: RunDir, config: Config, facts: Mapping[str, Any], data: LoadedData) -> None:
-    before = read_facts(folder.root / "series.json")
-    saved = moved_to(read_toml(folder.config, Config()), config)
-    changes = changes_of_settings(saved, config, may_be_longer=False)
-    changes += [f"{key} is {value}, was {before.get(key)}" for key, value in facts.items() if before.get(key) != value]
-    refuse_changes(str(folder.root), changes, f"(--config {quoted(folder.config)})")
-    refuse_changes_of_data(folder, data, str(facts["kind"]))
-    with only_one(folder):
-        write_changes(folder, saved)
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    return read_json(path, lambda content: content, "Start a new one with another --name.")
-
-
-def run_series(series: Series, members: Sequence[Member], again: Sequence[object]) -> None:
-    """Train and test the members that are not yet, one after the other.
+def train_run_group(group: RunGroup, planned_runs: Sequence[PlannedRun], again: Sequence[object]) -> None:
+    """Train and test the runs that are not tested yet, one after the other.
 
     Of a training that is tested, the weights of the best epoch are kept, and the state to resume from is deleted: with
-    all of it, a series of the full network would take some 10 GB.
+    all of it, a group of the full network would take some 10 GB.
 
     Args:
-        series: where they lie.
-        members: all trainings, in their order.
-        again: the command that resumes the series, for the user.
+        group: where they lie.
+        planned_runs: all trainings, in their order.
+        again: the command that resumes the group, for the user.
 
     Raises:
         ConfigError: another process is at it.
@@ -141,29 +110,29 @@ def run_series(series: Series, members: Sequence[Member], again: Sequence[object
         OSError: the disk is full; the same call resumes.
         KeyboardInterrupt: Ctrl-C, or SIGTERM as `Stopped`; the same call resumes.
     """
-    with only_one(series.folder), terminating():
-        tidy(series.folder)
+    with only_one(group.folder), terminating():
+        tidy(group.folder)
         try:
-            for place, member in enumerate(members):
-                if is_done(series, member):
-                    thin_tested(series.run_of(member.name))  # Killed between the two.
+            for place, planned in enumerate(planned_runs):
+                if is_done(group, planned):
+                    thin_tested(group.run_of(planned.name))  # Killed between the two.
                     continue
-                log.info("%d of %d: %s", place + 1, len(members), member.name)
-                run_member(series, member)
+                log.info("%d of %d: %s", place + 1, len(planned_runs), planned.name)
+                train_and_test(group, planned)
         except (KeyboardInterrupt, OSError):
             log.info("Stopped. Resume with: %s", shlex.join(map(str, again)))
             raise
 
 
-def is_done(series: Series, member: Member) -> bool:
+def is_done(group: RunGroup, planned: PlannedRun) -> bool:
     """Tell whether a training is tested and its figures are there."""
-    return member.name in set(series.done()["name"]) and series.run_of(member.name).predictions.is_file()
+    return planned.name in set(group.done()["name"]) and group.run_of(planned.name).predictions.is_file()
 
 
-def run_member(series: Series, member: Member) -> None:
+def train_and_test(group: RunGroup, planned: PlannedRun) -> None:
     """Train one, or what is left of it, test it, and write it down."""
-    run, config = series.run_of(member.name), member.config
-    settings, screen = run.root.with_name(f"{member.name}.toml"), run.root.with_name(f"{member.name}.log")
+    run, config = group.run_of(planned.name), planned.config
+    settings, screen = run.root.with_name(f"{planned.name}.toml"), run.root.with_name(f"{planned.name}.log")
     write_text(settings, to_toml(config))
     wait_until_free(run)
     if not is_finished(run, config):
@@ -172,10 +141,10 @@ def run_member(series: Series, member: Member) -> None:
     place: list[str | Path] = ["--data", config.data.data] if moved else []
     call(["evaluate", run.root, "--maps", "0", "--backend", config.compute.backend, *place], screen)
     epochs = read_epochs(run)
-    row = [member.name, len(epochs), float(epochs["seconds"].sum()), count_parameters(run)]
-    done = series.done()
-    done = pd.concat([done[done["name"] != member.name], pd.DataFrame([row], columns=list(COLUMNS))])
-    write_table(series.folder.root / "done.csv", done)
+    row = [planned.name, len(epochs), float(epochs["seconds"].sum()), count_parameters(run)]
+    done = group.done()
+    done = pd.concat([done[done["name"] != planned.name], pd.DataFrame([row], columns=list(COLUMNS))])
+    write_table(group.folder.root / "done.csv", done)
     thin_tested(run)
 
 

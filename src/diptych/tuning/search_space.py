@@ -4,21 +4,15 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
-from diptych.data.dataset import LoadedData
 from diptych.errors import ConfigError
-from diptych.screen import quoted
 from diptych.settings.config import Augmentation, Config
 from diptych.settings.presets import augmentation
-from diptych.settings.sources import Given, override, read_toml, to_toml
-from diptych.storage.atomic import FORMAT_VERSION, read_json, write_json, write_table, write_text
-from diptych.storage.lock import only_one
+from diptych.settings.sources import Given, override
 from diptych.storage.run_dir import RunDir
-from diptych.storage.runs import creating_run
 from diptych.training.resolve import settle_group
-from diptych.training.resume import changes_of_settings, moved_to, refuse_changes, refuse_changes_of_data, write_changes
+from diptych.tuning.group_folder import open_group_folder
 
 log = logging.getLogger(__name__)
 
@@ -120,33 +114,5 @@ def open_folder(
     runs = folder.root.parent
     config, data = settle_group(given, runs, folder.config)
     space = search_space(config, learning_rates)
-    rates = [space[0].low, space[0].high]
-    facts = folder.root / "search.json"
-    if facts.is_file():
-        refuse_other_search(folder, config, rates, read_rates(facts), data)
-    elif folder.root.exists():
-        raise ConfigError(f"{folder.root} exists already and is no search; choose another --name.")
-    else:
-        with creating_run(runs, folder.root.name) as (aside, _):
-            write_table(aside.split, data.manifest.table)
-            write_text(aside.config, to_toml(config))
-            write_json(aside.root / facts.name, {"format_version": FORMAT_VERSION, "learning_rates": rates})
+    open_group_folder(folder, "search", config, data, "search.json", {"learning_rates": [space[0].low, space[0].high]})
     return config, space
-
-
-def read_rates(facts: Path) -> list[float]:
-    def rates_of(content: dict[str, Any]) -> list[float]:
-        return [float(rate) for rate in content["learning_rates"]]
-
-    return read_json(facts, rates_of, "Begin a new search with another --name.")
-
-
-def refuse_other_search(folder: RunDir, config: Config, rates: list[float], before: list[float], data: LoadedData) -> None:
-    saved = moved_to(read_toml(folder.config, Config()), config)
-    changes = changes_of_settings(saved, config, may_be_longer=False)
-    if rates != before and not changes:
-        changes.append(f"learning-rates are {rates[0]:g} {rates[1]:g}, were {before[0]:g} {before[1]:g}")
-    refuse_changes(f"search {folder.root}", changes, f"(--config {quoted(folder.config)})")
-    refuse_changes_of_data(folder, data, "search")
-    with only_one(folder):
-        write_changes(folder, saved)
