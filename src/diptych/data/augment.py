@@ -67,7 +67,8 @@ def augment_image(image: Pixels, generator: np.random.Generator, settings: Augme
 
 
 def flip_and_turn(image: Pixels, draws: Sequence[float], settings: AugmentConfig) -> Pixels:
-    horizontal, vertical = settings.flip_horizontal and draws[0] < 0.5, settings.flip_vertical and draws[1] < 0.5
+    horizontal = settings.flip_horizontal and draws[0] < 0.5
+    vertical = settings.flip_vertical and draws[1] < 0.5
     if horizontal or vertical:
         code = -1 if horizontal and vertical else int(horizontal)
         image = np.asarray(cv2.flip(image, code), np.uint8)
@@ -83,7 +84,9 @@ def move(image: Pixels, draws: Sequence[float], settings: AugmentConfig) -> Pixe
     angle, scale, right, down = (2 * draw - 1 for draw in draws)
     angle = np.deg2rad(angle * settings.rotation)
     factor = (1 + settings.zoom) ** scale
-    cos, sin, middle = np.cos(angle) * factor, np.sin(angle) * factor, (size - 1) / 2
+    cos = np.cos(angle) * factor
+    sin = np.sin(angle) * factor
+    middle = (size - 1) / 2
     x = middle - (cos + sin) * middle + right * settings.shift * size
     y = middle - (cos - sin) * middle + down * settings.shift * size
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -119,9 +122,11 @@ def erase(image: Pixels, draws: Sequence[float], generator: np.random.Generator)
     inside. It is filled with noise or with the image's mean colour, with equal chance.
     """
     size = len(image)
-    area, aspect = 0.02 + 0.18 * draws[0], 0.3 ** (2 * draws[1] - 1)
+    area = 0.02 + 0.18 * draws[0]
+    aspect = 0.3 ** (2 * draws[1] - 1)
     height, width = (max(1, round(size * math.sqrt(area * ratio))) for ratio in (aspect, 1 / aspect))
-    top, left = int(draws[2] * (size - height + 1)), int(draws[3] * (size - width + 1))
+    top = int(draws[2] * (size - height + 1))
+    left = int(draws[3] * (size - width + 1))
     rectangle = image[top : top + height, left : left + width]
     noise = draws[4] < 0.5
     rectangle[:] = generator.integers(0, 256, rectangle.shape, np.uint8) if noise else np.round(cv2.mean(image)[:3])

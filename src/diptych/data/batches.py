@@ -17,7 +17,8 @@ class Shrunk:
 
     def __init__(self, images: Images, size: int) -> None:
         """Wrap images: uint8 (N, S, S, 3), of which S is at least `size` pixels."""
-        self.images, self.size = images, size
+        self.images = images
+        self.size = size
 
     def __len__(self) -> int:
         return len(self.images)
@@ -43,7 +44,11 @@ class OrderedBatches:
         batch_size: int,
         classes: int,
     ) -> None:
-        self.images, self.targets, self.rows, self.batch_size, self.classes = images, targets, rows, batch_size, classes
+        self.images = images
+        self.targets = targets
+        self.rows = rows
+        self.batch_size = batch_size
+        self.classes = classes
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
@@ -58,8 +63,10 @@ class OrderedBatches:
 
 def training_batches(manifest: Manifest, store: Images, config: Config, image_size: int) -> BatchLoader:
     """Return the endless stream of training batches at one image size, in pixels."""
-    settings, targets = config.training, targets_of(manifest, store)
-    rows, classes = rows_of(manifest, "train"), len(manifest.class_names)
+    settings = config.training
+    targets = targets_of(manifest, store)
+    rows = rows_of(manifest, "train")
+    classes = len(manifest.class_names)
     weights = class_weights(targets[rows], classes, settings.class_weights)
     images = Shrunk(store, image_size)
     return BatchLoader(images, targets, rows, settings.batch_size, config.augment, settings.seed, classes, weights)
@@ -67,7 +74,8 @@ def training_batches(manifest: Manifest, store: Images, config: Config, image_si
 
 def validation_batches(manifest: Manifest, store: Images, batch_size: int, image_size: int) -> OrderedBatches:
     """Return the validation images, at one image size in pixels, in order."""
-    targets, images = targets_of(manifest, store), Shrunk(store, image_size)
+    targets = targets_of(manifest, store)
+    images = Shrunk(store, image_size)
     return OrderedBatches(images, targets, rows_of(manifest, "validation"), batch_size, len(manifest.class_names))
 
 

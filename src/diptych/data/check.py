@@ -48,7 +48,8 @@ def check(settings: DataConfig, output: Path) -> int:
     faults: list[Fault] = []
     manifest = read_data(settings, faults)
     log.info("%s", manifest.layout)
-    groups, given = group_names(manifest, settings.group_column), read_given(manifest, settings.split)
+    groups = group_names(manifest, settings.group_column)
+    given = read_given(manifest, settings.split)
     paths = [manifest.root / path for path in manifest.table["path"]]
     store, outcome = prepare(paths, spec_of(settings), settings.cache)
     readable = manifest.table.assign(sha256=outcome["sha256"])[outcome["problem"] == ""]

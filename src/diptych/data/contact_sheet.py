@@ -10,7 +10,9 @@ TILE = 144
 GAP = 8
 LINE = 17
 FONT_SIZE = 13
-PAPER, INK, FAINT = "#f0f0f0", "#202020", "#606060"
+PAPER = "#f0f0f0"
+INK = "#202020"
+FAINT = "#606060"
 
 
 def draw_tile(sheet: Image.Image, column: int, place: int, pixels: NDArray[np.uint8], lines: tuple[str, ...]) -> None:

@@ -83,14 +83,16 @@ def load(settings: DataConfig, seed: int) -> LoadedData:
     """
     manifest = read_data(settings)
     # What can be wrong with these is said before the long work.
-    groups, given = group_names(manifest, settings.group_column), read_given(manifest, settings.split)
+    groups = group_names(manifest, settings.group_column)
+    given = read_given(manifest, settings.split)
     paths = [manifest.root / path for path in manifest.table["path"]]
     store, outcome = prepare(paths, spec_of(settings), settings.cache)
     refuse_dark(outcome)
     manifest, problems = set_aside(manifest, outcome, settings.max_unreadable, settings.strict)
     rows = manifest.table.index.to_numpy()
     twins = find_near_twins(store, rows) if settings.near_twins else np.empty((0, 2), np.int64)
-    groups, given = groups[rows], given[rows]
+    groups = groups[rows]
+    given = given[rows]
     units = find_units(manifest, twins, groups)
     hashes = unit_hashes(manifest, units, groups, outcome, seed)
     found = audit(manifest, outcome, store, [], pairs=twins, groups=groups, given=given, thorough=False)
@@ -113,7 +115,8 @@ def split(loaded: LoadedData, settings: DataConfig) -> LoadedData:
     aside = manifest.table.loc[nowhere, ["path", "target"]].assign(problem=problem)
     table = manifest.table.assign(split=parts)[~nowhere]
     problems = pd.concat([loaded.problems, aside]) if len(aside) else loaded.problems
-    manifest, found = dataclasses.replace(manifest, table=table), with_findings(loaded.audit, judged)
+    manifest = dataclasses.replace(manifest, table=table)
+    found = with_findings(loaded.audit, judged)
     return dataclasses.replace(loaded, manifest=manifest, problems=problems, audit=found)
 
 

@@ -74,7 +74,8 @@ class BatchLoader:
         rows = np.array([self.order(number)[place] for number, place in places])
         keys = [(number, int(row)) for (number, _), row in zip(places, rows, strict=True)]
         images = self.images[rows]
-        labels, weights = encode_labels(self.labels[rows], self.classes), self.class_weights[self.labels[rows]]
+        labels = encode_labels(self.labels[rows], self.classes)
+        weights = self.class_weights[self.labels[rows]]
         if changes_images(self.settings):
             for image, (number, row) in zip(images, keys, strict=True):
                 image[:] = augment_image(image, generator(self.seed, "augment", number, row), self.settings)

@@ -31,7 +31,8 @@ class Chosen:
 
     def __init__(self, store: PixelStore, rows: NDArray[np.int64]) -> None:
         """Take the rows in rising order, as many as the store has images."""
-        self.store, self.rows = store, rows
+        self.store = store
+        self.rows = rows
 
     def __len__(self) -> int:
         return int(self.rows[-1]) + 1
@@ -59,7 +60,8 @@ def preview(data: DataConfig, settings: AugmentConfig, seed: int, count: int, pa
     manifest = read_data(data)
     for remark in manifest.remarks:
         log.warning("Warning: %s.", remark.title)
-    targets, names = manifest.table["target"].to_numpy(np.int64), manifest.table["path"]
+    targets = manifest.table["target"].to_numpy(np.int64)
+    names = manifest.table["path"]
     rows = choose_rows(targets, seed, count)
     paths = [manifest.root / name for name in names[rows]]
     store, outcome = prepare(paths, spec_of(data), data.cache)

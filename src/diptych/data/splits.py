@@ -205,7 +205,8 @@ def judge_split(
         return found
     large = large_unit(units, groups)
     for part, share in (("validation", validation_share), ("test", test_share)):
-        count, pool = int((parts == part).sum()), int(given.isin(["", "train"]).sum())
+        count = int((parts == part).sum())
+        pool = int(given.isin(["", "train"]).sum())
         chance = 2 * (pool * share * (1 - share)) ** 0.5
         if part in set(given) or abs(count - share * pool) <= max(share * pool / 3, chance):
             continue

@@ -24,12 +24,15 @@ MOST_PIXELS = 50_000_000
 LARGEST_ASPECT = 4.0
 FEW_IMAGES = 20
 # Copies of one file from which it is hardly a photograph; where they have different labels, fewer are enough.
-MANY_COPIES, MANY_COPIES_OF_CLASSES = 5, 3
+MANY_COPIES = 5
+MANY_COPIES_OF_CLASSES = 3
 # Share of the images in groups of near twins from which they are taken for series.
 SERIES_SHARE = 0.25
 # What all other files share, and how few files may have what stands alone.
-COMMON_SHARE, ALONE_SHARE = 0.95, 0.005
-NOTED_IMBALANCE, WARNED_IMBALANCE = 3, 10
+COMMON_SHARE = 0.95
+ALONE_SHARE = 0.005
+NOTED_IMBALANCE = 3
+WARNED_IMBALANCE = 10
 FAULTS: dict[str, tuple[Level, str, str]] = {
     "missing": ("error", "listed but not there", "Add the files, or delete their rows."),
     "bad-target": ("error", "with a wrong label", "Correct the label, or move the image."),
@@ -324,10 +327,12 @@ def look_for_shortcut(drawn: pd.DataFrame, measured: pd.DataFrame, class_names: 
 def cheating(shortcut: Shortcut | None, class_names: tuple[str, ...]) -> list[Finding]:
     if shortcut is None or shortcut.level == "none":
         return []
-    what, auc = "the classes can be told apart", shortcut.roc_auc
+    what = "the classes can be told apart"
+    auc = shortcut.roc_auc
     if shortcut.targets:
         apart = name_classes([class_names[target] for target in shortcut.targets])
-        what, auc = f"{apart} can be told from all others", shortcut.facts_roc_auc
+        what = f"{apart} can be told from all others"
+        auc = shortcut.facts_roc_auc
     alone = f"{shortcut.feature} alone {shortcut.feature_roc_auc:.2f}"
     title = f"{what} without looking at what the images show: ROC AUC {auc:.2f}, {alone}"
     if shortcut.maybe_content:

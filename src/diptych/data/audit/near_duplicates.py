@@ -92,7 +92,7 @@ def find_near_twins(images: PixelStore | NDArray[np.uint8], rows: Rows, *, progr
     _, first, copy_of = np.unique(prints.digest, return_index=True, return_inverse=True)
     pairs = np.stack([first[copy_of], np.arange(len(rows))], 1)
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    # In the order of their hashes: the same whatever the order of the rows.
+    # Of flat ones, nothing but noise would be compared. In the order of their hashes: the same whatever the order of the rows.
     chosen = first[prints.contrast[first] >= FLAT]
     if len(chosen) > 1:
         # Among few images, threads would only wait for each other.
@@ -128,8 +128,10 @@ def in_threads(work: Callable[..., Any], parts: list[Any], title: str, progress:
 def take_prints(images: PixelStore | NDArray[np.uint8], rows: Rows, progress: bool) -> Prints:
     parts = in_threads(lambda block: take_block(images[block]), blocks_of(rows), "near twins: reading", progress)
     count = len(rows)
-    waves, contrast = np.empty((count, BAND, BAND), np.float16), np.empty(count, np.float32)
-    tint, digest = np.empty((count, 2), np.float32), np.empty(count, "V32")
+    waves = np.empty((count, BAND, BAND), np.float16)
+    contrast = np.empty(count, np.float32)
+    tint = np.empty((count, 2), np.float32)
+    digest = np.empty(count, "V32")
     for number, part in enumerate(parts):
         place = slice(number * BLOCK, (number + 1) * BLOCK)
         waves[place], contrast[place], tint[place], digest[place] = part
@@ -199,11 +201,14 @@ def find_candidates(prints: Prints, chosen: Rows, to_codes: Floats, progress: bo
         distances[others == np.arange(count)[:, None]] = np.inf
         near = np.concatenate([near, distances], 1)
         found = np.concatenate([found, np.stack([others, np.full_like(others, orientation)])], 2)
+        # A stable sort: of equally near neighbours the first orientation stays, on every machine.
         best = np.argsort(near, 1, kind="stable")[:, :NEIGHBOURS]
-        near, found = np.take_along_axis(near, best, 1), np.take_along_axis(found, best[None], 2)
+        near = np.take_along_axis(near, best, 1)
+        found = np.take_along_axis(found, best[None], 2)
     second, rank = np.nonzero(near**2 < REACH * LOW.sum())
     first, turns = found[:, second, rank]
-    first, second = chosen[first], chosen[second]
+    first = chosen[first]
+    second = chosen[second]
     turns = np.where(first > second, np.take(INVERSE, turns), turns)
     pairs = np.unique(np.stack([np.minimum(first, second), np.maximum(first, second), turns], 1), axis=0)
     pairs = pairs[similar(prints, pairs[:, 0], pairs[:, 1])]
@@ -233,6 +238,7 @@ def confirm(waves: NDArray[np.float16], pairs: Rows, turns: Rows, statistics: St
 
 def compare(first: Floats, second: Floats, statistics: Statistics) -> NDArray[np.bool_]:
     twins = np.zeros(len(first), np.bool_)
+    # Only what registration has brought to cover is worth the comparison.
     left, frames = align(first, second)
     whole, difference = (waves[:, FINE] for waves in differ(first[left], second[left], frames))
     own = (whole - statistics.mean[FINE]) @ statistics.whitening

@@ -130,7 +130,8 @@ def render_page(audit: Audit, manifest: Manifest, thumbnails: Mapping[str, NDArr
 def make_groups(finding: Finding, cards: Mapping[str, Card], numbers: Mapping[str, int]) -> list[Group]:
     groups = []
     for group, reason in zip(finding.groups[:SHOWN_GROUPS], finding.reasons[:SHOWN_GROUPS], strict=True):
-        shown, hidden = group[:SHOWN_IMAGES], group[SHOWN_IMAGES:]
+        shown = group[:SHOWN_IMAGES]
+        hidden = group[SHOWN_IMAGES:]
         rest = tuple(numbers[path] for path in hidden if path in numbers)
         groups.append(Group(tuple(cards[path] for path in shown), rest, len(hidden), reason))
     return groups

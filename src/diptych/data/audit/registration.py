@@ -102,7 +102,8 @@ def align(first: Floats, second: Floats) -> tuple[NDArray[np.int64], Floats]:
         The pairs (P,) for which it comes near enough, and their frames, float (P, 4).
     """
     count = len(first)
-    ones, others = np.concatenate([first, second]), np.concatenate([second, first])
+    ones = np.concatenate([first, second])
+    others = np.concatenate([second, first])
     frames, explained = descend(ones, others, np.tile(np.array([1, 0, 1, 0], np.float32), (2 * count, 1)), STEPS[0])
     left = np.arange(count) + count * (explained[count:] > explained[:count])
     left = left[explained[left] > STEPS[0].least]
@@ -110,22 +111,27 @@ def align(first: Floats, second: Floats) -> tuple[NDArray[np.int64], Floats]:
     for step in STEPS[1:]:
         if len(left):
             frames, explained = descend(ones[left], others[left], frames, step)
-            left, frames = left[explained > step.least], frames[explained > step.least]
+            left = left[explained > step.least]
+            frames = frames[explained > step.least]
     return left % count, np.where(left[:, None] < count, frames, invert(frames))
 
 
 def descend(first: Floats, second: Floats, frames: Floats, step: Step) -> tuple[Floats, Floats]:
-    first, second = first[:, : step.band, : step.band], second[:, : step.band, : step.band]
+    first = first[:, : step.band, : step.band]
+    second = second[:, : step.band, : step.band]
     middles = grid(step.size) + np.float32(0.5)
     wanted = sample(second, middles, middles)
     for _ in range(step.times):
         products = normal_equations(first, wanted, frames, step.size)
         matrix = products[:, :6, :6].astype(np.float64)
         diagonal = np.einsum("pii->pi", matrix)
+        # Levenberg's damping: where an image has no slopes, the equations would be singular.
         diagonal[:, :4] *= 1.003
         diagonal += 1e-4
         solved = np.linalg.solve(matrix, products[:, :6, 6:])[..., 0]
         gain = np.where(np.abs(solved[:, 4:5]) < 0.3, 0.3, solved[:, 4:5])
+        # The moves are solved for times the gain. Short steps, and no frame beyond a crop of a quarter: far from the answer the
+        # linear model points anywhere.
         frames = frames + (solved[:, :4] / gain).clip(-0.05, 0.05).astype(np.float32)
         frames = frames.clip(*np.array([[0.75, -0.14] * 2, [1.34, 0.14] * 2], np.float32))
     unexplained = products[:, 6, 6] - (solved * products[:, :6, 6]).sum(1)
@@ -135,10 +141,13 @@ def descend(first: Floats, second: Floats, frames: Floats, step: Step) -> tuple[
 
 def normal_equations(first: Floats, wanted: Floats, frames: Floats, size: int) -> Floats:
     """Return the normal equations (P, 7, 7): products of four slopes, image, one and target, summed over the overlap."""
-    band, points = first.shape[-1], grid(size)
+    band = first.shape[-1]
+    points = grid(size)
     across, down = framed(frames, size)
-    columns, rows = look_up(across), look_up(down)
-    wide, high = COSINES[columns, :band].swapaxes(1, 2), COSINES[rows, :band] @ first
+    columns = look_up(across)
+    rows = look_up(down)
+    wide = COSINES[columns, :band].swapaxes(1, 2)
+    high = COSINES[rows, :band] @ first
     maps = np.empty((len(first), 7, size, size), np.float32)
     maps[:, 1] = high @ SLOPES[columns, :band].swapaxes(1, 2)
     maps[:, 3] = SLOPES[rows, :band] @ first @ wide
@@ -176,5 +185,6 @@ def differ(first: Floats, second: Floats, frames: Floats) -> tuple[Floats, Float
 
 
 def invert(frames: Floats) -> Floats:
-    scales, shifts = frames[:, ::2], frames[:, 1::2]
+    scales = frames[:, ::2]
+    shifts = frames[:, 1::2]
     return np.stack([1 / scales, -shifts / scales], 2).reshape(-1, 4)

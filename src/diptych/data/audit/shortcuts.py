@@ -22,7 +22,8 @@ MOST_IMAGES = 5_000
 MOST_CLASSES = 20
 FOLDS = 5
 # The lower end of an interval of a ROC AUC from which a shortcut is certain, and from which one is suspected.
-CERTAIN, SUSPECTED = 0.9, 0.7
+CERTAIN = 0.9
+SUSPECTED = 0.7
 # These may be the content itself, as of night and day; and how small a file becomes depends on how much there is to see.
 MAYBE_CONTENT = ("file size", "bytes per pixel", "mean colour", "border colour")
 
@@ -116,7 +117,8 @@ def find_shortcut(features: Mapping[str, pd.DataFrame], targets: NDArray[np.int6
     classes, labels = np.unique(targets, return_inverse=True)
     if len(classes) < 2:
         return None
-    least, images = int(np.bincount(labels).min()), len(labels)
+    least = int(np.bincount(labels).min())
+    images = len(labels)
     folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(labels, labels))
     tables = {name: table.to_numpy() for name, table in features.items()}
     alone = {name: out_of_fold(SINGLE, table, labels, folds) for name, table in tables.items()}
@@ -143,7 +145,8 @@ def find_shortcut(features: Mapping[str, pd.DataFrame], targets: NDArray[np.int6
     if between[0] < CERTAIN:
         return found
     aucs = {name: group_auc(scores, labels, own) for name, scores in alone.items()}
-    feature, apart_targets = most_telling(aucs), tuple(int(classes[label]) for label in own)
+    feature = most_telling(aucs)
+    apart_targets = tuple(int(classes[label]) for label in own)
     told = Shortcut(found.roc_auc, found.interval, feature, aucs[feature], ranked)
     return dataclasses.replace(told, facts_roc_auc=auc, facts_interval=between, targets=apart_targets)
 
@@ -225,7 +228,8 @@ def interval_of(auc: float, positive: int, images: int) -> tuple[float, float]:
         images: images of all classes.
     """
     negative = images - positive
-    both, twice = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    both = auc / (2 - auc)
+    twice = 2 * auc**2 / (1 + auc)
     variance = (auc * (1 - auc) + (positive - 1) * (both - auc**2) + (negative - 1) * (twice - auc**2)) / (positive * negative)
     reach = 1.96 * max(0.0, variance) ** 0.5
     return max(0.0, auc - reach), min(1.0, auc + reach)

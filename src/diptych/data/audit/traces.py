@@ -9,7 +9,9 @@ import pandas as pd
 from diptych.data.audit.shortcuts import MAYBE_CONTENT
 
 # Lines of an example, phrases of a line, and classes that a line names.
-MOST_LINES, MOST_PHRASES, MOST_NAMES = 4, 4, 5
+MOST_LINES = 4
+MOST_PHRASES = 4
+MOST_NAMES = 5
 # A feature is part of the example where it gives away nearly as much as the one that gives most.
 NEARLY = 0.15
 MODES = {

@@ -28,7 +28,10 @@ DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 # What Pillow says where it is not the file that is wrong.
 UNSUPPORTED = ("unsupported", "not supported", "unknown raw mode", "not available")
 Buffer = bytes | bytearray | memoryview
-EXIF_MAKE, EXIF_MODEL, EXIF_ORIENTATION, EXIF_FOLDER = 0x010F, 0x0110, 0x0112, 0x8769
+EXIF_MAKE = 0x010F
+EXIF_MODEL = 0x0110
+EXIF_ORIENTATION = 0x0112
+EXIF_FOLDER = 0x8769
 UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -317,7 +320,8 @@ def to_grey_or_rgb(image: Image.Image, content: bytes, page: tiff.Page, spec: Im
 def deep_grey(image: Image.Image, content: bytes, page: tiff.Page, spec: ImageSpec) -> tuple[Image.Image, greys.Spread]:
     """Scale greys of more than 8 bits, of 32 bits and floating-point ones."""
     values = np.asarray(image)
-    lowest, highest = float(values.min()), float(values.max())
+    lowest = float(values.min())
+    highest = float(values.max())
     pixels = f"pixels from {lowest:g} to {highest:g}"
     if image.mode == "F" and not (math.isfinite(lowest) and math.isfinite(highest)):
         raise DataError("floating-point pixels that are not numbers, or infinite")
@@ -335,7 +339,8 @@ def deep_grey(image: Image.Image, content: bytes, page: tiff.Page, spec: ImageSp
         )
     else:
         form = image.format or ""
-        low, high = 0.0, float(greys.find_white(values, greys.declared_white(form, content, page), form))
+        low = 0.0
+        high = float(greys.find_white(values, greys.declared_white(form, content, page), form))
     scaled = greys.scale(values, low, high)
     if tiff.is_white_zero(image, page):
         scaled = 255 - scaled

@@ -24,8 +24,11 @@ from diptych.errors import DataError
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS, COMMIT_SECONDS, COMMIT_IMAGES = 0.5, 2.0, 1000
-SAMPLE, SAMPLE_SECONDS = 32, 2.0
+POLL_SECONDS = 0.5
+COMMIT_SECONDS = 2.0
+COMMIT_IMAGES = 1000
+SAMPLE = 32
+SAMPLE_SECONDS = 2.0
 # A file changed this shortly before it was looked at may change again within the same tick of the file system's clock.
 SETTLED_NS = 2 * 10**9
 # Of an image in both tables of the index, and about as much in memory.
@@ -44,13 +47,23 @@ class Work:
             slots: (N,) is filled for the rows that are worked on.
             rows: those that are not in the cache, in the order of the work.
         """
-        self.cache, self.paths, self.slots, self.count = cache, paths, slots, len(rows)
+        self.cache = cache
+        self.paths = paths
+        self.slots = slots
+        self.count = len(rows)
         self.rows = iter(rows)
-        self.lock, self.stop = threading.Lock(), threading.Event()
+        self.stop = threading.Event()
+        # Held by whoever uses `rows` or one of the following.
+        self.lock = threading.Lock()
+        # Rows of the two tables of the index that are not committed yet.
         self.images: list[tuple[Any, ...]] = []
         self.files: list[tuple[Any, ...]] = []
+        # Of files that could not be read: why, and their bytes. They are no business of the index: tomorrow they may be readable.
         self.unread: dict[int, tuple[str, int]] = {}
-        self.done = self.fresh = self.largest = 0
+        self.done = 0
+        # How many of them were decoded, and the most memory that one took, in bytes.
+        self.fresh = 0
+        self.largest = 0
 
     def run(self, progress: bool) -> None:
         """Do all the work, with a commit every few seconds."""
@@ -70,7 +83,8 @@ class Work:
         self.commit()
 
     def watch(self, threads: "list[Future[None]]", bar: "tqdm[Any]") -> None:
-        began = committed = time.monotonic()
+        began = time.monotonic()
+        committed = began
         announced = False
         running = set(threads)
         while running:
@@ -143,7 +157,8 @@ class Work:
 
     def decode(self, slot: int, digest: bytes, content: bytes) -> tuple[Any, ...]:
         """Decode an image into its slot, and return its row of the index."""
-        problem, facts = "", ImageFacts()
+        problem = ""
+        facts = ImageFacts()
         try:
             pixels, facts = decode_with_facts(content, self.cache.spec)
             self.cache.write(slot, pixels)
@@ -154,8 +169,10 @@ class Work:
 
     def commit(self) -> None:
         with self.lock:
-            images, self.images = self.images, []
-            files, self.files = self.files, []
+            images = self.images
+            self.images = []
+            files = self.files
+            self.files = []
         self.cache.commit(images, files)
 
 

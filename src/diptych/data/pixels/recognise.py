@@ -136,7 +136,8 @@ def describe_jpeg(content: bytes) -> str:
     while place + 10 <= len(content) and content[place] == 0xFF:
         marker = content[place + 1]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            bits, channels = content[place + 4], content[place + 9]
+            bits = content[place + 4]
+            channels = content[place + 9]
             if marker in (0xC3, 0xC7, 0xCB, 0xCF):
                 return "lossless"
             if marker in (0xC5, 0xC6, 0xCD, 0xCE):

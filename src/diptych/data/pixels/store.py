@@ -34,7 +34,8 @@ class PixelStore:
             slots: (N,) the place of each image in the file; -1 for one that cannot be read, which is black.
             spec: the images' size.
         """
-        self.slots, self.spec = slots, spec
+        self.slots = slots
+        self.spec = spec
         self.descriptor = os.dup(descriptor)
         weakref.finalize(self, os.close, self.descriptor)
 

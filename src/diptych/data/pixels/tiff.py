@@ -10,11 +10,23 @@ import PIL
 from PIL import Image
 from PIL.TiffImagePlugin import II, MM, OPEN_INFO, TiffImageFile
 
-MOST_PAGES, MOST_VALUES = 10_000, 100
-(
-    SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, HIGHEST, PLANAR, SUB_PAGES, SAMPLE_FORMAT,
-    HIGHEST_OF_FORMAT, SUBSAMPLING, DNG_VERSION,
-) = 254, 255, 256, 257, 258, 259, 262, 277, 281, 284, 330, 339, 341, 530, 50706  # fmt: skip
+MOST_PAGES = 10_000
+MOST_VALUES = 100
+SUBFILE = 254  # fmt: skip
+OLD_SUBFILE = 255
+WIDTH = 256
+HEIGHT = 257
+BITS = 258
+COMPRESSION = 259
+PHOTOMETRIC = 262
+SAMPLES = 277
+HIGHEST = 281
+PLANAR = 284
+SUB_PAGES = 330
+SAMPLE_FORMAT = 339
+HIGHEST_OF_FORMAT = 341
+SUBSAMPLING = 530
+DNG_VERSION = 50706
 TAGS = {
     SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, HIGHEST, PLANAR, SUB_PAGES, SAMPLE_FORMAT,
     HIGHEST_OF_FORMAT, SUBSAMPLING, DNG_VERSION,
@@ -98,7 +110,8 @@ def count_pages(pages: list[Page]) -> int:
 
 def describe_kind(page: Page) -> str:
     """Describe a page that is not read: "5 channels of 16 bits", "JPEG 2000 inside"; "" where nothing speaks against it."""
-    compression, photometric = first(page, COMPRESSION, 1), first(page, PHOTOMETRIC, 0)
+    compression = first(page, COMPRESSION, 1)
+    photometric = first(page, PHOTOMETRIC, 0)
     if DNG_VERSION in page or (is_smaller_copy(page) and SUB_PAGES in page):
         return "the raw data of a camera"
     if compression not in READ_COMPRESSIONS:
@@ -150,7 +163,8 @@ def silence_libtiff() -> None:
     for library in map(str, found or [Path("libtiff.so.6")]):
         with suppress(OSError, AttributeError):
             set_handler = ctypes.CDLL(library).TIFFSetErrorHandler
-            set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            set_handler.argtypes = [ctypes.c_void_p]
+            set_handler.restype = ctypes.c_void_p
             set_handler(None)
 
 

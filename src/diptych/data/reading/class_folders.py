@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 SNIFFED = 20
 # The name that `diptych preview` gives its sheet unless it is told another, and what it writes into it.
-SHEET, SHEET_MARK = "preview.png", b"Software\0Diptych"
+SHEET = "preview.png"
+SHEET_MARK = b"Software\0Diptych"
 
 
 class Found(NamedTuple):
@@ -115,7 +116,8 @@ def read_class_folders(
     """
     lower = classes.rows["image_name"].str.partition("/")[0].where(classes.rows["image_name"].str.contains("/"), "")
     parts = parts_of(lower.unique())
-    layout, rows = f"class folders {name_some(classes.names)}", classes.rows
+    layout = f"class folders {name_some(classes.names)}"
+    rows = classes.rows
     if len(set(parts.values())) > 1 and "train" in parts.values() and lower.isin(list(parts)).all():
         layout += f", in each {', '.join(f'{name}/' for name in parts)}"
         rows = rows.assign(split=lower.map(parts))
@@ -147,7 +149,8 @@ def name_classes(root: Path, rows: pd.DataFrame, layout: str, class_folder: Clas
         return rows, f"{layout}; classes are the folders that the images lie in"
     inner = pd.DataFrame({"upper": rows["target"], "name": lower, "key": lower.str.casefold()})
     inner = inner[~inner["key"].map(is_mask_folder).astype(bool)]
-    images, inner = len(inner), inner[inner["name"] != ""]
+    images = len(inner)
+    inner = inner[inner["name"] != ""]
     shared = inner[inner.groupby("key")["upper"].transform("nunique") > 1]
     if class_folder == "auto" and len(set(inner["key"])) > 1 and 2 * len(shared) >= images:
         names, upper = (name_some(sorted(shared[column].unique(), key=natural_key)) for column in ("name", "upper"))
@@ -214,7 +217,8 @@ def read_parts(
         DataError: no part but one has class folders, a class has no image in train/, or it is not clear which folder names
             the class.
     """
-    named, parts = parts, enter_only_folders(root, parts)
+    named = parts
+    parts = enter_only_folders(root, parts)
     found = {folder: find_classes(root, folder, faults, follow_links) for folder in parts}
     unread = tuple(path for classes in found.values() for path in classes.unread)
     layers = "train/ and val/ or test/ shall hold class folders with images"
@@ -410,7 +414,8 @@ def list_files(root: Path, folder: str = "", *, follow_links: bool = False) -> I
         folder: the folder in it to begin with.
         follow_links: whether to follow links to folders that lie outside of root.
     """
-    home, seen = os.path.realpath(root), set[str]()
+    home = os.path.realpath(root)
+    seen = set[str]()
     # Of each folder: its path relative to root, and where the one above it really lies.
     waiting = [(folder, str(Path(home).parent))]
     while waiting:

@@ -92,7 +92,8 @@ def read_fixes(manifest: Manifest, file: Path) -> list[Fix]:
 
 def check_fix(fix: Fix, class_names: tuple[str, ...]) -> Fix:
     """Return a row with its fix and value as the Manifest writes them."""
-    path, kind = fix.path, fix.fix.strip().lower()
+    path = fix.path
+    kind = fix.fix.strip().lower()
     value = next((value for value in spellings(fix.value) if value in class_names), spellings(fix.value)[-1])
     if kind != "relabel" and value.lower() in (UNKNOWN if kind == "group" else MISSING):
         value = ""
@@ -135,7 +136,8 @@ def normal_path(path: str) -> str:
 def refuse_unknown(fixes: Sequence[Fix], paths: Collection[str]) -> None:
     """Refuse rows that match no image, and suggest once for all what they probably mean."""
     if fixes:
-        first, missing = fixes[0], [normal_path(fix.path) for fix in fixes]
+        first = fixes[0]
+        missing = [normal_path(fix.path) for fix in fixes]
         hint = did_you_mean(missing, paths) or nearest_path(missing[0], paths) or f"Expected a path such as {min(paths)!r}."
         more = f" ({len(fixes) - 1} more like it)" if len(fixes) > 1 else ""
         raise DataError(f"{first.where}: {first.path!r} is not an image that the data lists{more}. {hint}")

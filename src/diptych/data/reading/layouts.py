@@ -78,7 +78,8 @@ def read_manifest(data: str | os.PathLike[str] | DataConfig, faults: list[Fault]
             header is row 2, as a spreadsheet shows it).
     """
     settings = data if isinstance(data, DataConfig) else DataConfig(data=Path(data))
-    given, root = settings.data, image_folder(settings)
+    given = settings.data
+    root = image_folder(settings)
     if settings.images is not None and not root.is_dir():
         raise DataError(f"{root}: no such folder; --images names the folder that the paths in the tables are relative to.")
     try:
@@ -130,7 +131,8 @@ def image_folder(settings: DataConfig, moved: Path | None = None) -> Path:
         settings: of the run, or those that were asked for.
         moved: the data folder or table, where it lies elsewhere now; None where it does not.
     """
-    before, images = settings.data, settings.images
+    before = settings.data
+    images = settings.images
     now = at_home(moved or before)
     home = now.parent if now.is_file() else now
     if images is None or moved is None:
@@ -193,7 +195,8 @@ def read_folder(root: Path, faults: list[Fault] | None, settings: DataConfig) ->
         # Parts without class folders in them: what the images show stands in a table.
         if not further:
             raise unlisted(root, tables, files, settings)
-        listing, found = further, read_tables(images, further, faults, settings, folders)
+        listing = further
+        found = read_tables(images, further, faults, settings, folders)
     elif parts:
         found = read_parts(root, parts, settings.class_folder, faults, settings.follow_links)
     else:
@@ -201,7 +204,8 @@ def read_folder(root: Path, faults: list[Fault] | None, settings: DataConfig) ->
         if len(classes.names) >= 2:
             found = read_class_folders(root, classes, settings.class_folder, faults, settings.follow_links)
         elif further:
-            listing, found = further, read_tables(images, further, faults, settings, folders)
+            listing = further
+            found = read_tables(images, further, faults, settings, folders)
         else:
             raise unrecognised(root, classes, folders, tables, files, templates)
     unread = [describe_table(source, source in templates) for source in tables if source not in listing]

@@ -210,7 +210,8 @@ def check_belonging(tables: Mapping[Path, pd.DataFrame], headings: Mapping[Path,
             if twice and twice * 2 >= min(len(tables[source]), len(tables[other])):
                 raise not_together(other, source, f"both list {twice:,} of the same images")
     for source in single if several else []:
-        rows, label = len(tables[source]), next(iter(labels[source]), "")
+        rows = len(tables[source])
+        label = next(iter(labels[source]), "")
         if rows >= PLACEHOLDERS or source.stem not in parts_of(other.stem for other in sources):
             why = f"may not belong together: all labels of {source.name} ({rows:,}) are {label!r}, as in a form to be filled in"
             raise not_together(several[0], source, why)

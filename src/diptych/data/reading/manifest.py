@@ -125,7 +125,8 @@ def leave_out(
     """
     if not wrong.any():
         return rows
-    places, values = rows.index[wrong], rows.loc[wrong, column]
+    places = rows.index[wrong]
+    values = rows.loc[wrong, column]
 
     def describe(place: tuple[str, int], value: str) -> str:
         where = f"{place[0]}, row {place[1]}: " if place[0] else ""

@@ -73,15 +73,18 @@ def did_you_mean(missing: Sequence[str], known: Collection[str], images: Path | 
     for difference, key in DIFFERENCES.items():
         found = find_by(key, missing, known)
         if len(found) > len(best):
-            best, words = found, difference
+            best = found
+            words = difference
     if len(best) < len(missing):
         found = find_elsewhere(missing, known)
         if len(found) > len(best):
-            best, words = found, name_folder(found, images)
+            best = found
+            words = name_folder(found, images)
     if len(best) < len(missing):
         found = find_by(lambda path: loosened(posixpath.basename(path)), missing, known)
         if len(found) > len(best):
-            best, words = found, f"{name_place(found, images)}, and changed in extension, case, blanks or leading zeros"
+            best = found
+            words = f"{name_place(found, images)}, and changed in extension, case, blanks or leading zeros"
     if not best:
         return ""
     if words == "With another extension":
