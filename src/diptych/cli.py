@@ -105,8 +105,8 @@ def help_for(arguments: Sequence[str]) -> str:
 def run(command: Command) -> int:
     """Run a command in a process of our own, and return its exit code."""
     # They take a sixth of the time of `diptych --help`, which does without.
-    from diptych.machine.backend import quiet_backend
     from diptych.machine.host_process import claim_process
+    from diptych.machine.quiet import quiet_backend
 
     claim_process()
     show_messages()

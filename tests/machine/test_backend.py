@@ -49,7 +49,7 @@ def test_keep_freed_memory__undoes_a_low_trim_threshold() -> None:
 
 @pytest.mark.parametrize(("code", "shown"), [("pass", False), ("raise ValueError('broken')", True)])
 def test_quiet_stderr__shows_what_was_written_only_after_an_error(code: str, shown: bool) -> None:
-    lines = ["import os", "from diptych.machine.backend import quiet_stderr"]
+    lines = ["import os", "from diptych.machine.quiet import quiet_stderr"]
     lines += ["with quiet_stderr():", "    os.write(2, b'chatter')", f"    {code}"]
     done = run_python("-c", "\n".join(lines))
     assert ("chatter" in done.stderr) is shown
@@ -59,7 +59,7 @@ def test_quiet_stderr__shows_what_was_written_only_after_an_error(code: str, sho
 # One process that loads nothing answers all questions; each comes with its own environment and folders of installed packages.
 CHOICE = """
 import dataclasses, importlib, json, os, sys
-from diptych.machine.backend import choose_compute
+from diptych.machine.devices import choose_compute
 from diptych.settings.config import ComputeConfig
 from diptych.errors import ConfigError
 own = list(sys.path)

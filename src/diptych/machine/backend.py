@@ -1,73 +1,24 @@
-"""Choose the Keras backend, load it quietly, and wrap what differs between TensorFlow, JAX and PyTorch.
+"""Load Keras on its backend, and wrap what differs between TensorFlow, JAX and PyTorch.
 
 No other file imports TensorFlow, JAX or PyTorch.
 """
 
-import dataclasses
-import logging
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from diptych.errors import ConfigError
-from diptych.machine.devices import BACKENDS, best_backend, best_precision, check_installed, graphics_cards
-from diptych.machine.host_process import changed_environment, changed_levels
+from diptych.machine.devices import choose_compute, graphics_cards, loaded_backend
+from diptych.machine.host_process import changed_environment
 from diptych.machine.memory import ram_limit, ram_peak
+from diptych.machine.quiet import quiet_stderr
 from diptych.settings.config import Backend, ComputeConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-def choose_compute(settings: ComputeConfig) -> tuple[ComputeConfig, list[str]]:
-    """Resolve "auto" settings of backend and precision, without loading Keras.
-
-    Returns:
-        The settings with nothing left open, and a line on each choice: what, and why.
-
-    Raises:
-        ConfigError: the backend that was asked for is not installed, or Keras is loaded on another one.
-    """
-    backend, why = (settings.backend, "as asked for") if settings.backend != "auto" else choose_backend()
-    check_installed(backend, why)
-    loaded = loaded_backend()
-    if loaded not in (None, backend):
-        raise ConfigError(
-            f"backend {backend} is asked for, but this process has loaded Keras on {loaded}. Use a fresh process, or set "
-            f"KERAS_BACKEND={backend} before Keras is imported."
-        )
-    lines = [f"backend {backend}: {why}"]
-    precision = settings.precision
-    if precision == "auto":
-        precision, why = best_precision(backend, graphics_cards())
-        lines.append(f"precision {precision}: {why}")
-    return dataclasses.replace(settings, backend=backend, precision=precision), lines
-
-
-def choose_backend() -> tuple[Backend, str]:
-    loaded = loaded_backend()
-    if loaded is not None:
-        return loaded, "Keras is loaded on it already"
-    named = os.environ.get("KERAS_BACKEND", "")
-    if named:
-        for backend in BACKENDS:
-            if named == backend:
-                return backend, "KERAS_BACKEND says so"
-        raise ConfigError(f"KERAS_BACKEND is {named!r}; expected one of {', '.join(BACKENDS)}.")
-    return best_backend(graphics_cards())
-
-
-def loaded_backend() -> Backend | None:
-    """Return the backend that Keras is loaded on in this process; None where it is not loaded."""
-    if "keras" not in sys.modules:
-        return None
-    import keras
-
-    return next((backend for backend in BACKENDS if backend == keras.backend.backend()), None)
 
 
 def load_backend(name: Backend = "auto") -> None:
@@ -100,47 +51,6 @@ def keras_without_tensorflow() -> Iterator[None]:
         yield
     finally:
         module_utils.tensorflow._available = before
-
-
-@contextmanager
-def quiet_backend() -> Iterator[None]:
-    """Hide the messages of the backends while they compute for us."""
-    advice = logging.getLogger("tensorflow")
-    # JAX would say that there may be a card that it is not installed for, which `choose_compute` says already.
-    with changed_levels({"jax._src.xla_bridge": logging.ERROR}):
-        # Several networks in one process, as the folds or the maps have them, look to TensorFlow like one that is traced anew:
-        # it counts the calls by their place in Keras's code.
-        advice.addFilter(is_no_advice_on_tracing)
-        try:
-            yield
-        finally:
-            advice.removeFilter(is_no_advice_on_tracing)
-
-
-def is_no_advice_on_tracing(record: logging.LogRecord) -> bool:
-    """Tell whether a message of TensorFlow is another one than its advice on retracing, which is about code that is not ours."""
-    return "tf.function retracing" not in record.getMessage()
-
-
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Capture standard error; it is shown only if an error comes.
-
-    TensorFlow's C++ code writes there past Python while it is loaded, whatever TF_CPP_MIN_LOG_LEVEL says (2.21).
-    """
-    sys.stderr.flush()
-    screen = os.dup(2)
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            aside.seek(0)
-            os.write(screen, aside.read())
-            raise
-        finally:
-            os.dup2(screen, 2)
-            os.close(screen)
 
 
 def make_deterministic() -> None:

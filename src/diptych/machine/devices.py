@@ -2,6 +2,7 @@
 
 import ctypes
 import ctypes.util
+import dataclasses
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from diptych.errors import ConfigError
-from diptych.settings.config import Backend
+from diptych.settings.config import Backend, ComputeConfig
 
 BACKENDS: tuple[Backend, ...] = ("tensorflow", "jax", "torch")
 # Training ResNet50 at 224 px on two cores, in images/s: TensorFlow 6.8, PyTorch 4.0, JAX 2.0 (docs/experiments.md).
@@ -142,3 +143,50 @@ def best_precision(backend: Backend, cards: list[GraphicsCard]) -> tuple[Literal
 def package_folder(package: str) -> Path:
     spec = util.find_spec(package)
     return Path(spec.origin if spec and spec.origin else "").parent
+
+
+def choose_compute(settings: ComputeConfig) -> tuple[ComputeConfig, list[str]]:
+    """Resolve "auto" settings of backend and precision, without loading Keras.
+
+    Returns:
+        The settings with nothing left open, and a line on each choice: what, and why.
+
+    Raises:
+        ConfigError: the backend that was asked for is not installed, or Keras is loaded on another one.
+    """
+    backend, why = (settings.backend, "as asked for") if settings.backend != "auto" else choose_backend()
+    check_installed(backend, why)
+    loaded = loaded_backend()
+    if loaded not in (None, backend):
+        raise ConfigError(
+            f"backend {backend} is asked for, but this process has loaded Keras on {loaded}. Use a fresh process, or set "
+            f"KERAS_BACKEND={backend} before Keras is imported."
+        )
+    lines = [f"backend {backend}: {why}"]
+    precision = settings.precision
+    if precision == "auto":
+        precision, why = best_precision(backend, graphics_cards())
+        lines.append(f"precision {precision}: {why}")
+    return dataclasses.replace(settings, backend=backend, precision=precision), lines
+
+
+def choose_backend() -> tuple[Backend, str]:
+    loaded = loaded_backend()
+    if loaded is not None:
+        return loaded, "Keras is loaded on it already"
+    named = os.environ.get("KERAS_BACKEND", "")
+    if named:
+        for backend in BACKENDS:
+            if named == backend:
+                return backend, "KERAS_BACKEND says so"
+        raise ConfigError(f"KERAS_BACKEND is {named!r}; expected one of {', '.join(BACKENDS)}.")
+    return best_backend(graphics_cards())
+
+
+def loaded_backend() -> Backend | None:
+    """Return the backend that Keras is loaded on in this process; None where it is not loaded."""
+    if "keras" not in sys.modules:
+        return None
+    import keras
+
+    return next((backend for backend in BACKENDS if backend == keras.backend.backend()), None)

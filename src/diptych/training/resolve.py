@@ -7,7 +7,8 @@ from pathlib import Path
 
 from diptych.data.dataset import LoadedData, load, split
 from diptych.errors import ConfigError
-from diptych.machine.backend import choose_compute, load_backend
+from diptych.machine.backend import load_backend
+from diptych.machine.devices import choose_compute
 from diptych.settings.config import ComputeConfig, Config, DataConfig, Recipe, at_home
 from diptych.settings.presets import AUTO_RECIPES
 from diptych.settings.sources import Given, read_toml
