@@ -8,6 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from diptych.commands.options import tell_run_from_images
 from diptych.errors import EXIT_TROUBLE, ConfigError
 from diptych.settings.config import Backend, Config, DataConfig, ModelConfig, require
 from diptych.storage.atomic import refuse_unwritable
@@ -257,10 +258,7 @@ class Predict:
     """Folder that contains the runs."""
 
     def run(self) -> int:
-        from diptych.storage.runs import find_run, is_run
-
-        first_is_run = bool(self.places) and (is_run(self.places[0]) or is_run(self.runs / self.places[0]))
-        run = find_run(self.places[0] if first_is_run else None, self.runs, folds=False)
+        run, places = tell_run_from_images(self.places, self.runs)
         self.test.check(run)
         from diptych.machine.backend import load_backend
 
@@ -269,7 +267,6 @@ class Predict:
         from diptych.inference.predict import predict
         from diptych.screen import count_of
 
-        places = self.places[1:] if first_is_run else self.places
         output, trouble = self.place(run)
         table = predict(run, places, output, tta=self.test.tta, test_size=self.test.test_size, follow_links=self.follow_links)
         log.info("%s", show_predictions(table))

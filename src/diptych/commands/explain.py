@@ -7,10 +7,11 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from diptych.commands.options import tell_run_from_images
 from diptych.errors import EXIT_TROUBLE, ConfigError, hint_at
 from diptych.settings.config import Backend
 from diptych.storage.run_dir import RunDir, read_classes
-from diptych.storage.runs import RUNS, find_run, is_run
+from diptych.storage.runs import RUNS
 
 log = logging.getLogger("diptych")
 
@@ -35,8 +36,7 @@ class Explain:
     """Folder that contains the runs."""
 
     def run(self) -> int:
-        first_is_run = bool(self.places) and (is_run(self.places[0]) or is_run(self.runs / self.places[0]))
-        run = find_run(self.places[0] if first_is_run else None, self.runs, folds=False)
+        run, places = tell_run_from_images(self.places, self.runs)
         target = find_class(run, self.class_name)
         from diptych.machine.backend import load_backend
 
@@ -45,7 +45,6 @@ class Explain:
         from diptych.explain.explain import describe, explain
         from diptych.screen import count_of
 
-        places = self.places[1:] if first_is_run else self.places
         found, class_names, place = explain(run, places, self.output, target, follow_links=self.follow_links)
         for each in found:
             if each.explanation is None:

@@ -6,7 +6,7 @@ import inspect
 import itertools
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +17,8 @@ from diptych.errors import ConfigError
 from diptych.settings.config import AugmentConfig, Config, DataConfig, kinds_of
 from diptych.settings.presets import Preset
 from diptych.settings.sources import Given, Tables, gather
+from diptych.storage.run_dir import RunDir
+from diptych.storage.runs import find_run, is_run
 
 
 @functools.cache
@@ -106,3 +108,18 @@ class TrainingOptions:
     def resolved(self) -> Config:
         """Return what the flags lead to, for the page of help."""
         return self.given().resolve()
+
+
+def tell_run_from_images(places: Sequence[Path], runs: Path) -> tuple[RunDir, tuple[Path, ...]]:
+    """Return the run and the images that a command line names: a first place that is a run is the run, else the newest one is.
+
+    Args:
+        places: as they were typed.
+        runs: the folder that contains the runs.
+
+    Raises:
+        CheckpointError: there is no run, or it is a cross-validation.
+    """
+    first_is_run = bool(places) and (is_run(places[0]) or is_run(runs / places[0]))
+    run = find_run(places[0] if first_is_run else None, runs, folds=False)
+    return run, tuple(places[1:] if first_is_run else places)
