@@ -1,21 +1,15 @@
 """What docs/metrics.md says is written, against what a test writes."""
 
 import dataclasses
-import json
 import re
-import shutil
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import pytest
-import running
+import numpy as np
 from making import REPOSITORY
-from reporting import make_report
+from reporting import full_report
 
-from diptych.evaluation.evaluate import evaluate
 from diptych.inference.decision import Decision
-from diptych.storage.run_dir import RunDir
+from diptych.inference.prediction_table import prediction_columns
 
 PAGE = (REPOSITORY / "docs" / "metrics.md").read_text(encoding="utf-8")
 # Below these, names are the user's or the machine's.
@@ -40,48 +34,32 @@ def keys_of(content: Any, prefix: str = "") -> set[str]:
     return {prefix}
 
 
-@pytest.fixture(scope="module")
-def tested(of_both: running.Trained, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    """A run of two classes with all that a test can write."""
-    run = RunDir(tmp_path_factory.mktemp("docs") / "run")
-    shutil.copytree(of_both.run.root, run.root)
-    evaluate(run, of_both.data, by=("kind",), maps=2)
-    return run
-
-
-@pytest.mark.slow
-def test_page__has_every_key_of_metrics_json_and_no_other(tested: RunDir, tmp_path: Path) -> None:
-    of_two = keys_of(json.loads(tested.metrics.read_text(encoding="utf-8")))
-    # There were no mistakes, perhaps; those of made-up answers are of the same form.
-    _, of_three = make_report(tmp_path, ("a", "b", "c"))
-    assert of_three["mistakes"]
+def test_page__has_every_key_of_metrics_json_and_no_other() -> None:
+    of_two, of_three = (dataclasses.replace(full_report(classes), external=None).to_json() for classes in (2, 3))
     assert "per_class" in of_three
-    found = of_two | keys_of(of_three)
+    found = keys_of(of_two) | keys_of(of_three)
     documented = keys_of_page("Figures", "Choices and their effect", "Curves and lists", "The run")
-    # Where a part is empty or null, its keys are below it.
+    # Where a part is null, its keys are below it.
     empty = {key for key in found if any(other.startswith((f"{key}.", f"{key}[].")) for other in documented)}
     assert found - empty == documented
-    assert empty <= {"data.shortcut", "maps", "mistakes", "decision.calibration", "outliers", "run.packages"}
+    assert empty == {"curves.by_threshold"}
 
 
-@pytest.mark.slow
-def test_page__rows_of_classes_and_subgroups_hold_figures_of_the_page(tested: RunDir, tmp_path: Path) -> None:
+def test_page__rows_of_classes_and_subgroups_hold_figures_of_the_page() -> None:
     figures = keys_of_page("Figures")
-    _, of_three = make_report(tmp_path, ("a", "b", "c"))
-    subgroups = json.loads(tested.metrics.read_text(encoding="utf-8"))["subgroups"]["kind"]
+    of_two, of_three = full_report(2).to_json(), full_report(3).to_json()
     for row, own in [
         *((row, {"class_name"}) for row in of_three["per_class"]),
-        *((row, {"value", "p_value", "worse"}) for row in subgroups),
+        *((row, {"value", "p_value", "worse"}) for row in of_two["subgroups"]["site"]),
     ]:
         assert own <= set(row)
         assert set(row) - own - {"intervals", "no_interval"} <= figures
         assert {f"intervals.{name}" for name in row["intervals"]} <= {f"intervals.{name}" for name in figures}
 
 
-@pytest.mark.slow
-def test_page__has_every_column_of_predictions_csv(tested: RunDir) -> None:
-    split, predictions = pd.read_csv(tested.split), pd.read_csv(tested.predictions)
-    written = {name for name in predictions.columns if name not in split.columns}
+def test_page__has_every_column_of_predictions_csv() -> None:
+    scores = np.array([0.1, 0.9])
+    written = set(prediction_columns(np.array([[0.1, 0.9], [0.8, 0.2]]), ("0", "1"), Decision(), scores, 0.5))
     assert {"probability_0", "probability_1"} <= written
     assert written - {"probability_0", "probability_1"} | {"probability_NAME"} == keys_of_page("predictions.csv")
 

@@ -7,85 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from making import run_python
-from reporting import make_table
+from reporting import full_report, predictions_of
 from scoring import of_two, report_of
 
 from diptych.errors import CheckpointError, ConfigError
 from diptych.evaluation.judge import JudgeOptions, Predictions, judge
 from diptych.evaluation.report import (
-    ClassCount,
     DataFacts,
-    External,
-    FoundFault,
     Report,
-    RunFacts,
-    Shortcut,
     load_report,
     read_report,
 )
-from diptych.explain.map_check import AreaGain, BranchCut, CheckedMap, MapsCheck, Randomisation
-from diptych.inference.choosing import choose_decision
 from diptych.inference.decision import Decision
-from diptych.inference.outliers import Outliers
 from diptych.storage.atomic import write_json
 from diptych.storage.run_dir import RunDir
-
-MAPS = MapsCheck(
-    images=4,
-    steps=10,
-    chance_orders=3,
-    randomised_networks=2,
-    maps=(
-        CheckedMap(
-            "grad_cam_resnet50",
-            "grad_cam",
-            "resnet50",
-            (2, 2),
-            Randomisation(None, 0.1, 0.5, 8, "flat"),
-            AreaGain(0.3, 0.4, 0.1, [0.05, 0.15]),
-            AreaGain(0.3, 0.4, -0.2, None),
-            trusted=True,
-            verdict="good",
-        ),
-    ),
-    cut_off={"resnet50": BranchCut(-0.3, 0.25)},
-)
-DATA = DataFacts(
-    name="cells",
-    parts=("train", "validation", "test"),
-    classes=(ClassCount("cat", 3, 2, 1),),
-    findings=(FoundFault("shortcut", "error", "the files differ"),),
-    shortcut=Shortcut("error", "the files differ", ("class 0: PNG",), "look", 0.9),
-    audited=True,
-    grouped=True,
-)
-
-
-def predictions_of(classes: int, *, scores: bool = True, groups: bool = True) -> Predictions:
-    names = ("cat", "dog", "owl", "elk")[:classes]
-    table, probabilities = make_table(classes, 200, names)
-    return Predictions(
-        class_names=names,
-        targets=table["target"].to_numpy(),
-        probabilities=probabilities,
-        paths=tuple(table["path"]),
-        groups=np.arange(200) // 4 if groups else None,
-        columns={"site": table["site"].to_numpy(str)},
-        outlier_scores=np.linspace(0, 1, 200) if scores else None,
-        test_size=64,
-        views=8,
-    )
-
-
-def full_report(classes: int, positive: int = 1) -> Report:
-    """A report with all that there can be in one."""
-    predictions = predictions_of(classes)
-    rules = {"rule": "youden", "abstain_rule": "error:0.1", "positive": positive} if classes == 2 else {}
-    decision = choose_decision(predictions.targets, predictions.probabilities, **rules)
-    outliers = Outliers(np.zeros((9, 2), np.float32), 1, 0.9, "w", 64, 80)
-    report = judge(predictions, JudgeOptions(decision, ("site",), outliers, seed=3))
-    run = RunFacts("run", "2026-01-01", {"network": "dual"}, "[data]\n", {"keras": "3.15"})
-    return dataclasses.replace(report, maps=MAPS, kept=False, external=External("/data", 200, 3, "r.html"), data=DATA, run=run)
 
 
 @pytest.mark.parametrize(("classes", "positive"), [(2, 1), (2, 0), (3, 1)])
