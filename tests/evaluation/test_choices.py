@@ -10,15 +10,20 @@ import pandas as pd
 import pytest
 import running
 from making import run_python
+from scoring import of_two
 
 from diptych.cli import main
 from diptych.errors import CheckpointError, ConfigError
 from diptych.evaluation.evaluate import evaluate
-from diptych.inference.choosing import DecisionOptions
+from diptych.evaluation.judge import JudgeOptions, Predictions, judge
+from diptych.evaluation.report import Report
+from diptych.inference.choosing import DecisionOptions, choose_decision
 from diptych.inference.decision import Decision, read_decision
 from diptych.inference.outliers import FEWEST_VALIDATION, read_outliers
 from diptych.inference.predict import predict
+from diptych.inference.prediction_table import with_predictions
 from diptych.inference.thresholds import choose_threshold
+from diptych.inference.trained_run import TrainedRun
 from diptych.storage.run_dir import RunDir
 
 OWN = ["predicted_target", "predicted_class", "probability", "answered", "class_set", "outlier_score", "outlier"]
@@ -49,16 +54,17 @@ test_images.__test__ = False  # type: ignore[attr-defined]
 
 @pytest.mark.slow
 def test_evaluate__choices_are_kept_and_obeyed_by_the_next_test(mine: RunDir) -> None:
-    first = evaluate(mine, choices=DecisionOptions("youden", "error:0.9", 0.8), maps=0).to_json()
+    run = TrainedRun.open(mine)
+    first = evaluate(run, choices=DecisionOptions("youden", "error:0.9", 0.8), maps=0).to_json()
     chosen = read_decision(mine)
     assert chosen is not None
     assert (chosen.rule, chosen.abstain_rule, chosen.coverage, chosen.validation_images) == ("youden", "error:0.9", 0.8, 16)
     assert first["threshold"] == chosen.threshold == first["decision"]["threshold"]
     before = mine.decision.read_bytes(), mine.outliers.read_bytes()
-    second = evaluate(mine, maps=0).to_json()
+    second = evaluate(run, maps=0).to_json()
     assert (mine.decision.read_bytes(), mine.outliers.read_bytes()) == before
     assert second == first
-    third = evaluate(mine, choices=DecisionOptions(threshold="0.3", keep=True), maps=0).to_json()
+    third = evaluate(run, choices=DecisionOptions(threshold="0.3", keep=True), maps=0).to_json()
     # What is not named stays as it was.
     assert (third["threshold"], third["decision"]["abstain_rule"], third["class_sets"]["asked_coverage"]) == (
         0.3,
@@ -66,6 +72,8 @@ def test_evaluate__choices_are_kept_and_obeyed_by_the_next_test(mine: RunDir) ->
         0.8,
     )
     assert read_decision(mine) != chosen
+    with pytest.raises(ConfigError, match="--by colour"):
+        evaluate(run, by=("colour",), maps=0)
 
 
 @pytest.mark.slow
@@ -91,6 +99,29 @@ def test_evaluate__chooses_on_the_validation_images_alone(mine: RunDir, trained:
 
 
 @pytest.mark.slow
+def test_predict__answers_as_evaluate_did(mine: RunDir, trained: running.Trained) -> None:
+    report = evaluate(mine, choices=DecisionOptions("youden", "error:0.9", 0.8), maps=0)
+    tested = pd.read_csv(mine.predictions, dtype={"class_set": str})
+    table = predict(mine, test_images(mine, trained), mine.root / "again.csv")
+    again = pd.read_csv(mine.root / "again.csv", dtype={"class_set": str})
+    assert set(OWN) <= set(table.columns)
+    for name in ("predicted_target", "predicted_class", "answered", "class_set", "outlier"):
+        pd.testing.assert_series_equal(again[name], tested[name], check_dtype=False)
+    for name in ("probability", "probability_0", "probability_1", "outlier_score"):
+        np.testing.assert_allclose(again[name], tested[name], rtol=0, atol=1e-4)
+    assert report.outliers.flagged is None
+    assert tested["outlier"].isna().all()
+    counts_are_those_of(report, tested)
+
+
+def counts_are_those_of(report: Report, table: pd.DataFrame) -> None:
+    """The report counts what stands in the table of predictions."""
+    assert report.answers.answered == table["answered"].sum()
+    sizes = table["class_set"].fillna("").map(lambda found: len(found.split("|")) if found else 0)
+    assert report.class_sets.mean_size == pytest.approx(sizes.mean())
+    assert (table["predicted_target"] == (table["probability_1"] >= report.metrics.threshold)).all()
+
+
 @pytest.mark.parametrize(
     "choices",
     [
@@ -100,29 +131,42 @@ def test_evaluate__chooses_on_the_validation_images_alone(mine: RunDir, trained:
         DecisionOptions("recall:0.9", "0.2,0.7"),
     ],
 )
-def test_predict__answers_as_evaluate_did(mine: RunDir, trained: running.Trained, choices: DecisionOptions) -> None:
-    figures = evaluate(mine, choices=choices, maps=0).to_json()
-    tested = pd.read_csv(mine.predictions, dtype={"class_set": str})
-    table = predict(mine, test_images(mine, trained), mine.root / "again.csv")
-    again = pd.read_csv(mine.root / "again.csv", dtype={"class_set": str})
-    assert set(OWN) <= set(table.columns)
-    for name in ("predicted_target", "predicted_class", "answered", "class_set", "outlier"):
-        pd.testing.assert_series_equal(again[name], tested[name], check_dtype=False)
-    for name in ("probability", "probability_0", "probability_1", "outlier_score"):
-        np.testing.assert_allclose(again[name], tested[name], rtol=0, atol=1e-4)
-    assert figures["answers"]["answered"] == tested["answered"].sum()
-    assert figures["outliers"]["flagged"] is None
-    assert tested["outlier"].isna().all()
-    sizes = tested["class_set"].fillna("").map(lambda found: len(found.split("|")) if found else 0)
-    assert figures["class_sets"]["mean_size"] == pytest.approx(sizes.mean())
-    assert (tested["predicted_target"] == (tested["probability_1"] >= figures["threshold"])).all()
+def test_judge__counts_what_the_table_of_predictions_says(choices: DecisionOptions) -> None:
+    validation, predictions = made_up(40, 0), made_up(60, 1)
+    rules = choices.after(None, predictions.class_names)
+    decision = choose_decision(validation.targets, validation.probabilities, *rules)
+    report = judge(predictions, JudgeOptions(decision))
+    table = pd.DataFrame({"path": [f"{number}.png" for number in range(60)]})
+    counts_are_those_of(report, with_predictions(table, predictions.probabilities, ("0", "1"), decision))
+    assert 0 < report.class_sets.mean_size <= 2
 
 
-@pytest.mark.slow
-def test_evaluate__an_answer_has_the_least_probability_that_was_asked_for(mine: RunDir) -> None:
-    evaluate(mine, choices=DecisionOptions("0.2", "0.9"), maps=0)
-    tested = pd.read_csv(mine.predictions)
-    assert (tested["answered"] == (tested["probability"] >= 0.9)).all()
+def made_up(images: int, seed: int) -> Predictions:
+    """Predictions of two classes, right more often than not; the images have one of three kinds."""
+    random = np.random.default_rng(seed)
+    targets = random.integers(0, 2, images)
+    ones = np.clip(0.4 * targets + random.uniform(0, 0.6, images), 0, 1).astype(np.float32)
+    kinds = np.array([f"k{number % 3}" for number in range(images)])
+    return Predictions(("0", "1"), targets, of_two(ones), columns={"kind": kinds})
+
+
+def test_answers__have_the_least_probability_that_was_asked_for() -> None:
+    validation, predictions = made_up(40, 0), made_up(60, 1)
+    decision = choose_decision(validation.targets, validation.probabilities, "0.2", "0.9")
+    found = with_predictions(pd.DataFrame(index=range(60)), predictions.probabilities, ("0", "1"), decision)
+    assert (found["answered"] == (found["probability"] >= 0.9)).all()
+    assert 0 < judge(predictions, JudgeOptions(decision)).answers.answered == found["answered"].sum() < 60
+
+
+def test_subgroups__are_those_of_the_table() -> None:
+    predictions = made_up(60, 2)
+    report = judge(predictions, JudgeOptions(by=("kind",)))
+    predicted = predictions.probabilities[:, 1] >= 0.5
+    assert [row.value for row in report.subgroups["kind"]] == ["k0", "k1", "k2"]
+    for row in report.subgroups["kind"]:
+        inside = predictions.columns["kind"] == row.value
+        assert row.metrics.test_images == inside.sum() == 20
+        assert row.metrics.accuracy.value == pytest.approx((predicted == predictions.targets)[inside].mean())
 
 
 @pytest.mark.slow
@@ -161,21 +205,10 @@ def test_predict__warns_of_images_of_another_size(
 
 
 @pytest.mark.slow
-def test_evaluate__subgroups_are_those_of_the_table(mine: RunDir) -> None:
-    figures = evaluate(mine, by=("kind",), maps=0).to_json()
-    tested = pd.read_csv(mine.predictions)
-    for row in figures["subgroups"]["kind"]:
-        inside = tested[tested["kind"] == row["value"]]
-        assert row["test_images"] == len(inside)
-        assert row["test_accuracy"] == pytest.approx((inside["predicted_target"] == inside["target"]).mean())
-    with pytest.raises(ConfigError, match="--by colour"):
-        evaluate(mine, by=("colour",), maps=0)
-
-
-@pytest.mark.slow
 def test_evaluate__keeps_the_card_that_a_person_wrote(mine: RunDir) -> None:
     mine.model_card.unlink(missing_ok=True)
-    evaluate(mine, maps=0)
+    evaluate(mine, by=("kind",), maps=0)
+    assert {row["value"] for row in json.loads(mine.metrics.read_text("utf-8"))["subgroups"]["kind"]} == {"k0", "k1", "k2"}
     assert mine.model_card.read_text(encoding="utf-8").startswith("# mine")
     mine.model_card.write_text("# Of *my* cells", encoding="utf-8")
     evaluate(mine, maps=0)
