@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from diptych.commands.options import tell_run_from_images
 from diptych.errors import EXIT_TROUBLE, ConfigError
-from diptych.settings.config import Backend, Config, DataConfig, ModelConfig, require
+from diptych.settings.config import Backend, DataConfig, ModelConfig, require
 from diptych.storage.atomic import refuse_unwritable
 from diptych.storage.run_dir import RunDir
 from diptych.storage.runs import RUNS
@@ -33,10 +33,10 @@ class InferenceOptions:
 
     def check(self, run: RunDir) -> None:
         """Check the flags before Keras is loaded, which takes seconds."""
+        from diptych.inference.trained_run import TrainedRun
         from diptych.inference.tta import plan_test
-        from diptych.settings.sources import read_toml
 
-        plan_test(read_toml(run.config, Config()), self.tta, self.test_size)
+        plan_test(TrainedRun(run).config, self.tta, self.test_size)
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,13 @@ class Evaluate:
         from diptych.evaluation.evaluate import evaluate
         from diptych.evaluation.summary import describe
         from diptych.inference.choosing import DecisionOptions
-        from diptych.inference.decision import describe_obeyed, read_decision
+        from diptych.inference.decision import describe_obeyed
+        from diptych.inference.trained_run import TrainedRun
 
         choices = DecisionOptions(self.threshold, self.abstain, self.coverage, self.positive, self.keep)
+        opened = TrainedRun(run)
         report = evaluate(
-            run,
+            opened,
             self.data,
             self.cache,
             tta=self.test.tta,
@@ -124,7 +126,7 @@ class Evaluate:
             log.info("\nwritten: %s with metrics.json and predictions.csv", report.external.report)
             return EXIT_TROUBLE if report.external.unreadable else self.compare(run)
         if not report.kept:
-            log.info("\n%s", describe_obeyed(read_decision(run)))
+            log.info("\n%s", describe_obeyed(opened.stored_decision))
         log.info("\nwritten: %s, %s, %s", run.report, run.metrics, run.predictions)
         return self.compare(run)
 
@@ -150,7 +152,7 @@ class Evaluate:
         """Check the flags before Keras is loaded."""
         from diptych.inference.choosing import check_rules, find_positive
         from diptych.inference.decision import Decision
-        from diptych.storage.run_dir import read_classes
+        from diptych.inference.trained_run import TrainedRun
         from diptych.storage.runs import find_run
 
         require(self, "maps", 0 <= self.maps <= 1000, "0 to 1000")
@@ -187,7 +189,7 @@ class Evaluate:
             default.rule if self.threshold is None else self.threshold,
             default.abstain_rule if self.abstain is None else self.abstain,
             default.coverage if self.coverage is None else self.coverage,
-            len(names := read_classes(part)),
+            len(names := TrainedRun(part).class_names),
         )
         if self.positive is not None:
             find_positive(self.positive, names)
@@ -198,8 +200,9 @@ class Evaluate:
             return
         from diptych.data.splits import read_split
         from diptych.evaluation.external_test import is_external
+        from diptych.inference.trained_run import TrainedRun
 
-        if not is_external(part, read_split(part.split), self.data):
+        if not is_external(TrainedRun(part), read_split(part.split), self.data):
             return
         if part is not run:
             raise ConfigError(

@@ -179,7 +179,7 @@ def plan_evaluation(
         ConfigError: as `plan_test`, or nothing can be written.
     """
     split = read_split(run.run_dir.split)
-    external = data is not None and is_external(run.run_dir, split, data)
+    external = data is not None and is_external(run, split, data)
     folder = check_places(run.run_dir, data if external else None, output)
     spec, views = plan_test(run.config, tta, test_size)
     return PlannedTest(run, split, data, cache or run.config.data.cache, external, folder, spec, views)
@@ -229,7 +229,7 @@ def open_external(planned: PlannedTest, by: Sequence[str], choices: DecisionOpti
             f"first, without --data: {command_line('evaluate', run.run_dir.root, '--keep')}, with --threshold and the like."
         )
     log.info("%s has none of the test images of %s: an external test of all its images", data, run.run_dir.root)
-    table, store, problems = read_external(run.run_dir, planned.split, data, run.class_names, planned.spec, planned.cache)
+    table, store, problems = read_external(run, planned.split, data, planned.spec, planned.cache)
     for path, problem in zip(problems["path"][:10], problems["problem"][:10], strict=True):
         log.warning("not tested: %s: %s", path, problem)
     test = table[table["split"] == "test"].reset_index(drop=True)

@@ -16,15 +16,15 @@ from diptych.data.reading.layouts import image_folder, read_manifest
 from diptych.data.reading.manifest import Manifest, printable
 from diptych.data.reading.tables import is_table
 from diptych.errors import DataError
-from diptych.settings.config import Config, DataConfig
-from diptych.settings.sources import read_toml
+from diptych.inference.trained_run import TrainedRun
+from diptych.settings.config import DataConfig
 from diptych.storage.atomic import sha256
 from diptych.storage.run_dir import RunDir
 
 SHOWN = 3
 
 
-def is_external(run: RunDir, table: pd.DataFrame, data: Path) -> bool:
+def is_external(run: TrainedRun, table: pd.DataFrame, data: Path) -> bool:
     """Tell whether a data folder or table holds none of a run's test images, by path and content.
 
     Where some of them are there, it is the run's own data, of which something is missing or has changed.
@@ -38,8 +38,8 @@ def is_external(run: RunDir, table: pd.DataFrame, data: Path) -> bool:
         DataError: there is no such folder or table.
     """
     if not data.exists():
-        raise DataError(f"{data}: no such folder or table; name with --data where the images of {run.root} are now.")
-    root = image_folder(read_toml(run.config, Config()).data, data)
+        raise DataError(f"{data}: no such folder or table; name with --data where the images of {run.run_dir.root} are now.")
+    root = image_folder(run.config.data, data)
     test = table[table["split"] == "test"]
     return len(test) > 0 and not any(
         has_content(root / path, known) for path, known in zip(test["path"], test["sha256"], strict=True)
@@ -77,7 +77,7 @@ def read_source(folder: Path) -> str:
 
 
 def read_external(
-    run: RunDir, split: pd.DataFrame, data: Path, class_names: Sequence[str], spec: ImageSpec, cache: Path
+    run: TrainedRun, split: pd.DataFrame, data: Path, spec: ImageSpec, cache: Path
 ) -> tuple[pd.DataFrame, Images, pd.DataFrame]:
     """Read all labelled images of an external test set.
 
@@ -85,7 +85,6 @@ def read_external(
         run: that is tested.
         split: its split.
         data: the folder or table.
-        class_names: of the run; those of the data set are matched by their names.
         spec: how images become pixels.
         cache: the folder that keeps them.
 
@@ -101,12 +100,12 @@ def read_external(
         manifest = read_like(run, data)
     except DataError as error:
         raise DataError(
-            f"{data} has none of the test images of {run.root}, so it is read as an external test set, with the settings of the "
-            f"run in {run.config}, but it is none. {error}"
+            f"{data} has none of the test images of {run.run_dir.root}, so it is read as an external test set, with the "
+            f"settings of the run in {run.run_dir.config}, but it is none. {error}"
         ) from error
-    targets = match_classes(run, manifest, class_names)
+    targets = match_classes(run, manifest)
     store, outcome = prepare([manifest.root / path for path in manifest.table["path"]], spec, cache)
-    warn_of_doubts(outcome, f"The run was trained with grey_range = {read_toml(run.config, Config()).data.grey_range}.")
+    warn_of_doubts(outcome, f"The run was trained with grey_range = {run.config.data.grey_range}.")
     readable = (outcome["problem"] == "").to_numpy()
     table = manifest.table.rename(columns={name: f"given_{name}" for name in ("split", "sha256")})
     table = table.assign(target=targets, sha256=outcome["sha256"], split=np.where(readable, "test", ""))
@@ -120,9 +119,9 @@ def read_external(
     return table, store, problems
 
 
-def read_like(run: RunDir, data: Path) -> Manifest:
+def read_like(run: TrainedRun, data: Path) -> Manifest:
     """Read a data set by the columns and names of classes that a run was trained by, where it has tables or numbers."""
-    own = read_toml(run.config, Config()).data
+    own = run.config.data
     settings = DataConfig(data, group_column=own.group_column, follow_links=own.follow_links, class_folder=own.class_folder)
     if data.is_file() or any(file.is_file() and is_table(file) for file in data.iterdir()):
         images = image_folder(own, data) if own.images is not None else None
@@ -133,19 +132,21 @@ def read_like(run: RunDir, data: Path) -> Manifest:
     return manifest
 
 
-def match_classes(run: RunDir, manifest: Manifest, class_names: Sequence[str]) -> "pd.Series[int]":
+def match_classes(run: TrainedRun, manifest: Manifest) -> "pd.Series[int]":
     """Return the target of each image in the order of the run's classes, which are matched by their names."""
+    class_names = run.class_names
     unknown = [name for name in manifest.class_names if name not in class_names]
     if unknown:
         raise DataError(
-            f"{manifest.root} has the classes {list_some(manifest.class_names)}, {run.root} tells {list_some(class_names)} "
-            f"apart; it does not know {list_some(unknown)}. Name the classes of the test set as those of the run."
+            f"{manifest.root} has the classes {list_some(manifest.class_names)}, {run.run_dir.root} tells "
+            f"{list_some(class_names)} apart; it does not know {list_some(unknown)}. Name the classes of the test set as those "
+            "of the run."
         )
     numbers = {target: class_names.index(name) for target, name in enumerate(manifest.class_names)}
     return manifest.table["target"].map(numbers)
 
 
-def refuse_leaks(run: RunDir, split: pd.DataFrame, data: Path, table: pd.DataFrame) -> None:
+def refuse_leaks(run: TrainedRun, split: pd.DataFrame, data: Path, table: pd.DataFrame) -> None:
     """Raise a DataError where an image is one that the run was trained or validated on, byte for byte."""
     used = split[split["split"] != "test"].drop_duplicates("sha256").set_index("sha256")
     leaks = table[table["sha256"].isin(used.index)]
@@ -156,8 +157,8 @@ def refuse_leaks(run: RunDir, split: pd.DataFrame, data: Path, table: pd.DataFra
         ]
         more = f", and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else ""
         raise DataError(
-            f"{len(leaks)} of the {len(table)} images of {data} are among those that {run.root} was trained or validated on: "
-            f"{'; '.join(pairs)}{more}. The test figures would be too good; take these images out."
+            f"{len(leaks)} of the {len(table)} images of {data} are among those that {run.run_dir.root} was trained or "
+            f"validated on: {'; '.join(pairs)}{more}. The test figures would be too good; take these images out."
         )
 
 

@@ -18,9 +18,8 @@ from diptych.data.reading.tables import fits_csv
 from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.experiments.tested_run import TestedRun, read_tested
 from diptych.inference.prediction_table import probability_column
+from diptych.inference.trained_run import TrainedRun
 from diptych.metrics.influence import Sample, of_counts
-from diptych.settings.config import Config
-from diptych.settings.sources import read_toml
 from diptych.storage.atomic import write_atomically, write_table
 from diptych.storage.run_dir import RunDir
 
@@ -173,7 +172,7 @@ def draw_sheet(path: Path, table: pd.DataFrame, run: RunDir, data: Path | None) 
 
 
 def read_pixels(paths: Sequence[str], run: RunDir, data: Path | None) -> NDArray[np.uint8]:
-    settings = read_toml(run.config, Config()).data
+    settings = TrainedRun(run).config.data
     root = image_folder(settings, data)
     files = [root / path for path in paths]
     store, outcome = prepare(files, spec_of(settings), settings.cache)

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from diptych.errors import CheckpointError, DataError
 from diptych.evaluation.report import read_report
 from diptych.inference.prediction_table import read_probabilities
+from diptych.inference.trained_run import TrainedRun
 from diptych.inference.tta import describe_test
 from diptych.metrics.intervals import number_groups
 from diptych.metrics.weighted import Answers
 from diptych.screen import command_line, quoted
-from diptych.settings.config import Config
-from diptych.settings.sources import read_toml
 from diptych.storage.atomic import reason_of
-from diptych.storage.run_dir import RunDir, read_classes
+from diptych.storage.run_dir import RunDir
 from diptych.storage.runs import folds_of
 
 SHOWN = 3
@@ -79,7 +78,7 @@ def read_tested(run: RunDir) -> TestedRun:
             raise CheckpointError(
                 f"{part.root} has no test yet: no {part.predictions}. Run {command_line('evaluate', run.root)} first."
             )
-    class_names, group_column = read_classes(parts[0]), read_toml(run.config, Config()).data.group_column
+    class_names, group_column = TrainedRun(parts[0]).class_names, TrainedRun(run).config.data.group_column
     tables, probabilities = zip(*(read_predictions(part.predictions, class_names, group_column) for part in parts), strict=True)
     report = read_report(parts[0])
     how = describe_test(report.test_size, report.views) if report is not None else ""
