@@ -101,7 +101,7 @@ def compare(paths: Sequence[Path], size: int, rounds: int, folder: Path) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--photographs", type=int, default=24, help="number of 12-megapixel JPEGs")
+    parser.add_argument("--photographs", type=int, default=60, help="number of 12-megapixel JPEGs")
     parser.add_argument("--cells", type=int, default=1500, help="number of 300 x 300 PNGs")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds; one more goes before")
     arguments = parser.parse_args()
