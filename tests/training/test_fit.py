@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from diptych.data.batches import OrderedBatches
 from diptych.data.reading.manifest import Manifest
-from diptych.machine.backend import load_backend
+from diptych.machine.quiet import quiet_backend
 from diptych.model.checkpoint import assign, load_run_network, read_checkpoint
 from diptych.settings.config import Config, DataConfig, ModelConfig, TrainingConfig
 from diptych.settings.presets import augmentation
@@ -157,17 +157,17 @@ def test_ordered_batches__are_the_images_in_order_with_their_labels() -> None:
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="need KERAS_BACKEND=tensorflow (make test-tensorflow)")
 def test_several_networks__bring_no_advice_on_tracing_to_the_screen() -> None:
-    load_backend("tensorflow")
     heard: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: heard.append(record.getMessage())
     logger = logging.getLogger("tensorflow")
     logger.addHandler(handler)
     try:
-        for _ in range(7):
-            network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-            network.predict(np.zeros((4, 3), np.float32), verbose=0)
-        logger.warning("something else")
+        with quiet_backend():
+            for _ in range(7):
+                network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+                network.predict(np.zeros((4, 3), np.float32), verbose=0)
+            logger.warning("something else")
     finally:
         logger.removeHandler(handler)
     assert heard == ["something else"]
