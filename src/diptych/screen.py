@@ -103,6 +103,34 @@ def show_messages() -> None:
     log.handlers = [Screen()]
 
 
+@contextmanager
+def messages(shown: bool = True) -> Iterator[None]:
+    """Show messages as a command does, and leave logging as it was at the end.
+
+    Args:
+        shown: False to add nothing. Nothing is added either where the program shows Diptych's messages already.
+    """
+    if not shown or (log.isEnabledFor(logging.INFO) and log.hasHandlers()):
+        yield
+        return
+    before = log.level, log.propagate, log.handlers
+    show_messages()
+    # The handlers of the program itself were not asked for what it does not show.
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.level, log.propagate, log.handlers = before
+        log.setLevel(before[0])
+
+
+def in_notebook() -> bool:
+    """Tell whether this process is the kernel of a notebook, which shows a progress bar although it is no terminal."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
 def count_of(number: int, one: str = "image", more: str = "") -> str:
     """Write "1 image" or "2 images"."""
     return f"{number:,} {one if number == 1 else more or one + 's'}"

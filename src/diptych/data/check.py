@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,45 @@ from diptych.storage.atomic import why_unwritable, write_json
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A data set that was audited.
+
+    Attributes:
+        audit: what was found.
+        manifest: its images.
+        store: their pixels.
+        outcome: what `prepare` says of each.
+    """
+
+    audit: Audit
+    manifest: Manifest
+    store: PixelStore
+    outcome: pd.DataFrame
+
+
+def examine(settings: DataConfig) -> Examined:
+    """Audit a data folder, and write nothing but the cache of decoded images.
+
+    Raises:
+        DataError: no layout is recognised in the folder, or the corrections or the split do not fit.
+    """
+    faults: list[Fault] = []
+    manifest = read_data(settings, faults)
+    log.info("%s", manifest.layout)
+    groups, given = group_names(manifest, settings.group_column), read_given(manifest, settings.split)
+    paths = [manifest.root / path for path in manifest.table["path"]]
+    store, outcome = prepare(paths, spec_of(settings), settings.cache)
+    readable = manifest.table.assign(sha256=outcome["sha256"])[outcome["problem"] == ""]
+    rows = readable.index.to_numpy()
+    twins = find_near_twins(store, rows) if settings.near_twins else np.empty((0, 2), np.int64)
+    found = audit(manifest, outcome, store, faults, pairs=twins, groups=groups, given=given)
+    if len(readable):
+        split = dataclasses.replace(manifest, table=readable), outcome, twins, groups[rows], given[rows]
+        found = with_findings(found, try_split(*split, settings))
+    return Examined(found, manifest, store, outcome)
+
+
 def check(settings: DataConfig, output: Path) -> int:
     """Audit a data folder; the user's files are only read.
 
@@ -45,30 +85,23 @@ def check(settings: DataConfig, output: Path) -> int:
     unwritable = why_unwritable(output)
     if unwritable:
         log.warning("Warning: %s", unwritable)
-    faults: list[Fault] = []
-    manifest = read_data(settings, faults)
-    log.info("%s", manifest.layout)
-    groups = group_names(manifest, settings.group_column)
-    given = read_given(manifest, settings.split)
-    paths = [manifest.root / path for path in manifest.table["path"]]
-    store, outcome = prepare(paths, spec_of(settings), settings.cache)
-    readable = manifest.table.assign(sha256=outcome["sha256"])[outcome["problem"] == ""]
-    rows = readable.index.to_numpy()
-    twins = find_near_twins(store, rows) if settings.near_twins else np.empty((0, 2), np.int64)
-    found = audit(manifest, outcome, store, faults, pairs=twins, groups=groups, given=given)
-    if len(readable):
-        split = dataclasses.replace(manifest, table=readable), outcome, twins, groups[rows], given[rows]
-        found = with_findings(found, try_split(*split, settings))
+    examined = examine(settings)
+    found = examined.audit
     log.info("%s", describe(found, colour=sys.stdout.isatty()))
     # Nothing that can go wrong from here on may cost the user what was found.
     if unwritable:
         raise ConfigError(f"{unwritable} The findings above are all there is; --output FOLDER also writes them as a page.")
+    write_check(examined, settings, output)
+    return sum(finding.level == "error" for finding in found.findings)
+
+
+def write_check(examined: Examined, settings: DataConfig, output: Path) -> None:
+    """Write check.json and the page of what was found, and say what to do next."""
+    found = examined.audit
     write_json(output / "check.json", to_json(found))
-    pictures = thumbnails(found, manifest, store, outcome)
-    write_page(output / "check.html", found, manifest, pictures, train_with(settings, "fixes.csv"))
+    write_page(output / "check.html", found, examined.manifest, thumbnails(examined), train_with(settings, "fixes.csv"))
     log.info("\nwritten: %s, %s", output / "check.html", output / "check.json")
     log.info("%s", next_step(found, settings, output))
-    return sum(finding.level == "error" for finding in found.findings)
 
 
 def try_split(
@@ -104,9 +137,9 @@ def train_with(settings: DataConfig, fixes: str | Path | None) -> str:
     return command_line("train", settings.data, *flags)
 
 
-def thumbnails(found: Audit, manifest: Manifest, store: PixelStore, outcome: pd.DataFrame) -> Mapping[str, NDArray[np.uint8]]:
+def thumbnails(examined: Examined) -> Mapping[str, NDArray[np.uint8]]:
     """Return the prepared pixels of the images that the page shows, by path; those that cannot be read have none."""
-    readable = manifest.table["path"][outcome["problem"] == ""]
+    readable = examined.manifest.table["path"][examined.outcome["problem"] == ""]
     rows = dict(zip(readable, readable.index, strict=True))
-    shown = shown_images(found)
-    return {path: store[rows[path]] for path in sorted(shown & rows.keys())}
+    shown = shown_images(examined.audit)
+    return {path: examined.store[rows[path]] for path in sorted(shown & rows.keys())}

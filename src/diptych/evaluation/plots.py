@@ -1,5 +1,6 @@
 """Plots of a run as PNG files, in colours that colour-blind readers tell apart, each line with its own style."""
 
+import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from diptych.storage.run_dir import RunDir
 from diptych.training.state import read_kept_epoch
 
 DOTS_PER_INCH = 150
+SCREEN_DOTS_PER_INCH = 80
 COLOURS = sns.color_palette("colorblind")
 TRAINING, VALIDATION = COLOURS[:2]
 STYLES = ("-", "--", "-.", (0, (3, 1, 1, 1, 1, 1)))
@@ -79,6 +81,34 @@ def figure(path: Path, title: str, x: str, y: str, size: tuple[float, float] = (
         yield axes
         axes.set(title=title, xlabel=x, ylabel=y)
         write_figure(path, drawing, DOTS_PER_INCH)
+
+
+class ShownFigure(Figure):
+    """A Figure that a notebook shows, whether or not pyplot was imported there."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.savefig(content, format="png", dpi=SCREEN_DOTS_PER_INCH)
+        return content.getvalue()
+
+
+def draw_history(run: RunDir) -> ShownFigure:
+    """Draw accuracy and loss against the epoch, side by side; nothing is written.
+
+    Raises:
+        CheckpointError: the run has no history yet, or a damaged one.
+    """
+    history, kept = read_history(run), read_kept_epoch(run)
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"), mpl.rc_context({"text.parse_math": False}):
+        drawing = ShownFigure((11, 4), layout="constrained")
+        left, right = drawing.subplots(1, 2)
+        draw_against_epoch(left, history, "accuracy", kept)
+        left.yaxis.set_major_formatter(PercentFormatter(1.0))
+        draw_against_epoch(right, history, "loss", kept)
+        right.set_ylim(bottom=0)
+        for axes, name in ((left, "accuracy"), (right, "loss")):
+            axes.set(title=f"{name.capitalize()} of run {run.root.name}", xlabel="epoch", ylabel=name)
+    return drawing
 
 
 def draw_against_epoch(axes: Axes, history: pd.DataFrame, column: str, kept: int | None) -> None:

@@ -1,6 +1,7 @@
 """Prediction with Keras: from images to the table of what is answered."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +20,7 @@ from diptych.data.reading.class_folders import find_images
 from diptych.data.reading.manifest import printable
 from diptych.errors import CheckpointError, ConfigError
 from diptych.inference.decision import Decision
+from diptych.inference.given_images import ImageLike, decode_given
 from diptych.inference.outliers import Outliers
 from diptych.inference.prediction_table import prediction_columns
 from diptych.inference.trained_run import TrainedRun
@@ -194,6 +196,40 @@ def predict_rows(
     # Of images that cannot be read, these are empty.
     kinds = {"predicted_target": "Int64", "answered": "boolean"} | ({"outlier": "boolean"} if outliers else {})
     return pd.DataFrame(columns, index=rows).astype(kinds)
+
+
+def predict_in_memory(
+    run: TrainedRun,
+    images: Sequence[ImageLike],
+    output: PathLike | None = None,
+    *,
+    tta: bool = False,
+    test_size: int | None = None,
+) -> pd.DataFrame:
+    """Classify a few images that are decoded at once and kept in memory; otherwise as `predict` does.
+
+    Args:
+        run: an open run.
+        images: paths, uint8 arrays or PIL images.
+        output: as for `predict`.
+        tta: as for `predict`.
+        test_size: as for `predict`.
+
+    Raises:
+        DataError, CheckpointError, ConfigError, TypeError: as `predict`.
+    """
+    (place,) = as_paths(output) if output is not None else (None,)
+    if place is not None:
+        check_output(place, [Path(image) for image in images if isinstance(image, str | os.PathLike)])
+    spec, views = plan_test(run.config, tta, test_size)
+    decision, outliers = run.answer_with(spec.size, len(views))
+    names, pixels, problems = decode_given(images, spec)
+    rows = np.array([row for row, problem in enumerate(problems) if not problem], np.int64)
+    predicted = predict_rows(run, pixels, rows, views, decision, outliers)
+    table = pd.concat([pd.DataFrame({"path": names}), predicted, pd.DataFrame({"problem": problems})], axis=1)
+    if place is not None:
+        write_table(place, table)
+    return table
 
 
 def check_output(place: Path, files: Sequence[Path]) -> None:

@@ -1,6 +1,7 @@
 """Callbacks between batches: progress bar, snapshots, stopping on request, and the check that the loss is finite."""
 
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from diptych.errors import Stopped
 from diptych.machine.host_process import is_own_process
 from diptych.machine.memory import keep_freed_memory
 from diptych.machine.signals import StopSignals
+from diptych.screen import in_notebook
 from diptych.training.cost import round_time
 
 
@@ -24,7 +26,17 @@ class ProgressBar:
         self.epochs = epochs
         self.batch_size = batch_size
         total = epochs * steps_per_epoch * batch_size
-        self.bar = tqdm(total=total, unit=" images", disable=None, leave=False, smoothing=0.05, initial=done * batch_size)
+        # A notebook paints red what comes from standard error.
+        screen, hidden = (sys.stdout, False) if in_notebook() else (sys.stderr, None)
+        self.bar = tqdm(
+            total=total,
+            unit=" images",
+            file=screen,
+            disable=hidden,
+            leave=False,
+            smoothing=0.05,
+            initial=done * batch_size,
+        )
 
     def begin(self, epoch: int) -> None:
         """Show the number of an epoch that is counted from 0."""
