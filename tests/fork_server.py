@@ -20,10 +20,14 @@ HARMLESS = {"jemalloc_bg_thd"}
 def preload(backend: str) -> None:
     """Import what every training and every evaluation imports."""
     os.environ["KERAS_BACKEND"] = backend
-    import diptych
+    from diptych.machine.backend import load_backend
 
-    assert diptych.train
-    assert diptych.evaluate
+    load_backend()
+    from diptych.evaluation.evaluate import evaluate
+    from diptych.training.trainer import train
+
+    assert train
+    assert evaluate
     tasks = Path("/proc/self/task")
     names = [(task / "comm").read_text().strip() for task in tasks.iterdir() if task.name != str(os.getpid())]
     if not set(names) <= HARMLESS:

@@ -251,10 +251,12 @@ class Run(TrainedRun):
         rows = [("folder", str(self.folder)), ("classes", ", ".join(self.class_names))]
         rows.append(("settings", f"recipe {self.config.training.recipe}, {self.config.data.image_size} px"))
         if self.run_dir.history.is_file():
-            accuracies = self.history["val_accuracy"].tolist()
-            best = max(accuracies)
-            rows.append(("epochs", f"{len(accuracies)} of {self.config.training.epochs}"))
-            rows.append(("validation", f"accuracy {best:.1%} at best, in epoch {accuracies.index(best) + 1}"))
+            from diptych.training.state import read_kept_epoch
+
+            history, kept = self.history, read_kept_epoch(self.run_dir)
+            rows.append(("epochs", f"{len(history)} of {self.config.training.epochs}"))
+            for accuracy in history["val_accuracy"][history["epoch"] == kept]:
+                rows.append(("validation", f"accuracy {accuracy:.1%}, in epoch {kept}, whose weights are kept"))
         else:
             rows.append(("epochs", f"0 of {self.config.training.epochs}"))
         return html_table(f"Run {self.name}", rows)

@@ -53,6 +53,21 @@ def keras_without_tensorflow() -> Iterator[None]:
         module_utils.tensorflow._available = before
 
 
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Put PyTorch's own generator back at the end; the other backends have none that Keras draws from."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    import torch
+
+    state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
 def make_deterministic() -> None:
     """Turn on the deterministic operations of the loaded backend.
 
