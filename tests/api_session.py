@@ -134,6 +134,7 @@ def main() -> None:
         checked = diptych.check(images)
         diptych.check(images, output="checked", verbose=False)
     found["check"] = [checked.ok, checked._repr_html_()]
+    found["report"] = report._repr_html_()
     found["accuracy"] = report["test_accuracy"]
     found["rule"] = run.decision.rule
 

@@ -106,6 +106,7 @@ class TestSession:
         assert "1 image cannot be read" in page
         assert session["explained"][0].startswith("ExplainedImage([0]: ")
         assert session["explained"][1] == b"\x89PNG".hex()
+        assert "accuracy" in session["report"]
         kind, titles, png = session["figure"]
         assert kind == "Figure"
         assert [title.split()[0] for title in titles] == ["Accuracy", "Loss"]

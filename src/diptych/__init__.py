@@ -32,6 +32,7 @@ from diptych.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from diptych.api import Checked as Checked
+    from diptych.api import EvaluationReport as EvaluationReport
     from diptych.api import ExplainedImage as ExplainedImage
     from diptych.api import Run as Run
     from diptych.api import check as check
@@ -68,7 +69,19 @@ if TYPE_CHECKING:
     from diptych.settings.presets import augmentation as augmentation
     from diptych.storage.run_dir import RunDir as RunDir
 
-_API = ("Checked", "ExplainedImage", "Run", "check", "compare", "evaluate", "open_run", "predict", "resume", "train")
+_API = (
+    "Checked",
+    "ExplainedImage",
+    "Run",
+    "EvaluationReport",
+    "check",
+    "compare",
+    "evaluate",
+    "open_run",
+    "predict",
+    "resume",
+    "train",
+)
 _SECTIONS = ("AugmentConfig", "ComputeConfig", "Config", "DataConfig", "ModelConfig", "TrackingConfig", "TrainingConfig")
 _ERRORS = ("CheckpointError", "ConfigError", "DataError", "DiptychError", "Stopped", "TrainingError")
 _PRESETS = ("PRESETS", "RECIPES", "augmentation")

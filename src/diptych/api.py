@@ -8,7 +8,7 @@ import html
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +129,7 @@ class Run(TrainedRun):
         import numpy as np
 
         from diptych.errors import DataError
-        from diptych.metrics.classification import probability_column
+        from diptych.inference.prediction_table import probability_column
 
         table = self.predict(images)
         unread = table[table["problem"] != ""]
@@ -153,7 +153,7 @@ class Run(TrainedRun):
         cache: PathLike | None = None,
         output: PathLike | None = None,
         verbose: bool = True,
-    ) -> dict[str, Any]:
+    ) -> "EvaluationReport":
         """Test the run on its test images, and write the report into its folder, as `diptych evaluate` does.
 
         Args:
@@ -178,15 +178,17 @@ class Run(TrainedRun):
         """
         with as_command(verbose):
             _ = self.network
-            from diptych.evaluation.evaluate import Choices, evaluate
+            from diptych.evaluation.evaluate import evaluate
             from diptych.evaluation.summary import describe
+            from diptych.inference.choosing import DecisionOptions
 
             rule, unsure = (None if given is None else str(given) for given in (threshold, abstain))
-            choices = Choices(rule, unsure, coverage, positive, keep)
+            choices = DecisionOptions(rule, unsure, coverage, positive, keep)
             report = evaluate(self, data, cache, tta=tta, test_size=test_size, choices=choices, by=by, maps=maps, output=output)
             self.forget_choices()
-            log.info("%s", describe(report))
-            return report
+            text = describe(report)
+            log.info("%s", text)
+            return EvaluationReport(report, text)
 
     def explain(
         self, images: "ImageLike | Iterable[ImageLike]", output: PathLike | None = None, *, target: str | None = None
@@ -290,6 +292,24 @@ class ExplainedImage:
 
     def _repr_png_(self) -> bytes | None:
         return self.png or None
+
+
+class EvaluationReport(dict[str, Any]):
+    """The figures of a test, as metrics.json has them (docs/metrics.md), which a notebook shows as the command does.
+
+    Attributes:
+        text: what the command prints.
+    """
+
+    def __init__(self, figures: Mapping[str, Any], text: str) -> None:
+        super().__init__(figures)
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.text)}</pre>"
 
 
 class Checked(Audit):
@@ -416,7 +436,7 @@ def open_run(run: AnyRun, *, backend: Backend = "auto") -> Run:
     return opened
 
 
-def evaluate(run: AnyRun, data: PathLike | None = None, *, maps: int = 4, verbose: bool = True) -> dict[str, Any]:
+def evaluate(run: AnyRun, data: PathLike | None = None, *, maps: int = 4, verbose: bool = True) -> "EvaluationReport":
     """Test a run with the decision that it has: `open_run(run).evaluate(...)`, which takes more."""
     return Run.open(run).evaluate(data, maps=maps, verbose=verbose)
 
