@@ -135,7 +135,7 @@ def main() -> None:
         diptych.check(images, output="checked", verbose=False)
     found["check"] = [checked.ok, checked._repr_html_()]
     found["report"] = report._repr_html_()
-    found["accuracy"] = report["test_accuracy"]
+    found["accuracy"] = report.metrics.accuracy.value
     found["rule"] = run.decision.rule
 
     after = state()

@@ -32,7 +32,6 @@ from diptych.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from diptych.api import Checked as Checked
-    from diptych.api import EvaluationReport as EvaluationReport
     from diptych.api import ExplainedImage as ExplainedImage
     from diptych.api import Run as Run
     from diptych.api import check as check
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from diptych.errors import DiptychError as DiptychError
     from diptych.errors import Stopped as Stopped
     from diptych.errors import TrainingError as TrainingError
+    from diptych.evaluation.report import Report as Report
     from diptych.experiments.compare import Comparison as Comparison
     from diptych.inference.trained_run import TrainedRun as TrainedRun
     from diptych.model.checkpoint import load_run_network as load_run_network
@@ -87,7 +87,7 @@ _ERRORS = ("CheckpointError", "ConfigError", "DataError", "DiptychError", "Stopp
 _PRESETS = ("PRESETS", "RECIPES", "augmentation")
 _PIXELS = ("ImageSpec", "decode_image")
 _KERAS = ("build_network", "load_run_network")
-_OTHERS = ("Comparison", "Manifest", "RunDir", "TrainedRun", "read_manifest", "show_messages")
+_OTHERS = ("Comparison", "Manifest", "Report", "RunDir", "TrainedRun", "read_manifest", "show_messages")
 
 __all__ = sorted((*_API, *_SECTIONS, *_ERRORS, *_PRESETS, *_PIXELS, *_KERAS, *_OTHERS, "__version__"))
 
@@ -133,6 +133,7 @@ def _load_what_computes(name: str) -> Any:
 def _load_noun(name: str) -> Any:
     from diptych import screen
     from diptych.data.reading import layouts, manifest
+    from diptych.evaluation import report
     from diptych.experiments import compare
     from diptych.inference import trained_run
     from diptych.storage import run_dir
@@ -140,6 +141,7 @@ def _load_noun(name: str) -> Any:
     homes = {
         "Comparison": compare,
         "Manifest": manifest,
+        "Report": report,
         "RunDir": run_dir,
         "TrainedRun": trained_run,
         "read_manifest": layouts,

@@ -4,11 +4,10 @@ Everything here leaves the process as it found it, and writes only into the fold
 where it is told to.
 """
 
-import html
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from diptych.data.audit.findings import Audit
 from diptych.errors import ConfigError
+from diptych.html import small_table
 from diptych.inference.trained_run import TrainedRun
-from diptych.machine.backend import load_backend, quiet_backend
+from diptych.machine.backend import kept_random_state, load_backend
+from diptych.machine.quiet import quiet_backend
 from diptych.screen import messages
 from diptych.settings.config import Backend, Config
 from diptych.settings.keywords import Settings
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from diptych.evaluation.report import Report
     from diptych.experiments.compare import Comparison
     from diptych.inference.given_images import ImageLike
 
@@ -43,7 +45,7 @@ AnyRun = TrainedRun | RunDir | PathLike
 @contextmanager
 def as_command(verbose: bool) -> Iterator[None]:
     """Speak as a command does while something long is done, and be quiet again afterwards."""
-    with messages(verbose), quiet_backend():
+    with messages(verbose), quiet_backend(), kept_random_state():
         yield
 
 
@@ -108,7 +110,7 @@ class Run(TrainedRun):
 
         listed = as_list(images)
         paths = all_paths(listed)
-        with quiet_backend():
+        with as_command(verbose=False):
             _ = self.network
             from diptych.inference.predict import predict, predict_in_memory
 
@@ -153,7 +155,7 @@ class Run(TrainedRun):
         cache: PathLike | None = None,
         output: PathLike | None = None,
         verbose: bool = True,
-    ) -> "EvaluationReport":
+    ) -> "Report":
         """Test the run on its test images, and write the report into its folder, as `diptych evaluate` does.
 
         Args:
@@ -186,9 +188,8 @@ class Run(TrainedRun):
             choices = DecisionOptions(rule, unsure, coverage, positive, keep)
             report = evaluate(self, data, cache, tta=tta, test_size=test_size, choices=choices, by=by, maps=maps, output=output)
             self.forget_choices()
-            text = describe(report)
-            log.info("%s", text)
-            return EvaluationReport(report, text)
+            log.info("%s", describe(report))
+            return report
 
     def explain(
         self, images: "ImageLike | Iterable[ImageLike]", output: PathLike | None = None, *, target: str | None = None
@@ -212,7 +213,7 @@ class Run(TrainedRun):
         if target is not None and target not in self.class_names:
             raise ConfigError(f"target is {target!r}; expected one of {', '.join(self.class_names)}.")
         number = None if target is None else self.class_names.index(target)
-        with tempfile.TemporaryDirectory(prefix="diptych-") as aside, quiet_backend():
+        with tempfile.TemporaryDirectory(prefix="diptych-") as aside, as_command(verbose=False):
             paths: list[PathLike] = []
             for place, image in enumerate(as_list(images)):
                 if isinstance(image, str | os.PathLike):
@@ -261,7 +262,7 @@ class Run(TrainedRun):
                 rows.append(("validation", f"accuracy {accuracy:.1%}, in epoch {kept}, whose weights are kept"))
         else:
             rows.append(("epochs", f"0 of {self.config.training.epochs}"))
-        return html_table(f"Run {self.name}", rows)
+        return small_table(f"Run {self.name}", rows)
 
 
 # So many files are decoded one by one.
@@ -294,24 +295,6 @@ class ExplainedImage:
         return self.png or None
 
 
-class EvaluationReport(dict[str, Any]):
-    """The figures of a test, as metrics.json has them (docs/metrics.md), which a notebook shows as the command does.
-
-    Attributes:
-        text: what the command prints.
-    """
-
-    def __init__(self, figures: Mapping[str, Any], text: str) -> None:
-        super().__init__(figures)
-        self.text = text
-
-    def __repr__(self) -> str:
-        return self.text
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text)}</pre>"
-
-
 class Checked(Audit):
     """What `diptych.check` found, which a notebook shows as a table; the worst first."""
 
@@ -324,17 +307,7 @@ class Checked(Audit):
         from diptych.data.audit.findings import verdict_of
 
         rows = [(finding.level, f"{finding.title}. {finding.advice}") for finding in self.findings]
-        return html_table(f"{self.root}: {self.images} images. {verdict_of(self)}", rows)
-
-
-def html_table(title: str, rows: Sequence[tuple[str, str]]) -> str:
-    """Return a small table of two columns, with all that is not ours escaped."""
-    lines = [
-        f'<tr><th style="text-align:left;vertical-align:top">{html.escape(left)}</th>'
-        f'<td style="text-align:left">{html.escape(right)}</td></tr>'
-        for left, right in rows
-    ]
-    return f"<div><strong>{html.escape(title)}</strong><table>{''.join(lines)}</table></div>"
+        return small_table(f"{self.root}: {self.images} images. {verdict_of(self)}", rows)
 
 
 def train(
@@ -436,7 +409,7 @@ def open_run(run: AnyRun, *, backend: Backend = "auto") -> Run:
     return opened
 
 
-def evaluate(run: AnyRun, data: PathLike | None = None, *, maps: int = 4, verbose: bool = True) -> "EvaluationReport":
+def evaluate(run: AnyRun, data: PathLike | None = None, *, maps: int = 4, verbose: bool = True) -> "Report":
     """Test a run with the decision that it has: `open_run(run).evaluate(...)`, which takes more."""
     return Run.open(run).evaluate(data, maps=maps, verbose=verbose)
 

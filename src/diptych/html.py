@@ -4,11 +4,12 @@ import base64
 import hashlib
 import io
 import unicodedata
+from collections.abc import Sequence
 from importlib import resources
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -40,6 +41,13 @@ def legible_character(character: str) -> str:
 def breakable(path: str) -> Markup:
     """Return a path that may break into a new line after each slash."""
     return Markup("/<wbr>").join(str(legible(part)) for part in path.split("/"))
+
+
+def small_table(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    """Return a table of two columns for a notebook, with all that is not ours escaped."""
+    cell = "style='text-align:left;vertical-align:top'"
+    lines = [f"<tr><th {cell}>{escape(legible(left))}</th><td {cell}>{escape(legible(right))}</td></tr>" for left, right in rows]
+    return f"<div><strong>{escape(legible(title))}</strong><table>{''.join(lines)}</table></div>"
 
 
 def encode_uri(pixels: NDArray[np.uint8], size: int) -> str:

@@ -10,8 +10,9 @@ from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from diptych.errors import CheckpointError
 from diptych.explain.map_check import MapsCheck
+from diptych.html import small_table
 from diptych.inference.decision import Decision
-from diptych.metrics.classification import Metrics
+from diptych.metrics.classification import NAMES, PERCENT, Metrics
 from diptych.metrics.intervals import Interval
 from diptych.metrics.subgroups import Subgroup
 from diptych.storage.atomic import FORMAT_VERSION, reason_of
@@ -333,6 +334,18 @@ class Report:
             curves=self.curves.turned(),
             subgroups={column: tuple(row.turned() for row in rows) for column, rows in self.subgroups.items()},
         )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("test images", f"{self.metrics.test_images:,}"),
+            ("threshold", f"{self.decision.threshold:.4g} ({self.decision.rule})"),
+        ]
+        for name, metric in self.metrics.named().items():
+            form = "{:.1%}" if name in PERCENT else "{:.3f}"
+            value = "not defined" if metric.value is None else form.format(metric.value)
+            between = "" if metric.interval is None else " (95 % interval {} to {})".format(*map(form.format, metric.interval))
+            rows.append((NAMES[name], value + between))
+        return small_table(f"Test of run {self.run.name}", rows)
 
     def to_json(self) -> dict[str, Any]:
         """Return the values as metrics.json has them; docs/metrics.md describes each."""
