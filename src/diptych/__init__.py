@@ -20,7 +20,7 @@ The way of the data, and where to read on:
     tuning.tune              search for better settings
     experiments              several trainings: folds, comparison, ablation, learning curve
     commands                 one command a verb
-    api, sklearn             the same in Python, and as an estimator of scikit-learn
+    api                      the same in Python
 
 CONTRIBUTING.md has all rooms in the order in which they may import each other.
 `import diptych` is light: each public name is loaded when it is first used.
