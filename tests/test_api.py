@@ -151,7 +151,9 @@ class TestWithoutNetwork:
 
         image = Image.fromarray(np.repeat(np.uint8([[[0] * 3], [[255] * 3]]), 8, axis=1).repeat(8, axis=0))
         image.getexif()[0x0112] = 3
-        assert decode_image(to_png(image), ImageSpec(2)).mean(axis=(1, 2)).tolist() == [255, 0]
+        upper, lower = decode_image(to_png(image), ImageSpec(2)).mean(axis=(1, 2))
+        assert upper > 200
+        assert lower < 55
 
     def test_train__names_a_wrong_setting(self, tmp_path: Path) -> None:
         with pytest.raises(diptych.ConfigError, match="epoch is no setting; did you mean epochs"):
