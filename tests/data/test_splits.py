@@ -13,13 +13,13 @@ from diptych.data.folds import assign_folds
 from diptych.data.reading.manifest import SPLITS, Manifest
 from diptych.data.splits import (
     assign_splits,
+    cluster_hashes,
+    find_clusters,
     find_leaks,
-    find_units,
     group_names,
     hash_to_unit,
     judge_split,
     read_given,
-    unit_hashes,
 )
 from diptych.errors import DataError
 
@@ -66,15 +66,15 @@ def plain(count: int, classes: int = 3) -> list[tuple[int, int, str]]:
     return [(number % classes, number, "") for number in range(count)]
 
 
-def units_of(manifest: Manifest, pairs: np.ndarray = NO_PAIRS) -> pd.Series:
-    return find_units(manifest, pairs, manifest.table["group"])
+def clusters_of(manifest: Manifest, pairs: np.ndarray = NO_PAIRS) -> pd.Series:
+    return find_clusters(manifest, pairs, manifest.table["group"])
 
 
 def split_of(manifest: Manifest, seed: int = 0, pairs: np.ndarray = NO_PAIRS, given: pd.Series | None = None) -> pd.Series:
-    units = units_of(manifest, pairs)
-    hashes = unit_hashes(manifest, units, manifest.table["group"], facts(manifest), seed)
+    clusters = clusters_of(manifest, pairs)
+    hashes = cluster_hashes(manifest, clusters, manifest.table["group"], facts(manifest), seed)
     given = pd.Series("", index=manifest.table.index) if given is None else given
-    return assign_splits(manifest, units, hashes, given, *SHARES)
+    return assign_splits(manifest, clusters, hashes, given, *SHARES)
 
 
 def parts_per(parts: pd.Series, keys: pd.Series) -> pd.Series:
@@ -170,9 +170,9 @@ def test_near_twins__the_larger_image_says_where_they_go():
     sizes = facts(manifest).assign(bytes=100)
     sizes["width"] = range(10, 110)
     big, small = manifest.table.index[[99, 0]]
-    units = units_of(manifest, np.array([[small, big]]))
-    hashes = unit_hashes(manifest, units, manifest.table["group"], sizes, 5)
-    assert hashes[units[small]] == hash_to_unit(5, f"content {manifest.table['sha256'][big]}")
+    clusters = clusters_of(manifest, np.array([[small, big]]))
+    hashes = cluster_hashes(manifest, clusters, manifest.table["group"], sizes, 5)
+    assert hashes[clusters[small]] == hash_to_unit(5, f"content {manifest.table['sha256'][big]}")
 
 
 @few
@@ -220,7 +220,7 @@ def findings_of(manifest: Manifest, parts: list[str], given: list[str] | None = 
     """The titles of what judge_split finds, by kind."""
     index = manifest.table.index
     chosen = pd.Series(given if given is not None else [""] * len(index), index=index)
-    arguments = units_of(manifest), manifest.table["group"], chosen, *SHARES
+    arguments = clusters_of(manifest), manifest.table["group"], chosen, *SHARES
     titles: dict[str, list[str]] = {}
     for finding in judge_split(manifest, pd.Series(parts, index=index), *arguments):
         assert finding.level == "warning"
@@ -325,22 +325,23 @@ def test_find_leaks__are_named_by_path():
 @given(IMAGES, SEEDS, st.integers(2, 5))
 def test_assign_folds__units_stay_whole_and_each_image_is_tested_once(images, seed, folds):
     manifest = make_manifest([*plain(60), *((c, 1000 + content, group) for c, content, group in images)])
-    units = units_of(manifest)
-    hashes = unit_hashes(manifest, units, manifest.table["group"], facts(manifest), seed)
-    found = assign_folds(manifest, units, hashes, folds, seed)
-    assert found.groupby(units).nunique().max() == 1
+    clusters = clusters_of(manifest)
+    hashes = cluster_hashes(manifest, clusters, manifest.table["group"], facts(manifest), seed)
+    found = assign_folds(manifest, clusters, hashes, folds, seed)
+    assert found.groupby(clusters).nunique().max() == 1
     assert set(found) == set(range(1, folds + 1))
 
 
 def test_assign_folds__classes_are_even():
     manifest = make_manifest(plain(300))
-    units = units_of(manifest)
-    found = assign_folds(manifest, units, unit_hashes(manifest, units, manifest.table["group"], facts(manifest), 0), 5, 0)
+    clusters = clusters_of(manifest)
+    hashes = cluster_hashes(manifest, clusters, manifest.table["group"], facts(manifest), 0)
+    found = assign_folds(manifest, clusters, hashes, 5, 0)
     assert (pd.crosstab(manifest.table["target"], found) == 20).all(axis=None)
 
 
 def test_assign_folds__too_few_images_for_the_folds():
     manifest = make_manifest([*plain(60, 2), (2, 900, "P1"), (2, 901, "P1"), (2, 902, "")])
-    units = units_of(manifest)
+    clusters = clusters_of(manifest)
     with pytest.raises(DataError, match="class c has 2 images or groups that are not copies; 5 folds need 5"):
-        assign_folds(manifest, units, unit_hashes(manifest, units, manifest.table["group"], facts(manifest), 0), 5, 0)
+        assign_folds(manifest, clusters, cluster_hashes(manifest, clusters, manifest.table["group"], facts(manifest), 0), 5, 0)

@@ -20,7 +20,7 @@ from diptych.data.pixels.decode import spec_of
 from diptych.data.pixels.prepare import prepare
 from diptych.data.pixels.store import PixelStore
 from diptych.data.reading.manifest import Fault, Manifest
-from diptych.data.splits import assign_splits, find_units, group_names, judge_split, read_given, unit_hashes
+from diptych.data.splits import assign_splits, cluster_hashes, find_clusters, group_names, judge_split, read_given
 from diptych.errors import ConfigError, DataError
 from diptych.screen import command_line
 from diptych.settings.config import DataConfig, flags_of
@@ -113,14 +113,14 @@ def try_split(
     settings: DataConfig,
 ) -> list[Finding]:
     """Split the readable images as a training with the default seed and shares does, and say what this split lacks."""
-    units = find_units(manifest, twins, groups)
-    hashes = unit_hashes(manifest, units, groups, outcome, seed=0)
+    clusters = find_clusters(manifest, twins, groups)
+    hashes = cluster_hashes(manifest, clusters, groups, outcome, seed=0)
     shares = settings.validation_share, settings.test_share
     try:
-        parts = assign_splits(manifest, units, hashes, given, *shares)
+        parts = assign_splits(manifest, clusters, hashes, given, *shares)
     except DataError as error:
         return [Finding("split", "error", "the images cannot be split into train, validation and test", str(error))]
-    return judge_split(manifest, parts, units, groups, given, *shares)
+    return judge_split(manifest, parts, clusters, groups, given, *shares)
 
 
 def next_step(found: Audit, settings: DataConfig, output: Path) -> str:

@@ -18,7 +18,7 @@ from diptych.data.pixels.store import PixelStore
 from diptych.data.reading.fixes import apply_fixes, count_fixes
 from diptych.data.reading.layouts import read_manifest
 from diptych.data.reading.manifest import Fault, Manifest
-from diptych.data.splits import assign_splits, find_leaks, find_units, group_names, judge_split, read_given, unit_hashes
+from diptych.data.splits import assign_splits, cluster_hashes, find_clusters, find_leaks, group_names, judge_split, read_given
 from diptych.errors import DataError
 from diptych.settings.config import DataConfig
 
@@ -37,8 +37,8 @@ class LoadedData:
         groups: the group of each image, "" for none.
         given: the part that is given for each image, "" for none.
         near_twins: (P, 2) pairs of rows.
-        units: the number of the unit of each image: what must stay in one part.
-        hashes: the hash of each unit, [0, 1).
+        clusters: the number of the cluster of each image: what must stay in one part.
+        hashes: the hash of each cluster, [0, 1).
     """
 
     manifest: Manifest
@@ -48,7 +48,7 @@ class LoadedData:
     groups: pd.Series
     given: pd.Series
     near_twins: NDArray[np.int64]
-    units: pd.Series
+    clusters: pd.Series
     hashes: pd.Series
 
 
@@ -93,10 +93,10 @@ def load(settings: DataConfig, seed: int) -> LoadedData:
     twins = find_near_twins(store, rows) if settings.near_twins else np.empty((0, 2), np.int64)
     groups = groups[rows]
     given = given[rows]
-    units = find_units(manifest, twins, groups)
-    hashes = unit_hashes(manifest, units, groups, outcome, seed)
+    clusters = find_clusters(manifest, twins, groups)
+    hashes = cluster_hashes(manifest, clusters, groups, outcome, seed)
     found = audit(manifest, outcome, store, [], pairs=twins, groups=groups, given=given, thorough=False)
-    return LoadedData(manifest, store, problems, found, groups, given, twins, units, hashes)
+    return LoadedData(manifest, store, problems, found, groups, given, twins, clusters, hashes)
 
 
 def split(loaded: LoadedData, settings: DataConfig) -> LoadedData:
@@ -108,8 +108,8 @@ def split(loaded: LoadedData, settings: DataConfig) -> LoadedData:
     manifest = loaded.manifest
     check_leaks(loaded, settings.allow_leaks)
     shares = settings.validation_share, settings.test_share
-    parts = assign_splits(manifest, loaded.units, loaded.hashes, loaded.given, *shares)
-    judged = judge_split(manifest, parts, loaded.units, loaded.groups, loaded.given, *shares)
+    parts = assign_splits(manifest, loaded.clusters, loaded.hashes, loaded.given, *shares)
+    judged = judge_split(manifest, parts, loaded.clusters, loaded.groups, loaded.given, *shares)
     nowhere = parts == ""
     problem = "a copy of images, or of the group of images, that stand in more than one part of the given split"
     aside = manifest.table.loc[nowhere, ["path", "target"]].assign(problem=problem)

@@ -7,15 +7,15 @@ from diptych.data.reading.manifest import Manifest
 from diptych.errors import DataError
 
 
-def assign_folds(manifest: Manifest, units: pd.Series, hashes: pd.Series, folds: int, seed: int) -> pd.Series:
-    """Assign the images to k folds, stratified by class, with each unit kept together.
+def assign_folds(manifest: Manifest, clusters: pd.Series, hashes: pd.Series, folds: int, seed: int) -> pd.Series:
+    """Assign the images to k folds, stratified by class, with each cluster kept together.
 
     The folds are as even as possible. Unlike a split, they are assigned anew when images are added.
 
     Args:
         manifest: the images.
-        units: the unit of each image.
-        hashes: the hash of each unit.
+        clusters: the cluster of each image.
+        hashes: the hash of each cluster.
         folds: how many, at least 2.
         seed: of the shuffling.
 
@@ -23,15 +23,15 @@ def assign_folds(manifest: Manifest, units: pd.Series, hashes: pd.Series, folds:
         The fold of each image, 1 to `folds`.
 
     Raises:
-        DataError: a class has fewer units than folds.
+        DataError: a class has fewer clusters than folds.
     """
     for target, name in enumerate(manifest.class_names):
-        found = units[manifest.table["target"] == target].nunique()
+        found = clusters[manifest.table["target"] == target].nunique()
         if found < folds:
             raise DataError(f"class {name} has {found} images or groups that are not copies; {folds} folds need {folds}.")
-    order = units.map(hashes).sort_values(kind="stable").index
+    order = clusters.map(hashes).sort_values(kind="stable").index
     dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    result = pd.Series(0, index=units.index)
-    for number, (_, held) in enumerate(dealer.split(order, manifest.table["target"][order], units[order])):
+    result = pd.Series(0, index=clusters.index)
+    for number, (_, held) in enumerate(dealer.split(order, manifest.table["target"][order], clusters[order])):
         result[order[held]] = number + 1
     return result

@@ -34,8 +34,8 @@ def group_names(manifest: Manifest, group_column: str) -> pd.Series:
     return pd.Series("", index=manifest.table.index)
 
 
-def find_units(manifest: Manifest, near_twins: NDArray[np.int64], groups: pd.Series) -> pd.Series:
-    """Number the units: sets of images that must stay in one part because they are copies or a group.
+def find_clusters(manifest: Manifest, near_twins: NDArray[np.int64], groups: pd.Series) -> pd.Series:
+    """Number the clusters: sets of images that must stay in one part because they are copies or a group.
 
     Args:
         manifest: the images, with a column `sha256`; its index is the row in the PixelStore.
@@ -43,7 +43,7 @@ def find_units(manifest: Manifest, near_twins: NDArray[np.int64], groups: pd.Ser
         groups: the name of each image's group, "" for none.
 
     Returns:
-        The number of the unit of each image.
+        The number of the cluster of each image.
     """
     rows = manifest.table.index.to_numpy()
     places = pd.Series(np.arange(len(rows)), index=rows)
@@ -55,20 +55,20 @@ def find_units(manifest: Manifest, near_twins: NDArray[np.int64], groups: pd.Ser
     return pd.Series(connect(len(rows), np.concatenate(pairs)), index=rows)
 
 
-def unit_hashes(manifest: Manifest, units: pd.Series, groups: pd.Series, outcome: pd.DataFrame, seed: int) -> pd.Series:
-    """Draw a number from 0 to 1 for each unit: a hash of the seed and of the unit's group, or else of its main image.
+def cluster_hashes(manifest: Manifest, clusters: pd.Series, groups: pd.Series, outcome: pd.DataFrame, seed: int) -> pd.Series:
+    """Draw a number from 0 to 1 for each cluster: a hash of the seed and of the cluster's group, or else of its main image.
 
     The main image of near twins is the one with the most pixels, then the most bytes: copies that come later are mostly
-    smaller, so that they follow it. Of several groups in one unit, the one with the smallest hash counts.
+    smaller, so that they follow it. Of several groups in one cluster, the one with the smallest hash counts.
     """
-    facts = pd.DataFrame({"unit": units, "sha256": manifest.table["sha256"], "group": groups})
+    facts = pd.DataFrame({"cluster": clusters, "sha256": manifest.table["sha256"], "group": groups})
     facts["area"] = (outcome["width"] * outcome["height"]).loc[facts.index]
     facts["bytes"] = outcome["bytes"].loc[facts.index]
-    main = facts.sort_values(["area", "bytes", "sha256"], ascending=[False, False, True]).groupby("unit").first()
+    main = facts.sort_values(["area", "bytes", "sha256"], ascending=[False, False, True]).groupby("cluster").first()
     hashes = main["sha256"].map(lambda digest: hash_to_unit(seed, f"content {digest}"))
     grouped = facts[facts["group"] != ""]
     by_group = pd.Series([hash_to_unit(seed, f"group {name}") for name in grouped["group"]], index=grouped.index, dtype=float)
-    return by_group.groupby(grouped["unit"]).min().reindex(hashes.index).fillna(hashes)
+    return by_group.groupby(grouped["cluster"]).min().reindex(hashes.index).fillna(hashes)
 
 
 def hash_to_unit(seed: int, key: str) -> float:
@@ -78,21 +78,21 @@ def hash_to_unit(seed: int, key: str) -> float:
 
 
 def assign_splits(
-    manifest: Manifest, units: pd.Series, hashes: pd.Series, given: pd.Series, validation_share: float, test_share: float
+    manifest: Manifest, clusters: pd.Series, hashes: pd.Series, given: pd.Series, validation_share: float, test_share: float
 ) -> pd.Series:
     """Assign each image to a part.
 
-    What is given stays. A unit of which a part is given follows it. Any other unit goes by its hash alone: the test
+    What is given stays. A cluster of which a part is given follows it. Any other cluster goes by its hash alone: the test
     below `test_share`, validation below `test_share + validation_share`, training above. So the shares of a class hold
-    on the average, and no image moves when others come. Only where a class would be missing in a part is the unit
+    on the average, and no image moves when others come. Only where a class would be missing in a part is the cluster
     moved there whose hash is nearest, and this is said.
 
     A part that is given nowhere, although others are, is drawn from the training images in the same way.
 
     Args:
         manifest: the images, unreadable ones taken out.
-        units: the unit of each image (`find_units`).
-        hashes: the hash of each unit, [0, 1).
+        clusters: the cluster of each image (`find_clusters`).
+        hashes: the hash of each cluster, [0, 1).
         given: one of "train", "validation", "test" for each image, or "" to draw it.
         validation_share: share of the images for validation.
         test_share: share of the images for the test.
@@ -105,22 +105,22 @@ def assign_splits(
         DataError: a class has too few images, or a part would lack images.
     """
     parts = given.astype(object)
-    named = parts[parts != ""].groupby(units).unique()
+    named = parts[parts != ""].groupby(clusters).unique()
     missing = [part for part in SPLITS if part not in set(given)] if len(named) else []
     if missing and "train" not in missing and not (parts == "").any():
         # Units with a copy in the test are left where they are.
         redrawn = named.index[[list(found) == ["train"] for found in named]]
-        parts[units.isin(redrawn)] = ""
+        parts[clusters.isin(redrawn)] = ""
         named = named.drop(redrawn)
         log.info("No image is given for %s: drawn from the training images.", " and ".join(missing))
-    free = (parts == "") & ~units.isin(named.index)
-    drawn = [draw_part(value, validation_share, test_share, missing) for value in units.map(hashes)]
+    free = (parts == "") & ~clusters.isin(named.index)
+    drawn = [draw_part(value, validation_share, test_share, missing) for value in clusters.map(hashes)]
     alone = named[named.map(len) == 1].map(lambda found: found[0])
-    joins = (parts == "") & units.isin(alone.index)
+    joins = (parts == "") & clusters.isin(alone.index)
     parts[free] = pd.Series(drawn, index=parts.index, dtype=object)[free]
-    parts[joins] = units[joins].map(alone)
-    fill_empty(manifest, units, hashes, parts, free)
-    check_parts(manifest, parts, units)
+    parts[joins] = clusters[joins].map(alone)
+    fill_empty(manifest, clusters, hashes, parts, free)
+    check_parts(manifest, parts, clusters)
     return parts
 
 
@@ -133,8 +133,8 @@ def draw_part(value: float, validation_share: float, test_share: float, missing:
     return "train"
 
 
-def fill_empty(manifest: Manifest, units: pd.Series, hashes: pd.Series, parts: pd.Series, free: pd.Series) -> None:
-    """Where a class is missing in a part, move the unit there whose hash is nearest, out of the part that has most."""
+def fill_empty(manifest: Manifest, clusters: pd.Series, hashes: pd.Series, parts: pd.Series, free: pd.Series) -> None:
+    """Where a class is missing in a part, move the cluster there whose hash is nearest, out of the part that has most."""
     if not free.any():
         return
     targets = manifest.table["target"]
@@ -144,13 +144,13 @@ def fill_empty(manifest: Manifest, units: pd.Series, hashes: pd.Series, parts: p
             own = targets == target
             if (own & (parts == part)).any():
                 continue
-            held = {other: units[own & (parts == other)].nunique() for other in SPLITS}
+            held = {other: clusters[own & (parts == other)].nunique() for other in SPLITS}
             donor = max(held, key=lambda other: held[other])
-            candidates = units[own & free & (parts == donor)].unique()
+            candidates = clusters[own & free & (parts == donor)].unique()
             if held[donor] < 2 or len(candidates) == 0:
                 continue
             order = hashes[candidates].sort_values(ascending=part != "train")
-            chosen = units == order.index[0]
+            chosen = clusters == order.index[0]
             parts[chosen] = part
             moved = manifest.table["path"][chosen]
             log.info(
@@ -161,7 +161,7 @@ def fill_empty(manifest: Manifest, units: pd.Series, hashes: pd.Series, parts: p
             )
 
 
-def check_parts(manifest: Manifest, parts: pd.Series, units: pd.Series) -> None:
+def check_parts(manifest: Manifest, parts: pd.Series, clusters: pd.Series) -> None:
     targets = manifest.table["target"]
     for target, name in enumerate(manifest.class_names):
         if not ((targets == target) & (parts == "train")).any():
@@ -172,8 +172,8 @@ def check_parts(manifest: Manifest, parts: pd.Series, units: pd.Series) -> None:
             )
     for part in SPLITS:
         if not (parts == part).any():
-            few = f": {len(parts):,} images stand in {len(set(units))} groups or sets of twins, none of which is divided"
-            held = len(parts) >= 3 > len(set(units)) > 1
+            few = f": {len(parts):,} images stand in {len(set(clusters))} groups or sets of twins, none of which is divided"
+            held = len(parts) >= 3 > len(set(clusters)) > 1
             raise DataError(
                 f"{manifest.root}: no image for {part}{few if held else ''}. {'Give finer groups' if held else 'Add images'}, or "
                 f"write {part} in some rows of a column split."
@@ -183,7 +183,7 @@ def check_parts(manifest: Manifest, parts: pd.Series, units: pd.Series) -> None:
 def judge_split(
     manifest: Manifest,
     parts: pd.Series,
-    units: pd.Series,
+    clusters: pd.Series,
     groups: pd.Series,
     given: pd.Series,
     validation_share: float,
@@ -194,7 +194,7 @@ def judge_split(
     Args:
         manifest: the images.
         parts: the part of each image, as `assign_splits` gives it.
-        units: the unit of each image.
+        clusters: the cluster of each image.
         groups: the group of each image, "" for none.
         given: the part that was given for each image, "" for none.
         validation_share: share of the images that was asked for.
@@ -203,7 +203,7 @@ def judge_split(
     found = [*missing_classes(manifest, parts)]
     if (given != "").all() and set(SPLITS) <= set(given):
         return found
-    large = large_unit(units, groups)
+    large = large_cluster(clusters, groups)
     for part, share in (("validation", validation_share), ("test", test_share)):
         count = int((parts == part).sum())
         pool = int(given.isin(["", "train"]).sum())
@@ -232,17 +232,17 @@ def missing_classes(manifest: Manifest, parts: pd.Series) -> list[Finding]:
     return found
 
 
-def large_unit(units: pd.Series, groups: pd.Series) -> list[Finding]:
-    """Warn of the largest unit if it has a quarter of all images or more."""
-    sizes = units.value_counts()
-    if not len(sizes) or sizes.iloc[0] <= max(LARGE * len(units), 2):
+def large_cluster(clusters: pd.Series, groups: pd.Series) -> list[Finding]:
+    """Warn of the largest cluster if it has a quarter of all images or more."""
+    sizes = clusters.value_counts()
+    if not len(sizes) or sizes.iloc[0] <= max(LARGE * len(clusters), 2):
         return []
-    names = groups[units == sizes.index[0]]
+    names = groups[clusters == sizes.index[0]]
     known = names[names != ""].value_counts()
     together = "go into one part of the split together"
 
     def of_all(count: int) -> str:
-        return f"{count:,} of {len(units):,} images ({count / len(units):.0%})"
+        return f"{count:,} of {len(clusters):,} images ({count / len(clusters):.0%})"
 
     title = f"{of_all(sizes.iloc[0])} are copies of each other, or joined by copies and groups, and {together}"
     advice = "Where they are one long series, give finer groups, or drop what is not needed."

@@ -85,7 +85,7 @@ def refuse_other_folds(run: RunDir, wanted: Wanted, folds: int) -> None:
 def lay_out(config: Config, runs: Path, name: str, folds: int, data: LoadedData) -> RunDir:
     """Make the folder, with the split and the settings of each fold."""
     table = data.manifest.table.drop(columns="split", errors="ignore")
-    table = table.assign(fold=assign_folds(data.manifest, data.units, data.hashes, folds, config.training.seed))
+    table = table.assign(fold=assign_folds(data.manifest, data.clusters, data.hashes, folds, config.training.seed))
     with creating_run(runs, name) as (aside, run):
         write_text(aside.config, to_toml(config))
         write_table(aside.folds, table)

@@ -84,7 +84,7 @@ def plan(group: RunGroup, share: float, seed: int, equal_updates: bool) -> tuple
     name, config, data = f"{share:g}-{seed}", group.config, group.data
     table = data.manifest.table
     train = table[table["split"] == "train"]
-    places = place_images(train["target"], data.units[train.index], seed)
+    places = place_images(train["target"], data.clusters[train.index], seed)
     left_out = set(train["path"][places >= share])
     training = dataclasses.replace(config.training, seed=seed)
     if equal_updates:
