@@ -85,6 +85,7 @@ if __name__ == "__main__":
     os.chdir(asked["folder"])
     # As for `python -m` and `python -c`.
     sys.path[0] = asked["folder"] if asked["code"] is None else ""
+    sys.path[1:1] = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place and place not in sys.path]
     sys.argv = ["-c", *asked["arguments"]]
     # Not within a function: the interpreter then ends this process as it ends any other.
     if asked["code"] is None:

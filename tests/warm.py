@@ -26,9 +26,12 @@ def server(backend: str) -> socket.socket:
     ours, its = socket.socketpair()
     with its:
         command = [sys.executable, str(SERVER), backend, str(its.fileno())]
-        # The fewer arenas, the less memory is set aside that nobody uses: a test sets a limit to it.
-        found = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "MALLOC_ARENA_MAX": "2"}
-        process = subprocess.Popen(command, env=found, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
+        # The fewer arenas, the less memory is set aside that nobody uses: a test sets a limit to it. OpenBLAS would start its
+        # threads as soon as NumPy is imported.
+        own = {"PYTHONPATH": str(REPOSITORY / "src"), "MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            command, env={**os.environ, **own}, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+        )
 
     def stop() -> None:
         ours.close()

@@ -3,8 +3,6 @@
 import importlib.util
 import itertools
 import json
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 from making import REPOSITORY, skip_unless_installed
 from running import environment, make_colours, read_history
+from warm import Warm
 
 from diptych.storage.run_dir import RunDir
 
@@ -52,15 +51,13 @@ for other in others:
 """
 
 
-def start_python(code: str, *arguments: object, **changes: str) -> subprocess.Popen[str]:
-    """Start `python -c CODE ARGUMENTS` in a process that finds this checkout and the tests' builders."""
-    found = environment(PYTHONPATH=f"{REPOSITORY / 'src'}:{REPOSITORY / 'tests'}", **changes)
-    found.pop("KERAS_BACKEND", None)
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(command, env=found, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start_python(code: str, backend: str, *arguments: object, **changes: str) -> Warm:
+    """Start `python -c CODE BACKEND ARGUMENTS` in a process that has imported the backend and finds the tests' builders."""
+    found = environment(PYTHONPATH=f"{REPOSITORY / 'src'}:{REPOSITORY / 'tests'}", KERAS_BACKEND=backend, **changes)
+    return Warm(backend, *arguments, folder=Path.cwd(), environment=found, code=code)
 
 
-def finish(child: subprocess.Popen[str]) -> str:
+def finish(child: Warm) -> str:
     """Wait for a process that must end well; return what it wrote."""
     try:
         output, errors = child.communicate(timeout=TIMEOUT)
