@@ -248,16 +248,20 @@ def test_tidy__nothing_is_left_of_a_killed_writer_and_what_a_living_one_writes_s
     assert [*run.root.rglob(".*")] == []
 
 
-def test_tidy__what_earlier_versions_left_goes_once_it_is_old_or_nobody_else_is_there(tmp_path: Path) -> None:
+def test_tidy__snapshot_without_its_name_goes_once_it_is_old_or_nobody_else_is_there(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.last.parent.mkdir()
-    debris = [run.last.with_name(".tmpAb3dE5"), run.root / ".tmpoLd123", run.last.with_name("next.safetensors")]
-    file = run.last.parent / ".partial-1-best.safetensors"
-    for path in (*debris, file):
+    waiting, file = run.last.with_name("next.safetensors"), run.last.parent / ".partial-1-best.safetensors"
+    for path in (waiting, file):
         path.touch()
     tidy(run)
-    assert all(path.exists() for path in (*debris, file))
-    for path in (debris[1], file):
-        os.utime(path, (0, 0))
+    assert waiting.exists()
+    assert file.exists()
+    os.utime(file, (0, 0))
     tidy(run, alone=True)
-    assert not any(path.exists() for path in (*debris, file))
+    assert not waiting.exists()
+    assert not file.exists()
+    waiting.touch()
+    os.utime(waiting, (0, 0))
+    tidy(run)
+    assert not waiting.exists()

@@ -15,6 +15,7 @@ from diptych.experiments.compare import difference_to_json
 from diptych.experiments.run_group import PlannedRun, RunGroup, open_run_group, train_run_group
 from diptych.experiments.tested_run import TestedRun, align, read_tested
 from diptych.metrics.classification import NAMES
+from diptych.metrics.intervals import standard_deviation
 from diptych.metrics.paired import DRAWS, FIGURES, Difference, Pair, compare_pairs
 from diptych.metrics.weighted import Figures
 from diptych.settings.config import Config, ModelConfig
@@ -157,11 +158,6 @@ def gather(group: RunGroup, names: Mapping[tuple[str, int], str], seeds: tuple[i
     )
 
 
-def spread(values: NDArray[np.float64]) -> float:
-    """Return the standard deviation over the seeds, with n - 1; NaN for one seed."""
-    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-
-
 def to_markdown(result: Ablation, shown: Sequence[str] = SHOWN) -> str:
     """Lay an ablation out as Markdown, with some of FIGURES; with one or two it can be read on a screen too."""
     grouped = "" if result.groups is None else f", whole groups of {result.groups}"
@@ -188,7 +184,7 @@ def table_of(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def describe_figure(values: NDArray[np.float64]) -> str:
-    return f"{values.mean():.4f}" + (f" ± {spread(values):.4f}" if len(values) > 1 else "")
+    return f"{values.mean():.4f}" + (f" ± {standard_deviation(values):.4f}" if len(values) > 1 else "")
 
 
 def describe_difference(found: Difference) -> str:
@@ -208,7 +204,7 @@ def to_json(result: Ablation) -> dict[str, Any]:
     variants = {
         variant: {
             **{
-                name: {"mean": number(values.mean()), "standard_deviation": number(spread(values))}
+                name: {"mean": number(values.mean()), "standard_deviation": number(standard_deviation(values))}
                 for name, values in each.items()
             },
             "seconds": float(result.costs["seconds"][variant]),

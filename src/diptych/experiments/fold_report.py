@@ -15,6 +15,7 @@ from diptych.html import load_template
 from diptych.inference.tta import describe_test
 from diptych.machine.processes import run_child
 from diptych.metrics.classification import KEYS, NAMES, PERCENT, Metrics, shorten
+from diptych.metrics.intervals import standard_deviation
 from diptych.screen import command_line
 from diptych.settings.config import Backend
 from diptych.storage.atomic import FORMAT_VERSION, write_json, write_text
@@ -159,7 +160,7 @@ def combine(tests: Mapping[str, Report]) -> FoldsReport:
         no_better=tuple(name for name, report in tests.items() if not report.metrics.baseline.better),
         each=tuple(report.metrics for report in each),
         mean={name: float(column.mean()) for name, column in known.items()},
-        standard_deviation={name: float(column.std(ddof=1)) for name, column in known.items()},
+        standard_deviation={name: standard_deviation(column) for name, column in known.items()},
         lowest={name: float(column.min()) for name, column in known.items()},
         highest={name: float(column.max()) for name, column in known.items()},
     )

@@ -4,17 +4,15 @@ To answer with it takes NumPy alone: no scikit-learn, no pandas.
 """
 
 import dataclasses
-import json
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.errors import CheckpointError
 from diptych.inference.tta import describe_test
 from diptych.metrics.weighted import SMALLEST
-from diptych.storage.atomic import FORMAT_VERSION, reason_of, sha256, write_json
+from diptych.storage.atomic import FORMAT_VERSION, read_json, sha256, write_json
 from diptych.storage.run_dir import RunDir
 
 COVERAGE = 0.95
@@ -176,17 +174,14 @@ def read_decision(run: RunDir) -> Decision | None:
     """
     if not run.decision.is_file():
         return None
-    try:
-        content = json.loads(run.decision.read_text(encoding="utf-8"))
-        version = content.pop("format_version")
-        calibration = content.pop("calibration")
-        low, high = content.pop("abstain")
-        found = Decision(**content, abstain=(low, high), calibration=calibration and Calibration(**calibration))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{run.decision} {reason_of(error)}. Delete it and run diptych evaluate again.") from error
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{run.decision}: format {version}; this version of Diptych reads {FORMAT_VERSION}.")
-    return found
+
+    def decision_of(content: dict[str, Any]) -> Decision:
+        calibration = content["calibration"]
+        low, high = content["abstain"]
+        others = {key: value for key, value in content.items() if key not in ("format_version", "calibration", "abstain")}
+        return Decision(**others, abstain=(low, high), calibration=calibration and Calibration(**calibration))
+
+    return read_json(run.decision, decision_of, "Delete it and run diptych evaluate again.")
 
 
 def hash_of_weights(run: RunDir) -> str:

@@ -22,6 +22,11 @@ DRAWS = 1000
 CHUNK = 500_000
 
 
+def standard_deviation(values: NDArray[np.float64]) -> float:
+    """Return the standard deviation over seeds or folds, with n - 1; NaN for a single one."""
+    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
 def wilson(right: float, of: float) -> Interval | None:
     """Return Wilson's 95 % interval of the share `right` of `of` (Wilson, JASA 1927); None where `of` is 0."""
     return None if of == 0 else score_interval(right / of, of)

@@ -18,14 +18,13 @@ def tidy(run: "RunDir", *, alone: bool = False) -> None:
         run: the run.
         alone: whether this process holds the run, so that no other one writes checkpoints.
     """
-    checkpoints = run.last.parent
     for path in [*run.root.glob(".partial-*"), *run.root.glob("*/.partial-*")]:
         if is_abandoned(path) or is_old(path):
             delete(path)
-    # Of the versions before this one: safetensors's own, and a snapshot that had not got its name yet.
-    for path in [*run.root.glob(".tmp*"), *checkpoints.glob(".tmp*"), checkpoints / "next.safetensors"]:
-        if (alone and path.parent == checkpoints) or is_old(path):
-            delete(path)
+    # A snapshot that had not got its name yet.
+    waiting = run.last.with_name("next.safetensors")
+    if alone or is_old(waiting):
+        delete(waiting)
 
 
 @dataclass(frozen=True)

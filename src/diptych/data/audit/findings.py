@@ -8,6 +8,7 @@ from typing import Any, Literal
 from diptych.data.audit.shortcuts import Shortcut
 from diptych.data.reading.manifest import printable
 from diptych.screen import count_of
+from diptych.storage.atomic import FORMAT_VERSION
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
@@ -18,7 +19,6 @@ VERDICTS = {
     "warning": "Ready to train once you have looked at the warnings.",
     "note": "Nothing stands against training.",
 }
-FORMAT_VERSION = 1
 # Of the screen: its width, examples of a finding, and the columns before its advice and before each example.
 COLUMNS = 79
 SHOWN = 3
