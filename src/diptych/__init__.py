@@ -20,7 +20,7 @@ The way of the data, and where to read on:
     tuning.tune              search for better settings
     experiments              several trainings: folds, comparison, ablation, learning curve
     commands                 one command a verb
-    api                      the same in Python
+    api, sklearn             the same in Python; an estimator of scikit-learn
 
 CONTRIBUTING.md has all rooms in the order in which they may import each other.
 `import diptych` is light: each public name is loaded when it is first used.
