@@ -21,6 +21,7 @@ from diptych.inference.decision import read_decision
 from diptych.inference.predict import predict_probabilities
 from diptych.model.checkpoint import load_run_network
 from diptych.storage.atomic import write_table
+from diptych.storage.run_dir import write_classes
 
 
 @pytest.fixture
@@ -93,6 +94,7 @@ def test_evaluate__of_a_missing_file(trained, moved):
 
 
 def test_evaluate__of_a_run_without_a_checkpoint(run):
+    write_classes(run, ("0", "1"))
     write_table(run.split, pd.DataFrame({"path": ["a.png"], "target": [0], "split": ["test"], "sha256": ["0"]}))
     with pytest.raises(CheckpointError, match=r"best\.safetensors: no such checkpoint"):
         evaluate(run)

@@ -12,6 +12,7 @@ from reporting import HOSTILE, make_report, make_table
 
 from diptych.data.audit.findings import Audit, Finding
 from diptych.data.audit.shortcuts import Shortcut
+from diptych.evaluation.report import load_report
 from diptych.evaluation.summary import describe
 from diptych.explain.map_check import AreaGain, BranchCut, CheckedMap, MapsCheck, Randomisation
 from diptych.inference.decision import Decision
@@ -85,7 +86,7 @@ def test_page__a_shortcut_stands_above_the_figures_that_it_spoils(
         "advice": "Record them alike.",
         "roc_auc": 0.9876,
     }
-    shown = describe(figures)
+    shown = describe(load_report(page.with_name("metrics.json")))
     assert "ROC AUC:" in shown
     assert "(0.9876 without looking at what the images show)" in shown
     assert ("Beware: the classes can be told apart." in shown) == (level == "error")
@@ -96,7 +97,7 @@ def test_page__a_shortcut_stands_above_the_figures_that_it_spoils(
 def test_page__without_a_shortcut_there_is_no_box(chromium: Browser, tmp_path: Path) -> None:
     page, figures = make_report(tmp_path)
     assert figures["data"]["shortcut"] is None
-    assert "Beware" not in describe(figures)
+    assert "Beware" not in describe(load_report(page.with_name("metrics.json")))
     with open_page(chromium, page.as_uri()) as visit:
         assert visit.page.locator("#shortcut").count() == 0
         assert "without looking" not in text_of(visit, "main")
