@@ -73,7 +73,6 @@ _API = (
     "Checked",
     "ExplainedImage",
     "Run",
-    "EvaluationReport",
     "check",
     "compare",
     "evaluate",
