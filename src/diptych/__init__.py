@@ -91,24 +91,26 @@ _OTHERS = ("Comparison", "Manifest", "Report", "RunDir", "TrainedRun", "read_man
 __all__ = sorted((*_API, *_SECTIONS, *_ERRORS, *_PRESETS, *_PIXELS, *_KERAS, *_OTHERS, "__version__"))
 
 
-def __getattr__(name: str) -> Any:
-    if name in (*_API, *_PIXELS, *_KERAS):
-        return _load_what_computes(name)
-    if name in _SECTIONS:
-        from diptych.settings import config
+if not TYPE_CHECKING:  # Or every name would be one to mypy.
 
-        return getattr(config, name)
-    if name in _ERRORS:
-        from diptych import errors
+    def __getattr__(name: str) -> Any:
+        if name in (*_API, *_PIXELS, *_KERAS):
+            return _load_what_computes(name)
+        if name in _SECTIONS:
+            from diptych.settings import config
 
-        return getattr(errors, name)
-    if name in _PRESETS:
-        from diptych.settings import presets
+            return getattr(config, name)
+        if name in _ERRORS:
+            from diptych import errors
 
-        return getattr(presets, name)
-    if name in _OTHERS:
-        return _load_noun(name)
-    raise AttributeError(f"module 'diptych' has no attribute {name!r}; it has {', '.join(__all__)}")
+            return getattr(errors, name)
+        if name in _PRESETS:
+            from diptych.settings import presets
+
+            return getattr(presets, name)
+        if name in _OTHERS:
+            return _load_noun(name)
+        raise AttributeError(f"module 'diptych' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 
 def _load_what_computes(name: str) -> Any:
