@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from diptych.cli import main
 from diptych.errors import CheckpointError, ConfigError
 from diptych.machine.environment import describe_environment
 from diptych.storage.atomic import FORMAT_VERSION, write_json, write_text
 from diptych.storage.run_dir import RunDir
-from diptych.storage.runs import creating_run, find_run, is_run, list_runs, new_run, read_environment
+from diptych.storage.runs import creating_run, find_run, folds_of, is_run, list_runs, new_run, read_environment
 
 # No system gives a process such a number.
 GONE = 2**30
@@ -71,6 +72,24 @@ def test_new_run__refuses_an_existing_one_and_leaves_it_as_it_is(tmp_path: Path)
 def test_new_run__refuses_a_name_that_is_not_a_plain_folder_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="plain folder name"):
         new_run(tmp_path / "runs", name)
+
+
+@pytest.mark.parametrize("command", ["ablate", "learning-curve", "tune"])
+@pytest.mark.parametrize("name", ["", "a/b", ".."])
+def test_group__of_a_name_that_is_no_plain_folder_name_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    assert main([command, str(data), "--runs", str(tmp_path / "runs"), "--name", name]) == 2
+    assert f"--name is {name!r}; expected a plain folder name" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_folds_of__counts_those_that_are_not_trained_yet_too(tmp_path: Path) -> None:
+    (tmp_path / "splits").mkdir()
+    for number in range(1, 12):
+        (tmp_path / "splits" / f"fold-{number}.csv").touch()
+    assert [fold.root.name for fold in folds_of(RunDir(tmp_path))] == [f"fold-{number}" for number in range(1, 12)]
+    assert folds_of(RunDir(tmp_path / "other")) == []
 
 
 def test_creating_run__folder_of_runs_is_a_file(tmp_path: Path) -> None:
