@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> running.Trained:
-    """A run of one branch that was trained and tested through the doors."""
+    """A run of one branch that was trained and tested through the command line."""
     return running.small_once(tmp_path_factory.getbasetemp())
 
 
