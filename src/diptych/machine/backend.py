@@ -36,7 +36,7 @@ def load_backend(name: Backend = "auto") -> None:
 
 @contextmanager
 def keras_without_tensorflow() -> Iterator[None]:
-    """Keep Keras on another backend from loading TensorFlow while it writes a model down.
+    """Keep Keras on another backend from loading TensorFlow while it writes a model down or clones one.
 
     Keras 3.15 asks whether a setting is of one of TensorFlow's types, which takes three seconds wherever that is installed.
     """

@@ -5,6 +5,7 @@ import random
 import keras
 from keras import layers
 
+from diptych.machine.backend import keras_without_tensorflow
 from diptych.model import convnet, resnet
 from diptych.model.attention import global_attention
 from diptych.settings.config import ModelConfig
@@ -29,7 +30,9 @@ def build_network(
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
     try:
-        return connect(settings, image_size, classes)
+        # ResNet50 is cloned from its settings.
+        with keras_without_tensorflow():
+            return connect(settings, image_size, classes)
     finally:
         keras.config.set_dtype_policy(before)
 
