@@ -114,6 +114,7 @@ bench: data/elpv $(VENV)/dev-installed
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/quick.py
 	$(BIN)/python benchmarks/evaluate.py
+	$(BIN)/python benchmarks/predict_again.py
 	$(BIN)/python benchmarks/coverage.py
 
 clean:

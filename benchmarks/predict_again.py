@@ -5,6 +5,7 @@
 Each backend has a process of its own. The reference is what the first answer takes, in which the network is loaded.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -19,13 +20,15 @@ REPEATS = 50
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--here", action="store_true", help="measure in this process, on the backend of KERAS_BACKEND")
+    if parser.parse_args().here:
         print(json.dumps(measure()))
         return
     found = {}
     for backend in ("torch", "tensorflow"):
         environment = {**os.environ, "KERAS_BACKEND": backend}
-        done = subprocess.run([sys.executable, __file__, backend], env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, __file__, "--here"], env=environment, capture_output=True, text=True, check=True)
         found[backend] = json.loads(done.stdout.splitlines()[-1])
         print(f"{backend}: first answer {found[backend][0]:.0f} ms, then {found[backend][1]:.1f} ms")
     first, again = max(found.values(), key=lambda times: times[1])
