@@ -20,7 +20,7 @@ help:
 	@echo "make test-tensorflow  the tests of model, training, evaluation and explanations on TensorFlow"
 	@echo "make test-jax   those of them that depend most on the backend on JAX, which it installs"
 	@echo "make check      what CI runs: ruff, mypy --strict, make test, make test-jax"
-	@echo "make check-long what takes an hour: ten kills on each backend, other seeds, other arithmetic"
+	@echo "make check-long what takes an hour: ten kills on each backend, all on TensorFlow, other seeds, other arithmetic"
 	@echo "make bench      the benchmarks, each with one JSON line"
 	@echo "make venv       the virtual environment alone"
 	@echo "make clean      remove the virtual environment and the caches; data and runs stay"
@@ -66,11 +66,12 @@ test: $(VENV)/torch-installed
 	KERAS_BACKEND=torch $(PYTEST)
 	$(MAKE) test-tensorflow
 
-# A resumed training is killed ten times, and no test may rest on what one processor or one seed happens to compute.
+# A resumed training is killed ten times, the whole suite is run on TensorFlow, and no test may rest on what one processor or one seed happens to compute.
 check-long: $(VENV)/dev-installed $(VENV)/jax-installed $(VENV)/torch-installed
 	DIPTYCH_KILLS=10 $(PYTEST) tests/training/test_resume.py
 	DIPTYCH_KILLS=10 KERAS_BACKEND=jax $(PYTEST) tests/training/test_resume.py
 	DIPTYCH_KILLS=10 KERAS_BACKEND=torch $(PYTEST) tests/training/test_resume.py
+	$(PYTEST)
 	DIPTYCH_SEED=4 ONEDNN_MAX_CPU_ISA=SSE41 $(PYTEST) -m slow
 	DIPTYCH_SEED=5 TF_ENABLE_ONEDNN_OPTS=0 OMP_NUM_THREADS=4 $(PYTEST) -m slow
 
@@ -84,7 +85,7 @@ test-fast: $(VENV)/dev-installed
 # Tests that have to do with what computes; of the whole runs, only those that are marked for every backend.
 BACKEND_TESTS = tests/model/test_attention.py tests/model/test_convnet.py tests/training/steps/test_optimizers.py \
 	tests/training/steps/test_averaging.py tests/training/test_resume.py tests/inference/test_predict.py \
-	tests/explain/test_saliency.py
+	tests/explanation/test_saliency.py
 
 test-jax: export KERAS_BACKEND = jax
 test-jax: $(VENV)/jax-installed
@@ -93,7 +94,7 @@ test-jax: $(VENV)/jax-installed
 test-tensorflow: export KERAS_BACKEND = tensorflow
 test-tensorflow: $(VENV)/dev-installed
 	$(PYTEST) -m "not one_backend and (not slow or every_backend or on_tensorflow)" $(BACKEND_TESTS) \
-		tests/model tests/explain tests/training/test_fit.py tests/training/test_stopping.py tests/tuning/test_find_lr.py
+		tests/model tests/explanation tests/training/test_fit.py tests/training/test_stopping.py tests/tuning/test_find_lr.py
 
 check-installed: $(VENV)/dev-installed $(VENV)/jax-installed $(VENV)/torch-installed
 

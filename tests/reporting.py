@@ -17,7 +17,7 @@ from diptych.evaluation.provenance import describe_data, describe_run
 from diptych.evaluation.report import ClassCount, DataFacts, External, FoundFault, Report, RunFacts, Shortcut
 from diptych.evaluation.report_page import Picture, render_report
 from diptych.evaluation.split_images import groups_of
-from diptych.explain.map_check import AreaGain, BranchCut, CheckedMap, MapsCheck, Randomisation
+from diptych.explanation.map_check import AreaGain, BranchCut, CheckedMap, MapsCheck, Randomisation
 from diptych.inference.choosing import choose_decision
 from diptych.inference.decision import Decision
 from diptych.inference.outliers import Outliers

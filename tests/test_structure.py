@@ -12,7 +12,7 @@ PACKAGE = REPOSITORY / "src" / "diptych"
 # Rooms import only rooms to their left; inside a room, files make no circle. A file outside the folders is a room of its own.
 ROOMS = """
 version errors rng screen html settings storage drawing machine data.pixels data.reading data.audit data model metrics
-inference training.steps training.tracking training explain evaluation tuning experiments api sklearn commands cli
+inference training.steps training.tracking training explanation evaluation tuning experiments api sklearn commands cli
 """.split()  # noqa: SIM905
 FILES = sorted(PACKAGE.rglob("*.py"))
 

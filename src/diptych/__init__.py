@@ -16,7 +16,7 @@ The way of the data, and where to read on:
     training.trainer         the main path                                -> RunDir
     inference                from pixels to an answer                     -> Decision, predictions
     evaluation.evaluate      the test of a run: figures, curves, report
-    explain.explain          where the network looks
+    explanation.explain      where the network looks
     tuning.tune              search for better settings
     experiments              several trainings: folds, comparison, ablation, learning curve
     commands                 one command a verb
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from diptych.api import check as check
     from diptych.api import compare as compare
     from diptych.api import evaluate as evaluate
+    from diptych.api import explain as explain
     from diptych.api import open_run as open_run
     from diptych.api import predict as predict
     from diptych.api import resume as resume
@@ -69,86 +70,93 @@ if TYPE_CHECKING:
     from diptych.settings.presets import augmentation as augmentation
     from diptych.storage.run_dir import RunDir as RunDir
 
-_API = (
+__all__ = [
+    "PRESETS",
+    "RECIPES",
+    "AugmentConfig",
     "Checked",
+    "CheckpointError",
+    "Comparison",
+    "ComputeConfig",
+    "Config",
+    "ConfigError",
+    "DataConfig",
+    "DataError",
+    "DiptychError",
     "ExplainedImage",
+    "ImageSpec",
+    "Manifest",
+    "ModelConfig",
+    "Report",
     "Run",
+    "RunDir",
+    "Stopped",
+    "TrackingConfig",
+    "TrainedRun",
+    "TrainingConfig",
+    "TrainingError",
+    "__version__",
+    "augmentation",
+    "build_network",
     "check",
     "compare",
+    "decode_image",
     "evaluate",
+    "explain",
+    "load_run_network",
     "open_run",
     "predict",
+    "read_manifest",
     "resume",
+    "show_messages",
     "train",
-)
-_SECTIONS = ("AugmentConfig", "ComputeConfig", "Config", "DataConfig", "ModelConfig", "TrackingConfig", "TrainingConfig")
-_ERRORS = ("CheckpointError", "ConfigError", "DataError", "DiptychError", "Stopped", "TrainingError")
-_PRESETS = ("PRESETS", "RECIPES", "augmentation")
-_PIXELS = ("ImageSpec", "decode_image")
-_KERAS = ("build_network", "load_run_network")
-_OTHERS = ("Comparison", "Manifest", "Report", "RunDir", "TrainedRun", "read_manifest", "show_messages")
-
-__all__ = sorted((*_API, *_SECTIONS, *_ERRORS, *_PRESETS, *_PIXELS, *_KERAS, *_OTHERS, "__version__"))
-
+]  # fmt: skip
 
 if not TYPE_CHECKING:  # Or every name would be one to mypy.
 
     def __getattr__(name: str) -> Any:
-        if name in (*_API, *_PIXELS, *_KERAS):
-            return _load_what_computes(name)
-        if name in _SECTIONS:
-            from diptych.settings import config
+        if name in ("build_network", "load_run_network"):
+            # Their files import Keras, which is to find the backend that is installed (`pip install diptych[torch]`).
+            from diptych.machine.backend import load_backend
 
-            return getattr(config, name)
-        if name in _ERRORS:
-            from diptych import errors
-
-            return getattr(errors, name)
-        if name in _PRESETS:
-            from diptych.settings import presets
-
-            return getattr(presets, name)
-        if name in _OTHERS:
-            return _load_noun(name)
-        raise AttributeError(f"module 'diptych' has no attribute {name!r}; it has {', '.join(__all__)}")
-
-
-def _load_what_computes(name: str) -> Any:
-    if name in _API:
-        from diptych import api
-
-        return getattr(api, name)
-    if name in _PIXELS:
-        from diptych.data.pixels import decode
-
-        return getattr(decode, name)
-    # Their files import Keras, which is to find the backend that is installed (`pip install diptych[torch]`).
-    from diptych.machine.backend import load_backend
-
-    load_backend()
-    from diptych.model import checkpoint, network
-
-    return network.build_network if name == "build_network" else checkpoint.load_run_network
-
-
-def _load_noun(name: str) -> Any:
-    from diptych import screen
-    from diptych.data.reading import layouts, manifest
-    from diptych.evaluation import report
-    from diptych.experiments import compare
-    from diptych.inference import trained_run
-    from diptych.storage import run_dir
-
-    homes = {
-        "Comparison": compare,
-        "Manifest": manifest,
-        "Report": report,
-        "RunDir": run_dir,
-        "TrainedRun": trained_run,
-        "read_manifest": layouts,
-        "show_messages": screen,
-    }
-    return getattr(homes[name], name)
+            load_backend()
+        match name:
+            case (
+                "Checked" | "ExplainedImage" | "Run" | "check" | "compare" | "evaluate" | "explain" | "open_run" | "predict"
+                | "resume" | "train"
+            ):  # fmt: skip
+                from diptych import api as home
+            case (
+                "AugmentConfig" | "ComputeConfig" | "Config" | "DataConfig" | "ModelConfig" | "TrackingConfig" | "TrainingConfig"
+            ):  # fmt: skip
+                from diptych.settings import config as home
+            case "CheckpointError" | "ConfigError" | "DataError" | "DiptychError" | "Stopped" | "TrainingError":
+                from diptych import errors as home
+            case "PRESETS" | "RECIPES" | "augmentation":
+                from diptych.settings import presets as home
+            case "ImageSpec" | "decode_image":
+                from diptych.data.pixels import decode as home
+            case "Manifest":
+                from diptych.data.reading import manifest as home
+            case "read_manifest":
+                from diptych.data.reading import layouts as home
+            case "build_network":
+                from diptych.model import network as home
+            case "load_run_network":
+                from diptych.model import checkpoint as home
+            case "TrainedRun":
+                from diptych.inference import trained_run as home
+            case "Report":
+                from diptych.evaluation import report as home
+            case "Comparison":
+                from diptych.experiments import compare as home
+            case "RunDir":
+                from diptych.storage import run_dir as home
+            case "show_messages":
+                from diptych import screen as home
+            case _:
+                raise AttributeError(f"module 'diptych' has no attribute {name!r}; it has {', '.join(__all__)}")
+        return getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -222,7 +222,7 @@ class Run(TrainedRun):
                     paths.append(Path(aside) / f"image-{place}.png")
                     Path(paths[-1]).write_bytes(to_png(image))
             _ = self.network
-            from diptych.explain.explain import explain
+            from diptych.explanation.explain import explain
 
             found, names, _ = explain(self, paths, output or Path(aside) / "explanations", number)
             return [
@@ -424,6 +424,13 @@ def predict(
 ) -> "pd.DataFrame":
     """Classify images with a run: `open_run(run).predict(...)`. To ask the same run again, keep what `open_run` returns."""
     return Run.open(run).predict(images, output, tta=tta, test_size=test_size)
+
+
+def explain(
+    run: AnyRun, images: "ImageLike | Iterable[ImageLike]", output: PathLike | None = None, *, target: str | None = None
+) -> "list[ExplainedImage]":
+    """Explain what a run predicts for images: `open_run(run).explain(...)`."""
+    return Run.open(run).explain(images, output, target=target)
 
 
 def compare(run: AnyRun, other: AnyRun, *more: AnyRun, shared_only: bool = False, verbose: bool = True) -> "Comparison":

@@ -14,7 +14,7 @@ from diptych.data.audit.findings import Audit, Finding
 from diptych.data.audit.shortcuts import Shortcut
 from diptych.evaluation.report import load_report
 from diptych.evaluation.summary import describe
-from diptych.explain.map_check import AreaGain, BranchCut, CheckedMap, MapsCheck, Randomisation
+from diptych.explanation.map_check import AreaGain, BranchCut, CheckedMap, MapsCheck, Randomisation
 from diptych.inference.decision import Decision
 from diptych.storage.run_dir import RunDir
 

@@ -15,7 +15,7 @@ from making import REPOSITORY, encode, make_image
 from diptych.cli import main
 from diptych.commands.prediction_list import WIDTH, columns, show_predictions
 from diptych.errors import ConfigError
-from diptych.explain.explain import explain
+from diptych.explanation.explain import explain
 from diptych.inference.decision import Decision, hash_of_weights, write_decision
 from diptych.inference.predict import predict
 from diptych.storage.run_dir import RunDir

@@ -23,7 +23,7 @@ from diptych.settings.config import Config, DataConfig, ModelConfig, TrainingCon
 from diptych.settings.sources import whole_layer
 from diptych.training.steps.optimizers import build_optimizer, parts_of
 from diptych.tuning.find_lr import rate_setter
-from diptych.tuning.lr_range_test import RangeTest, RateRange, range_test, steepest, tenth_of_minimum, valley
+from diptych.tuning.lr_range import RangeTest, RateRange, range_test, steepest, tenth_of_minimum, valley
 
 RATES = np.geomspace(1e-7, 1, 100)
 

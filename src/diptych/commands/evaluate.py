@@ -199,7 +199,7 @@ class Evaluate:
         if self.data is None or not part.split.is_file():
             return
         from diptych.data.splits import read_split
-        from diptych.evaluation.external_test import is_external
+        from diptych.evaluation.external_data import is_external
         from diptych.inference.trained_run import TrainedRun
 
         if not is_external(TrainedRun(part), read_split(part.split), self.data):

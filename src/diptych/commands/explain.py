@@ -42,7 +42,7 @@ class Explain:
 
         load_backend(self.backend)
         from diptych.commands.prediction_list import visible
-        from diptych.explain.explain import describe, explain
+        from diptych.explanation.explain import describe, explain
         from diptych.screen import count_of
 
         found, class_names, place = explain(run, places, self.output, target, follow_links=self.follow_links)

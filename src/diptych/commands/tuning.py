@@ -32,7 +32,7 @@ class FindLr(TrainingOptions):
         given = self.given()
         from diptych.evaluation.plots import plot_range_test
         from diptych.tuning.find_lr import find_lr
-        from diptych.tuning.lr_range_test import RateRange
+        from diptych.tuning.lr_range import RateRange
 
         rates = RateRange(self.lowest, self.highest, self.steps)
         result = find_lr(given, self.output, rates, self.runs)

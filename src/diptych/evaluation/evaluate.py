@@ -15,7 +15,7 @@ from diptych.data.reading.layouts import image_folder
 from diptych.data.reading.manifest import SPLITS, printable
 from diptych.data.splits import read_split
 from diptych.errors import ConfigError
-from diptych.evaluation.external_test import external_folder, is_external, read_external, source_of
+from diptych.evaluation.external_data import external_folder, is_external, read_external, source_of
 from diptych.evaluation.judge import JudgeOptions, Predictions, judge
 from diptych.evaluation.model_card import start_model_card
 from diptych.evaluation.provenance import describe_data, describe_run

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from diptych.errors import CheckpointError
-from diptych.explain.map_check import MapsCheck
+from diptych.explanation.map_check import MapsCheck
 from diptych.html import small_table
 from diptych.inference.decision import Decision
 from diptych.metrics.classification import NAMES, PERCENT, Metrics

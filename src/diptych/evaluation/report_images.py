@@ -14,11 +14,11 @@ from diptych.data.pixels.decode import ImageSpec, decode_image, decode_with_fact
 from diptych.data.pixels.store import Images
 from diptych.errors import DataError
 from diptych.evaluation.report_page import IMAGE_SIZE, Picture, Pictures
-from diptych.explain.activations import Taps
-from diptych.explain.map_check import MapsCheck
-from diptych.explain.overlays import limits_of, overlay_pixels, title_of
-from diptych.explain.saliency import Explanation, SaliencyMap, explain_images
-from diptych.explain.sanity import sanity_of_maps
+from diptych.explanation.activations import Taps
+from diptych.explanation.map_check import MapsCheck
+from diptych.explanation.overlays import limits_of, overlay_pixels, title_of
+from diptych.explanation.saliency import Explanation, SaliencyMap, explain_images
+from diptych.explanation.sanity import sanity_of_maps
 from diptych.inference.decision import Decision
 from diptych.settings.config import Config
 

@@ -13,7 +13,7 @@ from diptych.data.audit.findings import LEVEL_NAMES
 from diptych.evaluation.model_card import answered_card
 from diptych.evaluation.report import Curves, Report, as_json
 from diptych.evaluation.summary import NOT_DEFINED, describe_baseline, describe_outliers, describe_reason
-from diptych.explain.overlays import BARS, colour_bar, title_of
+from diptych.explanation.overlays import BARS, colour_bar, title_of
 from diptych.html import encode_uri, load_template
 from diptych.inference.tta import describe_test
 from diptych.metrics.classification import NAMES, PERCENT, Metric, Metrics, shorten

@@ -18,7 +18,7 @@ from diptych.storage.atomic import FORMAT_VERSION, write_json, write_table
 from diptych.storage.runs import RUNS
 from diptych.training.resolve import load_split, settle, training_images
 from diptych.training.steps.stages import plan_stages
-from diptych.tuning.lr_range_test import SMOOTHING, RangeTest, RateRange, range_test
+from diptych.tuning.lr_range import SMOOTHING, RangeTest, RateRange, range_test
 
 if TYPE_CHECKING:
     import keras

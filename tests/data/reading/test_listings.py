@@ -15,7 +15,7 @@ from diptych.data.reading.manifest import Fault, Manifest
 from diptych.data.reading.tables import MISSING
 from diptych.data.splits import read_given
 from diptych.errors import ConfigError, DataError
-from diptych.evaluation.external_test import read_like
+from diptych.evaluation.external_data import read_like
 from diptych.settings.config import Config, DataConfig
 from diptych.settings.sources import to_toml
 from diptych.storage.run_dir import RunDir

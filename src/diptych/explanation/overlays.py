@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from diptych.drawing import write_figure
-from diptych.explain.faithfulness import Faithfulness, enlarge
-from diptych.explain.saliency import Explanation, Kind, SaliencyMap
+from diptych.explanation.faithfulness import Faithfulness, enlarge
+from diptych.explanation.saliency import Explanation, Kind, SaliencyMap
 
 DOTS_PER_INCH = 120
 # How much of the colour stands over the image, which is shown in grey. Occlusion is clear where it is 0.

@@ -10,9 +10,9 @@ from hand_network import hand_network
 
 from diptych.errors import CheckpointError
 from diptych.evaluation.report import as_json, from_json
-from diptych.explain.map_check import AreaGain, MapsCheck
-from diptych.explain.saliency import class_predictor
-from diptych.explain.sanity import compare_areas, randomised_weights, sanity_of_maps
+from diptych.explanation.map_check import AreaGain, MapsCheck
+from diptych.explanation.saliency import class_predictor
+from diptych.explanation.sanity import compare_areas, randomised_weights, sanity_of_maps
 from diptych.settings.config import Config
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diptych.explain.faithfulness import Faithfulness
-from diptych.explain.overlays import colour_bar, colour_limits, draw_explanation, limits_of, overlay_pixels
-from diptych.explain.saliency import Explanation, SaliencyMap
+from diptych.explanation.faithfulness import Faithfulness
+from diptych.explanation.overlays import colour_bar, colour_limits, draw_explanation, limits_of, overlay_pixels
+from diptych.explanation.saliency import Explanation, SaliencyMap
 
 GREY = np.full((6, 6, 3), 100, np.uint8)
 CURVE = np.linspace(1, 0, 5, dtype=np.float32)

@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from scipy.stats import t
 from tqdm import tqdm
 
-from diptych.explain.activations import Taps, pooled_means
-from diptych.explain.faithfulness import (
+from diptych.explanation.activations import Taps, pooled_means
+from diptych.explanation.faithfulness import (
     CHANCE_ORDERS,
     STEPS,
     Faithfulness,
     deletion_insertion,
     randomisation_check,
 )
-from diptych.explain.map_check import AreaGain, BranchCut, CheckedMap, MapsCheck, Randomisation
-from diptych.explain.saliency import Explanation, class_predictor, explain_images
+from diptych.explanation.map_check import AreaGain, BranchCut, CheckedMap, MapsCheck, Randomisation
+from diptych.explanation.saliency import Explanation, class_predictor, explain_images
 from diptych.inference.decision import DEFAULT, Decision
 from diptych.rng import generator
 from diptych.settings.config import Config

@@ -12,9 +12,9 @@ from PIL import Image
 from running import diptych
 
 from diptych.cli import main
-from diptych.explain.explain import describe, explain, name_picture
-from diptych.explain.faithfulness import deletion_insertion
-from diptych.explain.saliency import Explanation, class_predictor, explain_images
+from diptych.explanation.explain import describe, explain, name_picture
+from diptych.explanation.faithfulness import deletion_insertion
+from diptych.explanation.saliency import Explanation, class_predictor, explain_images
 from diptych.inference.decision import Decision
 from diptych.storage.atomic import write_json
 from diptych.storage.run_dir import RunDir

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.pixels.store import Images
-from diptych.explain.activations import Floats, Taps, pool
+from diptych.explanation.activations import Floats, Taps, pool
 from diptych.inference.decision import DEFAULT, Decision
 from diptych.inference.predict import predict_probabilities
 

@@ -9,8 +9,8 @@ from contract import randomise, to_numpy
 from hand_network import BIAS, BLUE, RED, hand_network, hand_probability, sigmoid
 from making import run_python, skip_unless_installed
 
-from diptych.explain.activations import Taps, pool, pooled_means
-from diptych.explain.saliency import SaliencyMap, Variants, class_predictor, explain_images, grad_cam, occlusion_map
+from diptych.explanation.activations import Taps, pool, pooled_means
+from diptych.explanation.saliency import SaliencyMap, Variants, class_predictor, explain_images, grad_cam, occlusion_map
 from diptych.inference.decision import Decision
 from diptych.model.checkpoint import save_checkpoint
 from diptych.model.network import build_network
@@ -31,7 +31,7 @@ from diptych.machine.backend import load_backend
 load_backend(sys.argv[1])
 import numpy as np
 from diptych.settings.config import ModelConfig
-from diptych.explain.saliency import explain_images
+from diptych.explanation.saliency import explain_images
 from diptych.model.network import build_network
 from diptych.model.checkpoint import assign, read_checkpoint
 folder = Path(sys.argv[2])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from diptych.explain.faithfulness import area, deletion_insertion, enlarge, pixel_order, randomisation_check
+from diptych.explanation.faithfulness import area, deletion_insertion, enlarge, pixel_order, randomisation_check
 
 
 def mean_of(rows: slice = slice(None), columns: slice = slice(None)):

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from diptych.explain.activations import Floats
-from diptych.explain.map_check import Randomisation
-from diptych.explain.saliency import Predict, Variants
+from diptych.explanation.activations import Floats
+from diptych.explanation.map_check import Randomisation
+from diptych.explanation.saliency import Predict, Variants
 from diptych.rng import generator
 
 STEPS = 20

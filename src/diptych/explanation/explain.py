@@ -12,10 +12,10 @@ from diptych.data.pixels.greys import warn_of_doubts
 from diptych.data.pixels.prepare import prepare
 from diptych.data.reading.class_folders import find_images
 from diptych.data.reading.manifest import printable
-from diptych.explain.activations import Floats, Taps
-from diptych.explain.faithfulness import Faithfulness, deletion_insertion
-from diptych.explain.overlays import BRANCHES, draw_explanation
-from diptych.explain.saliency import MEANINGS, Explanation, class_predictor, explain_images
+from diptych.explanation.activations import Floats, Taps
+from diptych.explanation.faithfulness import Faithfulness, deletion_insertion
+from diptych.explanation.overlays import BRANCHES, draw_explanation
+from diptych.explanation.saliency import MEANINGS, Explanation, class_predictor, explain_images
 from diptych.inference.prediction_table import probability_column
 from diptych.inference.trained_run import TrainedRun
 from diptych.metrics.classification import shorten
