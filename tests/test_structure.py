@@ -132,6 +132,54 @@ def test_init_files__hold_a_docstring_alone(file: Path) -> None:
     assert len(tree.body) == 1
 
 
+def readers_of_images(source: str) -> list[str]:
+    """Return what a source names of the functions of libraries that turn the bytes of an image into pixels."""
+    names = {
+        "imdecode",
+        "imdecodemulti",
+        "imread",
+        "imreadmulti",
+        "decode_jpeg",
+        "load_img",
+        "TiffFile",
+        "open_heif",
+    }
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and (node.attr in names or ast.unparse(node).endswith("Image.open")):
+            found.append(ast.unparse(node))
+        elif isinstance(node, ast.ImportFrom):
+            pillow = (node.module or "").startswith("PIL")
+            found += [alias.name for alias in node.names if alias.name in names or (pillow and alias.name == "open")]
+    return found
+
+
+def test_readers_of_images__are_seen() -> None:
+    source = """
+import cv2, tifffile, PIL.Image
+from PIL import Image
+from PIL.Image import open as read
+from cv2 import imread
+def f(path):
+    return Image.open(path), PIL.Image.open(path), cv2.imdecode(path), tifffile.TiffFile(path), path.open(), Image.fromarray(path)
+"""
+    found = ["Image.open", "PIL.Image.open", "cv2.imdecode", "imread", "open", "tifffile.TiffFile"]
+    assert sorted(readers_of_images(source)) == found
+
+
+def test_bytes__become_pixels_in_one_file() -> None:
+    """A training, a test and an answer see the same pixels only where one function decodes for all of them."""
+    found = {name_of(file): readers_of_images(file.read_text(encoding="utf-8")) for file in FILES}
+    assert [name for name, readers in found.items() if readers] == ["data.pixels.decode"]
+
+
+@pytest.mark.parametrize("file", ["data/pixels/README.md", "data/audit/README.md", "training/README.md"])
+def test_readme__stands_beside_what_is_hard_and_contributing_links_it(file: str) -> None:
+    """The pixel cache, the search for near duplicates and resume each have a protocol that the code alone does not show."""
+    assert len((PACKAGE / file).read_text(encoding="utf-8")) > 1000
+    assert f"(src/diptych/{file})" in (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("door", ["train.py", "evaluate.py", "plot_results.py"])
 def test_doors__are_under_ten_lines(door: str) -> None:
     assert len((REPOSITORY / door).read_text(encoding="utf-8").splitlines()) < 10

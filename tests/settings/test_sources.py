@@ -91,14 +91,14 @@ def test_given__a_level_leaves_nothing_of_a_weaker_source(tmp_path: Path) -> Non
     "config",
     [
         Config(),
-        Config(training=TrainingConfig(recipe="scratch", epochs=3)),
+        Config(training=TrainingConfig(recipe="scratch", ema=RECIPES["scratch"]["training"]["ema"])),
         Config(augment=dataclasses.replace(augmentation("strong"), blur=0.0), model=ModelConfig(width=0.5)),
         given_from("quick", recipe="fine-tune").resolve(),
     ],
 )
 def test_given_from__a_config_counts_as_a_whole(config: Config) -> None:
     assert given_from(config=config).resolve() == config
-    changed = given_from("quick", config, seed=5).resolve()
+    changed = given_from(config=config, seed=5, recipe=config.training.recipe).resolve()
     assert changed == override(config, {"training": {"seed": 5}})
 
 
@@ -112,6 +112,50 @@ def test_given_from__a_config_under_auto_leaves_its_defaults_to_the_recipe(recip
     expected = given_from(recipe="auto", augment="strong", blur=0.0, seed=7).resolve(recipe)
     assert given_from(config=config).resolve(recipe) == expected
     assert expected.augment == strong
+
+
+SAVED = given_from(recipe="scratch", augment="strong", epochs=9).resolve()
+
+
+@pytest.mark.parametrize(
+    ("config", "asked"),
+    [
+        (Config(), "scratch"),
+        (Config(), "fine-tune"),
+        (SAVED, "classic"),
+        (SAVED, "fine-tune"),
+        (SAVED, "auto"),
+        (Config(training=TrainingConfig(recipe="auto")), "scratch"),
+    ],
+)
+def test_given_from__another_recipe_beside_a_whole_config_is_refused(config: Config, asked: Recipe, tmp_path: Path) -> None:
+    """All its keys would win over the recipe's: the run would have only the name of the recipe."""
+    saved, own = tmp_path / "config.toml", config.training.recipe
+    saved.write_text(to_toml(config), encoding="utf-8")
+    for source, name in ((config, "the Config"), (saved, str(saved))):
+        with pytest.raises(ConfigError, match=f"recipe {asked} would change nothing .* {re.escape(name)} is of the recipe {own}"):
+            given_from(config=source, recipe=asked)
+    assert given_from(config=saved, recipe=own).resolve() == config
+
+
+def test_given_from__preset_beside_a_whole_config_is_refused(tmp_path: Path) -> None:
+    saved = tmp_path / "config.toml"
+    saved.write_text(to_toml(SAVED), encoding="utf-8")
+    for source, name in ((SAVED, "the Config"), (saved, str(saved))):
+        with pytest.raises(ConfigError, match=f"preset quick would change nothing: {re.escape(name)} sets all its keys"):
+            given_from("quick", source)
+    assert given_from("quick", Config(), recipe="auto").resolve("fine-tune").training.epochs == 8
+
+
+def test_given_from__file_of_a_few_keys_goes_with_another_recipe(tmp_path: Path) -> None:
+    toml = tmp_path / "settings.toml"
+    toml.write_text('[training]\nrecipe = "fine-tune"\nepochs = 5\n', encoding="utf-8")
+    assert given_from(config=toml, recipe="scratch").resolve() == given_from(recipe="scratch", epochs=5).resolve()
+
+
+def test_given_from__config_with_the_mere_name_of_a_recipe_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r'names the recipe scratch but has none of its values.*recipe="scratch"'):
+        given_from(config=Config(training=TrainingConfig(recipe="scratch", epochs=3)))
 
 
 @pytest.mark.parametrize(

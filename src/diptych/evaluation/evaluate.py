@@ -72,7 +72,7 @@ class PlannedTest:
 
 
 @dataclass(frozen=True)
-class TestImages:
+class TestedImages:
     """The images of a test, what answers to them, and what `judge` does not know of them.
 
     Attributes:
@@ -185,7 +185,7 @@ def plan_evaluation(
     return PlannedTest(run, split, data, cache or run.config.data.cache, external, folder, spec, views)
 
 
-def open_own(planned: PlannedTest, by: Sequence[str], choices: DecisionOptions) -> TestImages:
+def open_own(planned: PlannedTest, by: Sequence[str], choices: DecisionOptions) -> TestedImages:
     """Read the images of the run's own split, and choose on the validation images what was not chosen for them before."""
     run, config = planned.run, planned.run.config
     for column in by:
@@ -217,10 +217,10 @@ def open_own(planned: PlannedTest, by: Sequence[str], choices: DecisionOptions) 
             if keep:
                 write_outliers(run.run_dir, outliers)
         run.forget_choices()
-    return TestImages(outputs, root, decision, outliers, planned.split, kept=decision == run.stored_decision)
+    return TestedImages(outputs, root, decision, outliers, planned.split, kept=decision == run.stored_decision)
 
 
-def open_external(planned: PlannedTest, by: Sequence[str], choices: DecisionOptions | None) -> TestImages:
+def open_external(planned: PlannedTest, by: Sequence[str], choices: DecisionOptions | None) -> TestedImages:
     """Read all labelled images of another data set; nothing is chosen on them, and nothing of the run changes."""
     run, data = planned.run, planned.data or planned.run.config.data.data
     if choices not in (None, DecisionOptions()):
@@ -239,7 +239,7 @@ def open_external(planned: PlannedTest, by: Sequence[str], choices: DecisionOpti
     outputs = SplitOutputs(run.tapped, store, table, planned.views, planned.spec.size)
     report = printable(str(planned.folder / run.run_dir.report.name))
     external = External(source_of(data), len(test), len(problems), report)
-    return TestImages(outputs, image_folder(run.config.data, data), decision, outliers, test, external=external)
+    return TestedImages(outputs, image_folder(run.config.data, data), decision, outliers, test, external=external)
 
 
 def predict_split(
@@ -269,7 +269,7 @@ def predict_split(
     )
 
 
-def draw_listed(planned: PlannedTest, images: TestImages, report: Report, maps: int) -> dict[str, Pictures]:
+def draw_listed(planned: PlannedTest, images: TestedImages, report: Report, maps: int) -> dict[str, Pictures]:
     """Draw the images that the report lists, with so many maps."""
     table, outputs = images.outputs.part("test"), images.outputs
     if maps:
@@ -281,7 +281,7 @@ def draw_listed(planned: PlannedTest, images: TestImages, report: Report, maps: 
 
 
 def write_report(
-    run: TrainedRun, report: Report, predictions: Predictions, pictures: dict[str, Pictures], images: TestImages, folder: Path
+    run: TrainedRun, report: Report, predictions: Predictions, pictures: dict[str, Pictures], images: TestedImages, folder: Path
 ) -> None:
     """Write predictions.csv, metrics.json and report.html into a folder, and a model card into the run if it has none.
 

@@ -101,8 +101,8 @@ def given_from(preset: Preset = "none", config: Config | Path | str | None = Non
         **keys: of any section; they win over the file, and the file over the preset.
 
     Raises:
-        ConfigError: an unknown preset or key (the nearest one is named), a value of the wrong type or out of its range, or a
-            file that cannot be read.
+        ConfigError: an unknown preset or key (the nearest one is named), a value of the wrong type or out of its range, a
+            file that cannot be read, or a preset or recipe none of whose keys would be used, because `config` sets them all.
     """
     sections = {key: name for name, kind in kinds_of(Config).items() for key in kinds_of(kind)}
     tables: dict[str, dict[str, object]] = {}
@@ -117,13 +117,52 @@ def given_from(preset: Preset = "none", config: Config | Path | str | None = Non
 
 def gather(preset: Preset, config: Config | Path | str | None, tables: Tables) -> Given:
     """Return what was given, with keys by their sections; as `given_from` otherwise."""
-    layers, keys = [preset_layer(preset)], Layer(tables)
+    below, keys = preset_layer(preset), Layer(tables)
+    if config is None:
+        return Given((below, keys))
     if isinstance(config, Config):
-        recipe = keys.tables.get("training", {}).get("recipe", config.training.recipe)
-        layers.append(changes_layer(config) if recipe == "auto" else whole_layer(config))
-    elif config is not None:
-        layers.append(file_layer(Path(config)))
-    return Given((*layers, keys))
+        recipe, source = keys.tables.get("training", {}).get("recipe", config.training.recipe), "the Config"
+        refuse_bare_recipe(config)
+        middle = (
+            changes_layer(config) if recipe == "auto" and config.training.recipe in ("auto", "classic") else whole_layer(config)
+        )
+    else:
+        middle, source = file_layer(Path(config)), str(config)
+    if below.tables and sets_all(middle, below.tables):
+        raise ConfigError(
+            f"preset {preset} would change nothing: {source} sets all its keys, and wins over it. Leave the preset out, or "
+            "give a file with only the keys that you want to change."
+        )
+    refuse_other_recipe(middle, keys, source)
+    return Given((below, middle, keys))
+
+
+def sets_all(layer: Layer, tables: Tables) -> bool:
+    """Tell whether a layer sets every key of some tables."""
+    return all(keys.keys() <= layer.tables.get(name, {}).keys() for name, keys in tables.items())
+
+
+def refuse_other_recipe(layer: Layer, keys: Layer, source: str) -> None:
+    """Raise a ConfigError where another recipe than that of a whole file or Config would change nothing but its name."""
+    own = layer.tables.get("training", {}).get("recipe", "classic")
+    asked = keys.tables.get("training", {}).get("recipe", own)
+    recipes = {name for recipe in (own, asked) for name in (AUTO_RECIPES if recipe == "auto" else (recipe,))}
+    if asked != own and all(sets_all(layer, RECIPES[name]) for name in recipes):
+        raise ConfigError(
+            f"recipe {asked} would change nothing but its name: {source} is of the recipe {own} and sets all the keys of both. "
+            "Leave the recipe out, or give a file with only the keys that you want to change."
+        )
+
+
+def refuse_bare_recipe(config: Config) -> None:
+    """Raise a ConfigError where a Config names a recipe of whose values it has none: a Config does not take them by itself."""
+    recipe = config.training.recipe
+    values = [(section, key, value) for section, keys in RECIPES.get(recipe, {}).items() for key, value in keys.items()]
+    if values and not any(getattr(getattr(config, section), key) == value for section, key, value in values if key != "recipe"):
+        raise ConfigError(
+            f"the Config names the recipe {recipe} but has none of its values, which a Config does not take by itself. Give the "
+            f'recipe without a Config, recipe="{recipe}", and beside it the keys that you want to change.'
+        )
 
 
 def preset_layer(preset: str) -> Layer:

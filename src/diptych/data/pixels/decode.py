@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -357,7 +358,7 @@ def deep_colours(image: Image.Image, content: bytes, page: tiff.Page, spec: Imag
     transparent = image.info.get("transparency")
     if spec.grey_range is None and declared == greys.FULL and transparent is None:
         return image, greys.Spread(256.0 * eight[..., :3].min(), 256.0 * eight[..., :3].max() + 255, greys.FULL, True)
-    read = greys.read_deep_colours(content, eight)
+    read = read_deep_colours(content, eight)
     values = read[..., :3]
     low, high = spec.grey_range or (0.0, float(greys.find_white(values, declared, form)))
     scaled = greys.scale(values, low, high)
@@ -370,6 +371,29 @@ def deep_colours(image: Image.Image, content: bytes, page: tiff.Page, spec: Imag
     return Image.fromarray(scaled), greys.Spread(
         float(values.min()), float(values.max()), high, spec.grey_range is None and high == greys.FULL
     )
+
+
+def read_deep_colours(content: bytes, eight_bits: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Read the colours of an image with all 16 bits, of which Pillow gives 8.
+
+    Args:
+        content: the bytes of a PNG or TIFF.
+        eight_bits: (H, W, 3 or 4), what Pillow made of it.
+
+    Returns:
+        (H, W, 3 or 4), RGB or, as `eight_bits`, RGBA.
+
+    Raises:
+        DataError: they cannot be read.
+    """
+    read = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if read is None or read.dtype != np.uint16 or read.ndim != 3 or read.shape[:2] != eight_bits.shape[:2]:
+        raise DataError("16-bit colours of a kind that is not read with all bits; save the image with 8 bits")
+    order = [2, 1, 0, 3] if read.shape[2] == eight_bits.shape[2] == 4 else [2, 1, 0]
+    colours: NDArray[np.uint16] = np.ascontiguousarray(read[..., order])
+    if np.any(colours[..., :3] >> 8 != eight_bits[..., :3]):
+        raise DataError("16-bit colours that two readers read differently; save the image with 8 bits")
+    return colours
 
 
 def fit(image: Image.Image, spec: ImageSpec) -> Image.Image:

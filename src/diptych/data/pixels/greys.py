@@ -4,7 +4,6 @@ import logging
 import struct
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -110,29 +109,6 @@ def scale(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.ui
         numbers = (values[start : start + ROWS].astype(np.float64) - low) * (255 / (high - low))
         scaled[start : start + ROWS] = np.floor(numbers.clip(0, 255) + 0.5)
     return scaled
-
-
-def read_deep_colours(content: bytes, eight_bits: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Read the colours of an image with all 16 bits, of which Pillow gives 8.
-
-    Args:
-        content: the bytes of a PNG or TIFF.
-        eight_bits: (H, W, 3 or 4), what Pillow made of it.
-
-    Returns:
-        (H, W, 3 or 4), RGB or, as `eight_bits`, RGBA.
-
-    Raises:
-        DataError: they cannot be read.
-    """
-    read = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if read is None or read.dtype != np.uint16 or read.ndim != 3 or read.shape[:2] != eight_bits.shape[:2]:
-        raise DataError("16-bit colours of a kind that is not read with all bits; save the image with 8 bits")
-    order = [2, 1, 0, 3] if read.shape[2] == eight_bits.shape[2] == 4 else [2, 1, 0]
-    colours: NDArray[np.uint16] = np.ascontiguousarray(read[..., order])
-    if np.any(colours[..., :3] >> 8 != eight_bits[..., :3]):
-        raise DataError("16-bit colours that two readers read differently; save the image with 8 bits")
-    return colours
 
 
 class Doubt(NamedTuple):
