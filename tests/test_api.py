@@ -1,7 +1,9 @@
 """Diptych in Python: what the three lines of a notebook do, say and leave alone; one session answers most questions."""
 
+import io
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,21 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
     folder, found = running.once(tmp_path_factory.getbasetemp(), "api", play)
     return {**found, "here": folder}
+
+
+def picture_of_mode(mode: str) -> Image.Image:
+    """A picture with dark and bright parts in a mode of Pillow; with transparent ones where it has these."""
+    values = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    values[:20] //= 8
+    plain = Image.fromarray(values)
+    if mode in ("I", "I;16", "I;16B"):
+        deep = Image.fromarray(np.asarray(plain.convert("L")).astype(np.int32) * 257)
+        return deep if mode == "I" else deep.convert(mode)
+    if mode in ("LA", "RGBA"):
+        plain.putalpha(Image.linear_gradient("L").resize(plain.size))
+    if mode == "PA":
+        plain = plain.convert("P")
+    return plain.convert(mode)
 
 
 @pytest.mark.slow
@@ -134,24 +151,96 @@ class TestWithoutNetwork:
 
         assert all_paths(as_list(np.array(["a.png", "b.png"]))) == [Path("a.png"), Path("b.png")]  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "CMYK", "1", "HSV"])
-    def test_pil_image__is_decoded_as_its_file_is(self, mode: str) -> None:
+    @pytest.mark.parametrize(
+        ("mode", "form"),
+        [
+            *((mode, "PNG") for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
+            *((mode, "TIFF") for mode in ("I", "I;16B", "PA", "CMYK", "YCbCr")),
+        ],
+    )
+    def test_pil_image__is_decoded_as_its_file_is(self, mode: str, form: str) -> None:
         from diptych.data.pixels.decode import ImageSpec, decode_image
-        from diptych.inference.given_images import to_png
+        from diptych.inference.given_images import to_file
 
-        plain = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8))
-        image = plain.convert(mode)
-        wanted = np.asarray(image.convert("RGB").resize((16, 16), Image.Resampling.BILINEAR))
-        found = decode_image(to_png(image), ImageSpec(16))
-        assert np.abs(found.astype(int) - wanted).max() <= (1 if mode not in ("P", "1") else 80)
+        image, spec = picture_of_mode(mode), ImageSpec(16)
+        file = io.BytesIO()
+        image.save(file, form)
+        wanted = decode_image(file.getvalue(), spec)
+        assert np.ptp(wanted) > 100
+        assert np.array_equal(decode_image(to_file(image), spec), wanted)
+        assert np.array_equal(decode_image(to_file(Image.open(file)), spec), wanted)
+
+    def test_pil_image__of_a_mode_that_no_file_has_is_what_pillow_makes_of_it(self) -> None:
+        from diptych.data.pixels.decode import ImageSpec, decode_image
+        from diptych.inference.given_images import to_file
+
+        image = picture_of_mode("HSV")
+        assert np.array_equal(
+            decode_image(to_file(image), ImageSpec(16)), decode_image(to_file(image.convert("RGB")), ImageSpec(16))
+        )
+
+    def test_pil_image__of_no_known_range_is_refused_or_scaled_as_its_file_is(self) -> None:
+        from diptych.data.pixels.decode import ImageSpec, decode_image
+        from diptych.inference.given_images import decode_given
+
+        deep, too_deep = Image.new("F", (4, 4), 0.5), Image.new("I", (4, 4), 70_000)
+        names, pixels, problems = decode_given([deep, too_deep, Image.new("RGB", (0, 4)), Image.new("LAB", (4, 4))], ImageSpec(8))
+        assert names == ["[0]", "[1]", "[2]", "[3]"]
+        assert not pixels.any()
+        assert "floating-point pixels from 0.5 to 0.5 have no known range" in problems[0]
+        assert "pixels from 70000 to 70000; 16-bit greys go from 0 to 65535" in problems[1]
+        assert "0 x 4 pixels is empty" in problems[2]
+        assert "CIELAB" in problems[3]
+        file = io.BytesIO()
+        deep.save(file, "TIFF")
+        ranged = ImageSpec(8, grey_range=(0, 1))
+        (found,) = decode_given([deep], ranged)[1]
+        assert np.array_equal(found, decode_image(file.getvalue(), ranged))
+        assert found.max() == 128
+
+    def test_pil_image__whose_file_breaks_off_is_a_problem_of_that_image(self, tmp_path: Path) -> None:
+        from diptych.data.pixels.decode import ImageSpec
+        from diptych.inference.given_images import decode_given
+
+        file = tmp_path / "half.png"
+        picture_of_mode("RGB").save(file)
+        file.write_bytes(file.read_bytes()[:-600])
+        with Image.open(file) as image:
+            _, _, (problem,) = decode_given([image], ImageSpec(8))
+        assert problem.startswith("damaged or truncated: ")
+
+    def test_paths__begin_at_home_where_they_begin_with_a_tilde(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from diptych.inference.given_images import all_paths, as_list
+        from diptych.storage.atomic import as_path, as_paths
+
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("USERPROFILE", str(tmp_path))
+        wanted = tmp_path / "a.png"
+        assert as_path("~/a.png") == wanted
+        assert as_paths(["~/a.png", wanted]) == [wanted, wanted]
+        assert all_paths(as_list("~/a.png")) == all_paths(as_list(["~/a.png"])) == [wanted]
+        with pytest.raises(diptych.CheckpointError, match=re.escape(str(tmp_path / "no-run"))):
+            diptych.open_run("~/no-run")
+
+    def test_one_path__is_not_several(self, tmp_path: Path) -> None:
+        wrong: Any = ["a", "b"]
+        for call in (
+            lambda: diptych.check(wrong),
+            lambda: diptych.check(tmp_path, output=wrong),
+            lambda: diptych.train(wrong),
+            lambda: diptych.train(tmp_path, config=wrong),
+            lambda: diptych.train(tmp_path, runs=wrong),
+        ):
+            with pytest.raises(TypeError, match=r"expected one path .*; got \['a', 'b'\], a list"):
+                call()
 
     def test_pil_image__is_turned_as_its_exif_says(self) -> None:
         from diptych.data.pixels.decode import ImageSpec, decode_image
-        from diptych.inference.given_images import to_png
+        from diptych.inference.given_images import to_file
 
         image = Image.fromarray(np.repeat(np.uint8([[[0] * 3], [[255] * 3]]), 8, axis=1).repeat(8, axis=0))
         image.getexif()[0x0112] = 3
-        upper, lower = decode_image(to_png(image), ImageSpec(2)).mean(axis=(1, 2))
+        upper, lower = decode_image(to_file(image), ImageSpec(2)).mean(axis=(1, 2))
         assert upper > 200
         assert lower < 55
 
@@ -160,7 +249,7 @@ class TestWithoutNetwork:
             diptych.train(tmp_path, epoch=3)  # type: ignore[call-arg]
         with pytest.raises(TypeError, match=r"train\(config=\.\.\.\)"):
             diptych.train(diptych.Config())  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match="expected a path"):
+        with pytest.raises(TypeError, match="expected one path"):
             diptych.train(3)  # type: ignore[arg-type]
         assert list(tmp_path.iterdir()) == []
 

@@ -24,7 +24,7 @@ from diptych.settings.config import Backend, Config
 from diptych.settings.keywords import Settings
 from diptych.settings.presets import Preset
 from diptych.settings.sources import given_from
-from diptych.storage.atomic import PathLike, as_paths
+from diptych.storage.atomic import PathLike, as_optional_path, as_path
 from diptych.storage.run_dir import RunDir
 from diptych.storage.runs import RUNS
 
@@ -58,9 +58,13 @@ class Run(TrainedRun):
         run_dir: the folder with its files.
     """
 
+    def __init__(self, run_dir: RunDir) -> None:
+        # The working folder of a program may change while the run is open.
+        super().__init__(RunDir(run_dir.root.absolute()))
+
     @property
     def folder(self) -> Path:
-        """The folder of the run."""
+        """The folder of the run, absolute."""
         return self.run_dir.root
 
     @property
@@ -208,7 +212,7 @@ class Run(TrainedRun):
             ConfigError: there is no such class, or the folder cannot be written.
             DataError, CheckpointError, TypeError: as `predict`.
         """
-        from diptych.inference.given_images import as_list, to_png
+        from diptych.inference.given_images import as_list, to_file
 
         if target is not None and target not in self.class_names:
             raise ConfigError(f"target is {target!r}; expected one of {', '.join(self.class_names)}.")
@@ -220,7 +224,7 @@ class Run(TrainedRun):
                     paths.append(image)
                 else:
                     paths.append(Path(aside) / f"image-{place}.png")
-                    Path(paths[-1]).write_bytes(to_png(image))
+                    Path(paths[-1]).write_bytes(to_file(image))
             _ = self.network
             from diptych.explanation.explain import explain
 
@@ -350,12 +354,12 @@ def train(
     if data is not None:
         if isinstance(data, Config):
             raise TypeError("a Config is given as train(config=...); the first argument is the data folder.")
-        (keys["data"],) = as_paths(data)
-    given = given_from(preset, config if config is None or isinstance(config, Config) else as_paths(config)[0], **keys)
+        keys["data"] = as_path(data)
+    given = given_from(preset, config if isinstance(config, Config) else as_optional_path(config), **keys)
     from diptych.training.trainer import train as train_run
 
     with as_command(verbose):
-        return Run(train_run(given, as_paths(runs)[0], name))
+        return Run(train_run(given, as_path(runs), name))
 
 
 def resume(
@@ -388,7 +392,7 @@ def resume(
 
     folder = TrainedRun.open(run).run_dir
     with as_command(verbose):
-        return Run(resume_run(folder, epochs, mlflow, as_paths(data)[0] if data is not None else None))
+        return Run(resume_run(folder, epochs, mlflow, as_optional_path(data)))
 
 
 def open_run(run: AnyRun, *, backend: Backend = "auto") -> Run:
@@ -474,9 +478,9 @@ def check(data: PathLike, *, output: PathLike | None = None, verbose: bool = Tru
     from diptych.data.check import examine, write_check
     from diptych.storage.atomic import refuse_unwritable
 
-    keys: dict[str, Any] = {**settings, "data": as_paths(data)[0]}
+    keys: dict[str, Any] = {**settings, "data": as_path(data)}
     found_settings = given_from(**keys).resolve().data
-    place = as_paths(output)[0] if output is not None else None
+    place = as_optional_path(output)
     if place is not None:
         refuse_unwritable(place, "Name another folder: output=.")
     with as_command(verbose):

@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from diptych import api
-from diptych.inference.given_images import ImageLike, as_list, to_png
+from diptych.inference.given_images import ImageLike, as_list, to_file
 from diptych.settings.config import Backend, Recipe
 from diptych.settings.keywords import Settings
 from diptych.settings.presets import Preset
@@ -186,7 +186,7 @@ def write_images(folder: Path, images: Sequence[ImageLike], targets: NDArray[np.
             shutil.copyfile(image, folder / name)
         else:
             name = f"{number}.png"
-            (folder / name).write_bytes(to_png(image))
+            (folder / name).write_bytes(to_file(image))
         rows.append({"path": name, "label": name_of(int(target))})
     table = folder / "images.csv"
     pd.DataFrame(rows).to_csv(table, index=False)

@@ -32,7 +32,7 @@ from diptych.inference.tta import View, plan_test
 from diptych.metrics.subgroups import check_column
 from diptych.screen import command_line, count_of
 from diptych.settings.config import Config
-from diptych.storage.atomic import PathLike, as_paths, refuse_unwritable, write_json, write_table, write_text
+from diptych.storage.atomic import PathLike, as_optional_path, refuse_unwritable, write_json, write_table, write_text
 from diptych.storage.run_dir import RunDir, tidy
 from diptych.training.state import read_state
 
@@ -137,7 +137,8 @@ def evaluate(
         ConfigError: as `plan_test`, `choose_decision` and `check_column`, or the run cannot be written.
         TypeError: the run or a path is none.
     """
-    planned = plan_evaluation(TrainedRun.open(run), as_path(data), as_path(cache), as_path(output), tta=tta, test_size=test_size)
+    places = (as_optional_path(data), as_optional_path(cache), as_optional_path(output))
+    planned = plan_evaluation(TrainedRun.open(run), *places, tta=tta, test_size=test_size)
     opened, config = planned.run, planned.run.config
     log.info("loading the network of %s", opened.run_dir.root)
     network = opened.network
@@ -162,11 +163,6 @@ def evaluate(
         report = dataclasses.replace(report, data=dataclasses.replace(report.data, name=source, findings=(), audited=False))
     write_report(opened, report, predictions, pictures, images, planned.folder)
     return report
-
-
-def as_path(given: PathLike | None) -> Path | None:
-    """Return a path that a caller in Python gave as text, if any."""
-    return None if given is None else as_paths(given)[0]
 
 
 def plan_evaluation(

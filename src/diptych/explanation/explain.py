@@ -19,7 +19,7 @@ from diptych.explanation.saliency import MEANINGS, Explanation, class_predictor,
 from diptych.inference.prediction_table import probability_column
 from diptych.inference.trained_run import TrainedRun
 from diptych.metrics.classification import shorten
-from diptych.storage.atomic import FORMAT_VERSION, PathLike, as_paths, refuse_unwritable, write_json
+from diptych.storage.atomic import FORMAT_VERSION, PathLike, as_optional_path, as_paths, refuse_unwritable, write_json
 from diptych.storage.run_dir import RunDir
 
 
@@ -69,7 +69,7 @@ def explain(
         TypeError: the run or a path is none.
     """
     run, files = TrainedRun.open(run), find_images(as_paths(paths), follow_links=follow_links)
-    (folder,) = as_paths(output) if output is not None else (run.run_dir.explanations,)
+    folder = as_optional_path(output) or run.run_dir.explanations
     refuse_unwritable(folder, "Name another folder with --output.")
     decision, _ = run.answer_with(run.spec.size, views=1)
     network, class_names, config = run.network, run.class_names, run.config

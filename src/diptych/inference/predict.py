@@ -26,7 +26,7 @@ from diptych.inference.prediction_table import prediction_columns
 from diptych.inference.trained_run import TrainedRun
 from diptych.inference.tta import AS_IT_IS, Turned, View, describe_test, plan_test
 from diptych.machine.backend import feed
-from diptych.storage.atomic import PathLike, as_paths, refuse_unwritable, write_table
+from diptych.storage.atomic import PathLike, as_optional_path, as_paths, refuse_unwritable, write_table
 from diptych.storage.run_dir import RunDir
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ def predict(
         TypeError: the run or a path is none.
     """
     run, files = TrainedRun.open(run), find_images(as_paths(paths), follow_links=follow_links)
-    (place,) = as_paths(output) if output is not None else (None,)
+    place = as_optional_path(output)
     if place is not None:
         check_output(place, files)
     spec, views = plan_test(run.config, tta, test_size)
@@ -218,7 +218,7 @@ def predict_in_memory(
     Raises:
         DataError, CheckpointError, ConfigError, TypeError: as `predict`.
     """
-    (place,) = as_paths(output) if output is not None else (None,)
+    place = as_optional_path(output)
     if place is not None:
         check_output(place, [Path(image) for image in images if isinstance(image, str | os.PathLike)])
     spec, views = plan_test(run.config, tta, test_size)

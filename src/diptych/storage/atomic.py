@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from diptych.errors import CheckpointError, ConfigError
+from diptych.settings.config import at_home
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,20 +192,33 @@ def refuse_unwritable(folder: Path, mend: str) -> None:
 
 
 def as_paths(paths: object) -> list[Path]:
-    """Return the paths that a caller gives as text, as a path, or as several of these.
+    """Return the paths that a caller gives as text, as a path, or as several of these; "~" is the home folder.
 
     Raises:
         TypeError: they are anything else.
+        ConfigError: there is no home folder.
     """
     if isinstance(paths, str | os.PathLike):
-        return [Path(paths)]
+        return [at_home(Path(paths))]
     if not isinstance(paths, Iterable) or isinstance(paths, bytes):
         raise TypeError(f"expected a path (text or pathlib.Path) or several of them; got {paths!r}, a {type(paths).__name__}")
     found = list(paths)
     for path in found:
         if not isinstance(path, str | os.PathLike):
             raise TypeError(f"expected paths (text or pathlib.Path); got {path!r} among them, a {type(path).__name__}")
-    return [Path(path) for path in found]
+    return [at_home(Path(path)) for path in found]
+
+
+def as_path(path: object) -> Path:
+    """Return the one path that a caller gives as text or as a path; raises what `as_paths` raises, also for a list."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"expected one path (text or pathlib.Path); got {path!r}, a {type(path).__name__}")
+    return as_paths(path)[0]
+
+
+def as_optional_path(path: object) -> Path | None:
+    """Return `as_path` of what is not None."""
+    return None if path is None else as_path(path)
 
 
 def sha256(content: bytes) -> str:

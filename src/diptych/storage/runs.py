@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.errors import CheckpointError, ConfigError
-from diptych.storage.atomic import delete, is_abandoned, is_old, read_json, rename
+from diptych.storage.atomic import as_path, delete, is_abandoned, is_old, read_json, rename
 from diptych.storage.run_dir import RunDir
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def open_run(run: object) -> RunDir:
         return run
     if not isinstance(run, str | os.PathLike):
         raise TypeError(f"expected a run: its folder or its name as text or pathlib.Path; got {run!r}, a {type(run).__name__}")
-    return find_run(Path(run), RUNS, folds=False)
+    return find_run(as_path(run), RUNS, folds=False)
 
 
 def find_run(run: Path | None, runs: Path, *, folds: bool = True) -> RunDir:
