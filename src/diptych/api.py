@@ -168,7 +168,7 @@ class Run(TrainedRun):
             positive: of two classes, the name of the one that threshold, recall and precision are about.
             abstain: when to answer "don't know": "none", "error:SHARE", a probability, or "LOW,HIGH".
             coverage: of the sets of classes.
-            keep: let `predict` obey what is chosen now, although it obeys something else by now.
+            keep: store what is chosen for `predict`, in place of the decision that the run has.
             by: columns of the table; the figures of their subgroups are computed too.
             maps: on how many images the maps are checked: a thousand passes of the network for each; 0 for no maps.
             tta: test-time augmentation: the mean over the flips and quarter turns that the run was trained with.

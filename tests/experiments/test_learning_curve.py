@@ -111,23 +111,23 @@ def test_fit_curve__fewer_than_four_sizes_are_not_fitted() -> None:
 
 def test_place_images__subsets_are_nested_stratified_and_seeded() -> None:
     targets = pd.Series(np.repeat([0, 1, 2], [400, 80, 4]), index=np.arange(484) * 3)
-    units = pd.Series(np.arange(484), index=targets.index)
-    places = place_images(targets, units, 0)
+    clusters = pd.Series(np.arange(484), index=targets.index)
+    places = place_images(targets, clusters, 0)
     for share in (0.0625, 0.25, 0.5, 1.0):
         counts = targets[places < share].value_counts()
         assert [counts[target] for target in range(3)] == [max(1, round(share * total)) for total in (400, 80, 4)]
-    assert places.equals(place_images(targets, units, 0))
-    assert not places.equals(place_images(targets, units, 1))
+    assert places.equals(place_images(targets, clusters, 0))
+    assert not places.equals(place_images(targets, clusters, 1))
 
 
-def test_place_images__units_stay_whole() -> None:
+def test_place_images__clusters_stay_whole() -> None:
     random = np.random.default_rng(0)
-    units = pd.Series(random.integers(0, 60, 500))
-    targets = units % 2
-    places = place_images(targets, units, 0)
+    clusters = pd.Series(random.integers(0, 60, 500))
+    targets = clusters % 2
+    places = place_images(targets, clusters, 0)
     for share in (0.1, 0.5):
         taken = places < share
-        assert set(units[taken]).isdisjoint(units[~taken])
+        assert set(clusters[taken]).isdisjoint(clusters[~taken])
         assert taken.mean() == pytest.approx(share, abs=0.04)
 
 

@@ -9,7 +9,7 @@ from contract import randomise, to_numpy
 from hand_network import BIAS, BLUE, RED, hand_network, hand_probability, sigmoid
 from making import run_python, skip_unless_installed
 
-from diptych.explanation.activations import Taps, pool, pooled_means
+from diptych.explanation.activations import Activations, pool, pooled_means
 from diptych.explanation.saliency import SaliencyMap, Variants, class_predictor, explain_images, grad_cam, occlusion_map
 from diptych.inference.decision import Decision
 from diptych.model.checkpoint import save_checkpoint
@@ -100,11 +100,11 @@ def gradients(network: keras.Model, branches: tuple[str, ...], targets: np.ndarr
 )
 def test_grad_cam__equals_the_gradient_of_the_backend(classes, attention, branches):
     network = real_network(classes, attention, branches)
-    taps, targets = Taps(network), np.arange(3) % classes
-    features, found = gradients(network, taps.branches, targets)
-    maps = grad_cam(taps, taps.read(IMAGES), targets)
-    assert taps.branches == (("resnet50", "convnet") if branches == "both" else (branches,))
-    for name, values, gradient in zip(taps.branches, features, found, strict=True):
+    activations, targets = Activations(network), np.arange(3) % classes
+    features, found = gradients(network, activations.branches, targets)
+    maps = grad_cam(activations, activations.read(IMAGES), targets)
+    assert activations.branches == (("resnet50", "convnet") if branches == "both" else (branches,))
+    for name, values, gradient in zip(activations.branches, features, found, strict=True):
         weights = gradient.sum(axis=(1, 2))
         assert np.abs(weights).max() > 0
         signed = np.einsum("nhwc,nc->nhw", values, weights)
@@ -125,10 +125,10 @@ def test_head__gives_the_probabilities_of_the_network(classes):
     np.testing.assert_allclose([each.probabilities for each in found], expected, rtol=0, atol=1e-5)
     assert [each.target for each in found] == list(expected.argmax(axis=1))
     # With its own features in their place, nothing is cut off.
-    taps = Taps(network)
+    activations = Activations(network)
     for row, image in enumerate(IMAGES):
-        own = pooled_means(taps, image[None])
-        (explained,) = explain_images(taps, image[None], means=own, occlusion=False)
+        own = pooled_means(activations, image[None])
+        (explained,) = explain_images(activations, image[None], means=own, occlusion=False)
         for probabilities in explained.without.values():
             np.testing.assert_allclose(probabilities, expected[row], rtol=0, atol=1e-4)
 
@@ -153,16 +153,16 @@ def test_explain_images__attention_is_what_the_features_are_multiplied_by():
 @pytest.mark.every_backend
 def test_explain_images__of_bfloat16_is_float32():
     network = real_network(branches="convnet", precision="bfloat16")
-    taps = Taps(network)
-    tapped = taps.read(IMAGES)
-    assert {values.dtype for values in tapped.values()} == {np.dtype(np.float32)}
+    activations = Activations(network)
+    values = activations.read(IMAGES)
+    assert {values.dtype for values in values.values()} == {np.dtype(np.float32)}
     # In one pass: of so deep a network, two of bfloat16 differ by more.
-    *features, expected = keras.Model(network.input, [*(taps.model.output[name] for name in taps.branches), network.output])(
-        IMAGES
-    )
-    own = {name: to_numpy(values).astype(np.float32) for name, values in zip(taps.branches, features, strict=True)}
-    np.testing.assert_allclose(taps.head().probabilities(pool(taps, own))[:, 1:], to_numpy(expected), atol=0.03)
-    assert all(np.isfinite(each.values).all() for each in explain_images(taps, IMAGES[:1], occlusion=False)[0].maps)
+    *features, expected = keras.Model(
+        network.input, [*(activations.model.output[name] for name in activations.branches), network.output]
+    )(IMAGES)
+    own = {name: to_numpy(values).astype(np.float32) for name, values in zip(activations.branches, features, strict=True)}
+    np.testing.assert_allclose(activations.head().probabilities(pool(activations, own))[:, 1:], to_numpy(expected), atol=0.03)
+    assert all(np.isfinite(each.values).all() for each in explain_images(activations, IMAGES[:1], occlusion=False)[0].maps)
 
 
 @pytest.mark.slow

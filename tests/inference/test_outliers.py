@@ -19,6 +19,7 @@ from diptych.inference.outliers import (
     read_outliers,
     write_outliers,
 )
+from diptych.storage.arrays import read_arrays
 from diptych.storage.run_dir import RunDir
 
 Features = NDArray[np.float32]
@@ -80,7 +81,7 @@ def test_fit_outliers__flags_at_most_one_in_twenty_validation_images(images: int
 @pytest.mark.parametrize(("images", "groups"), [(1, None), (42, None), (58, None), (1000, 58)])
 def test_fit_outliers__of_few_validation_images_or_groups_has_no_limit(images: int, groups: int | None) -> None:
     found = fit_outliers(cloud(300), cloud(images, seed=1), "w", 32, groups)
-    assert (found.limit, found.expected, found.units) == (None, None, groups or images)
+    assert (found.limit, found.expected, found.clusters) == (None, None, groups or images)
 
 
 def test_fit_outliers__flags_5_of_100_like_ones_on_average_and_as_many_as_it_says() -> None:
@@ -96,8 +97,10 @@ def test_fit_outliers__flags_5_of_100_like_ones_on_average_and_as_many_as_it_say
 
 
 def test_read_outliers__that_do_not_say_what_the_limit_rests_on_are_made_anew(tmp_path: Path) -> None:
-    written = dataclasses.replace(fit_outliers(cloud(300), cloud(60, seed=1), "w", 32), units=0)
+    written = dataclasses.replace(fit_outliers(cloud(300), cloud(60, seed=1), "w", 32), clusters=0)
     write_outliers(RunDir(tmp_path), written)
+    # The name that the file has for the clusters since runs have it.
+    assert read_arrays(RunDir(tmp_path).outliers, "outliers")[0]["units"] == 0
     found = read_outliers(RunDir(tmp_path))
     assert found is not None
     assert found.made_for != ("w", 32)

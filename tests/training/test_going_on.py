@@ -26,11 +26,11 @@ from diptych.storage.atomic import write_json, write_table, write_text
 from diptych.storage.lock import only_one
 from diptych.storage.run_dir import RunDir, write_classes
 from diptych.storage.runs import creating_run, folds_of
+from diptych.training.child_training import start_or_resume
 from diptych.training.resolve import Wanted, settle
 from diptych.training.resume import find_alike, find_named, is_finished, thin, with_data
 from diptych.training.state import TrainState
 from diptych.training.trainer import log_file, logging_how_to_resume
-from diptych.tuning.child_training import start_or_resume
 from diptych.tuning.search_space import open_folder
 
 DATA = {"image_size": 32, "near_twins": False}

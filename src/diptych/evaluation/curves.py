@@ -153,7 +153,7 @@ def count_outliers(
     return OutlierCount(
         references=len(outliers.references),
         neighbour=outliers.neighbour,
-        validation_units=outliers.units,
+        validation_units=outliers.clusters,
         limit=outliers.limit,
         expected_share=FLAGGED_SHARE,
         expected_interval=outliers.expected,

@@ -208,8 +208,8 @@ def open_own(planned: PlannedTest, by: Sequence[str], choices: DecisionOptions) 
                 write_decision(run.run_dir, decision)
         if outliers is None and wanted >= {"train", "validation"}:
             groups = groups_of(table[table["split"] == "validation"], config.data.group_column)
-            units = None if groups is None else len(np.unique(groups))
-            outliers = fit_outliers(outputs.outputs("train", keep_all)[1], features, run.weights_hash, how[0], units)
+            clusters = None if groups is None else len(np.unique(groups))
+            outliers = fit_outliers(outputs.outputs("train", keep_all)[1], features, run.weights_hash, how[0], clusters)
             if keep:
                 write_outliers(run.run_dir, outliers)
         run.forget_choices()

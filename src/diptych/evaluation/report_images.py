@@ -14,7 +14,7 @@ from diptych.data.pixels.decode import ImageSpec, decode_image, decode_with_fact
 from diptych.data.pixels.store import Images
 from diptych.errors import DataError
 from diptych.evaluation.report_page import IMAGE_SIZE, Picture, Pictures
-from diptych.explanation.activations import Taps
+from diptych.explanation.activations import Activations
 from diptych.explanation.map_check import MapsCheck
 from diptych.explanation.overlays import limits_of, overlay_pixels, title_of
 from diptych.explanation.saliency import Explanation, SaliencyMap, explain_images
@@ -46,11 +46,11 @@ def picture_images(
     """
     explained: list[Explanation] = []
     if maps > 0:
-        taps = Taps(network)
+        activations = Activations(network)
         # One by one, those with an occlusion map, so that the progress bar moves.
         chunks = [(rows[place : place + 1], True) for place in range(min(maps, len(rows)))] + [(rows[maps:], False)]
         for part, occlusion in tqdm(chunks, "maps of the listed images", leave=False, disable=None):
-            explained += explain_images(taps, images[part], decision=decision, occlusion=occlusion) if len(part) else []
+            explained += explain_images(activations, images[part], decision=decision, occlusion=occlusion) if len(part) else []
     pictures: dict[str, Pictures] = {}
     for place, (path, file) in enumerate(files.items()):
         own, square = read_picture(file, spec, images[rows[place]])
@@ -95,7 +95,7 @@ def picture_maps(image: NDArray[np.uint8], maps: Sequence[SaliencyMap]) -> Pictu
 def check_maps(
     network: keras.Model, config: Config, decision: Decision, images: Images, rows: NDArray[np.int64], maps: int
 ) -> MapsCheck | None:
-    """Do `sanity_of_maps` on so many of some rows of the images, evenly from first to last; None for none, or of one image."""
+    """Check `maps` of the images in `rows`, evenly spaced, with `sanity_of_maps`; None for no maps, or fewer than two rows."""
     if maps == 0 or len(rows) < 2:
         return None
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, max(2, maps)).round().astype(int))]

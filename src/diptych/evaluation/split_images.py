@@ -79,7 +79,7 @@ class SplitOutputs:
         return self.table["target"].to_numpy(np.int64)[self.rows(part)]
 
     def outputs(self, part: str, reduce: Reduce) -> tuple[NDArray[np.float64], NDArray[Any]]:
-        """Do `predict_with_features`; of training images only the features count, so that one view is enough."""
+        """Return probabilities and features; training images get one view, since only their features are used."""
         views = self.views[:1] if part == "train" else self.views
         rows = self.rows(part)
         log.info("answering %s", count_of(len(rows), f"{'training' if part == 'train' else part} image"))

@@ -76,7 +76,7 @@ def describe_baseline(metrics: Metrics) -> list[str]:
 
 
 def compare_with_baseline(found: Baseline, accuracy: float, classes: int) -> list[str]:
-    """Do `describe_baseline` of an accuracy with so many classes."""
+    """Return the sentences of `describe_baseline`, for the accuracy of any test with `classes` classes."""
     if found.better:
         return []
     shown = "no better" if accuracy <= found.accuracy else "not shown to be better"
@@ -114,11 +114,11 @@ def describe_choices(report: Report) -> dict[str, str]:
 
 def describe_outliers(outliers: OutlierCount) -> str:
     """Describe how many test images are unlike any training image, and how many were to be expected; or why there is no limit."""
-    units = outliers.validation_units
+    clusters = outliers.validation_units
     if outliers.limit is None or outliers.flagged is None or outliers.share is None:
-        return f"no limit: it would rest on {units} validation images or groups; expected at least {FEWEST_VALIDATION}"
+        return f"no limit: it would rest on {clusters} validation images or groups; expected at least {FEWEST_VALIDATION}"
     low, high = outliers.expected_interval or (0.0, 1.0)
-    expected = f"{outliers.expected_share:.0%} are expected, {low:.1%} to {high:.1%} with {units} validation images or groups"
+    expected = f"{outliers.expected_share:.0%} are expected, {low:.1%} to {high:.1%} with {clusters} validation images or groups"
     return f"{outliers.flagged} of the test images ({outliers.share:.1%}; {expected}) are unlike any training image"
 
 

@@ -17,6 +17,7 @@ from diptych.storage.atomic import write_json, write_table, write_text
 from diptych.storage.lock import only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
 from diptych.storage.runs import creating_run, folds_of, is_run, new_run
+from diptych.training.child_training import train_command
 from diptych.training.resolve import Wanted, settle
 from diptych.training.resume import (
     changes_of_settings,
@@ -27,7 +28,6 @@ from diptych.training.resume import (
     with_data,
 )
 from diptych.training.tracking.tracking import check_tracking
-from diptych.tuning.child_training import train_command
 
 log = logging.getLogger(__name__)
 

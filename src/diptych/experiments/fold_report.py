@@ -62,7 +62,7 @@ class FoldsReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the values as evaluation/metrics.json of the common folder has them."""
-        spread = {
+        statistics = {
             "mean": self.mean,
             "standard_deviation": self.standard_deviation,
             "lowest": self.lowest,
@@ -82,7 +82,7 @@ class FoldsReport:
             "confusion_matrix": [list(row) for row in self.confusion_matrix],
             "no_better": list(self.no_better),
             "each": rows,
-            **{key: {KEYS.get(name, name): value for name, value in row.items()} for key, row in spread.items()},
+            **{key: {KEYS.get(name, name): value for name, value in row.items()} for key, row in statistics.items()},
         }
 
 
@@ -171,8 +171,8 @@ def describe_folds(found: FoldsReport) -> str:
     rows = [f"{'':18} {'mean':>10} {'lowest':>10} {'highest':>10}   standard deviation"]
     for name, mean in found.mean.items():
         form = "{:.2%}" if name in PERCENT else "{:.4f}"
-        spread = (mean, found.lowest[name], found.highest[name], found.standard_deviation[name])
-        rows.append("{:18} {:>10} {:>10} {:>10} {:>12}".format(NAMES[name], *(form.format(value) for value in spread)))
+        statistics = (mean, found.lowest[name], found.highest[name], found.standard_deviation[name])
+        rows.append("{:18} {:>10} {:>10} {:>10} {:>12}".format(NAMES[name], *(form.format(value) for value in statistics)))
     if found.no_better:
         rows.append(describe_no_better(found).replace(": ", ":\n  "))
     tested = f"{found.test_images} images, each tested in one of {len(found.folds)} folds"

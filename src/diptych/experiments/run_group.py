@@ -24,10 +24,10 @@ from diptych.storage.history import read_epochs
 from diptych.storage.lock import only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
 from diptych.storage.runs import check_name
+from diptych.training.child_training import start_or_resume
 from diptych.training.resolve import settle_group
 from diptych.training.resume import is_finished, thin
-from diptych.tuning.child_training import start_or_resume
-from diptych.tuning.group_folder import open_group_folder
+from diptych.training.shared_folder import open_shared_folder
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def open_run_group(runs: Path, name: str, given: Given, facts: Mapping[str, Any]
     check_name(name)
     folder = RunDir(runs / name)
     config, data = settle_group(given, runs, folder.config)
-    open_group_folder(folder, str(facts["kind"]), config, data, "series.json", facts)
+    open_shared_folder(folder, str(facts["kind"]), config, data, "series.json", facts)
     common = dataclasses.replace(config.data, split=folder.split.resolve())
     return RunGroup(folder, dataclasses.replace(config, data=common), data)
 

@@ -19,9 +19,9 @@ from diptych.settings.config import Config, TrackingConfig
 from diptych.settings.sources import to_toml
 from diptych.storage.atomic import write_table, write_text
 from diptych.storage.run_dir import RunDir
+from diptych.training.child_training import train_command
 from diptych.training.resolve import with_whole_paths
 from diptych.training.state import read_state
-from diptych.tuning.child_training import train_command
 
 log = logging.getLogger(__name__)
 

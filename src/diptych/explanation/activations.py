@@ -51,8 +51,8 @@ class Head:
         return slopes.astype(np.float32)
 
 
-class Taps:
-    """A dual model with its features, gates and head laid open."""
+class Activations:
+    """Reads the intermediate activations of a dual model: the features and the gates of its branches, and its head."""
 
     def __init__(self, network: keras.Model) -> None:
         names = {layer.name for layer in network.layers}
@@ -78,12 +78,12 @@ class Taps:
         return Head(*(np.array(keras.ops.convert_to_numpy(variable), np.float32) for variable in weights))
 
 
-def pool(taps: Taps, tapped: Mapping[str, Floats]) -> Floats:
+def pool(activations: Activations, features: Mapping[str, Floats]) -> Floats:
     """Return the pooled features of all branches, float32 (N, C)."""
-    return np.concatenate([tapped[name].mean(axis=(1, 2)) for name in taps.branches], axis=1)
+    return np.concatenate([features[name].mean(axis=(1, 2)) for name in activations.branches], axis=1)
 
 
-def pooled_means(taps: Taps, images: NDArray[np.uint8]) -> dict[str, Floats]:
+def pooled_means(activations: Activations, images: NDArray[np.uint8]) -> dict[str, Floats]:
     """Return the mean of each branch's pooled features, float32 (C,), over reference images, uint8 (N, S, S, 3)."""
-    tapped = taps.read(images)
-    return {name: tapped[name].mean(axis=(0, 1, 2)) for name in taps.branches}
+    features = activations.read(images)
+    return {name: features[name].mean(axis=(0, 1, 2)) for name in activations.branches}

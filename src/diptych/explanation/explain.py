@@ -12,7 +12,7 @@ from diptych.data.pixels.greys import warn_of_doubts
 from diptych.data.pixels.prepare import prepare
 from diptych.data.reading.class_folders import find_images
 from diptych.data.reading.manifest import printable
-from diptych.explanation.activations import Floats, Taps
+from diptych.explanation.activations import Activations, Floats
 from diptych.explanation.faithfulness import Faithfulness, deletion_insertion
 from diptych.explanation.overlays import BRANCHES, draw_explanation
 from diptych.explanation.saliency import MEANINGS, Explanation, class_predictor, explain_images
@@ -75,14 +75,14 @@ def explain(
     network, class_names, config = run.network, run.class_names, run.config
     store, outcome = prepare(files, run.spec, None)
     warn_of_doubts(outcome, f"The run was trained with grey_range = {config.data.grey_range}.")
-    taps = Taps(network)
+    activations = Activations(network)
     found, taken = [], set[str]()
     for row, file in enumerate(tqdm(files, "explaining", unit=" images", leave=False, disable=None)):
         if outcome["problem"][row]:
             found.append(Explained(file, outcome["problem"][row]))
             continue
         images = store[np.array([row])]
-        (explanation,) = explain_images(taps, images, None if target is None else np.array([target]), decision=decision)
+        (explanation,) = explain_images(activations, images, None if target is None else np.array([target]), decision=decision)
         predict = class_predictor(network, explanation.target)
         maps = [each.values for each in explanation.maps]
         scores = deletion_insertion(predict, images[0], maps, seed=config.training.seed)

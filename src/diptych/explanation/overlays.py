@@ -76,19 +76,19 @@ def overlay_pixels(
     Returns:
         uint8 (S, S, 3), RGB.
     """
-    shares = np.asarray(Normalize(*(limits or colour_limits([saliency])))(enlarge(saliency.values, len(image))))
-    return blend(image, shares, saliency.kind)
+    normalised = np.asarray(Normalize(*(limits or colour_limits([saliency])))(enlarge(saliency.values, len(image))))
+    return blend(image, normalised, saliency.kind)
 
 
-def blend(image: NDArray[np.uint8], shares: NDArray[np.float64], kind: Kind) -> NDArray[np.uint8]:
-    """Lay colours over an image, uint8 (H, W, 3): those of shares (H, W) of the way from the lowest value to the highest."""
+def blend(image: NDArray[np.uint8], normalised: NDArray[np.float64], kind: Kind) -> NDArray[np.uint8]:
+    """Lay colours over an image, uint8 (H, W, 3): those of normalised values (H, W), 0 (lowest) to 1."""
     if kind == "occlusion":
         # Blue or red laid on as thick as the value is far from 0, which over white is the colour bar.
-        opacity = OPACITY[kind] * np.abs(2 * shares - 1)[..., None].clip(0, 1)
-        shares = np.where(shares < 0.5, 0.0, 1.0)
+        opacity = OPACITY[kind] * np.abs(2 * normalised - 1)[..., None].clip(0, 1)
+        normalised = np.where(normalised < 0.5, 0.0, 1.0)
     else:
-        opacity = np.full((*shares.shape, 1), OPACITY[kind])
-    colours = mpl.colormaps[COLOUR_MAPS[kind]](shares)[..., :3]
+        opacity = np.full((*normalised.shape, 1), OPACITY[kind])
+    colours = mpl.colormaps[COLOUR_MAPS[kind]](normalised)[..., :3]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     blended: NDArray[np.uint8] = (opacity * 255 * colours + (1 - opacity) * grey).round().astype(np.uint8)
     return blended

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.pixels.store import Images
-from diptych.explanation.activations import Floats, Taps, pool
+from diptych.explanation.activations import Activations, Floats, pool
 from diptych.inference.decision import DEFAULT, Decision
 from diptych.inference.predict import predict_probabilities
 
@@ -88,7 +88,7 @@ class Explanation:
 
 
 def explain_images(
-    network: keras.Model | Taps,
+    network: keras.Model | Activations,
     images: NDArray[np.uint8],
     targets: NDArray[np.int64] | None = None,
     means: Mapping[str, Floats] | None = None,
@@ -99,7 +99,7 @@ def explain_images(
     """Explain the network's answer for some images.
 
     Args:
-        network: the dual model; where it is asked several times, its `Taps`, which are then compiled once.
+        network: the dual model; where it is asked several times, its `Activations`, which are then compiled once.
         images: uint8 (N, S, S, 3), RGB.
         targets: (N,), the classes to explain; None for those that are predicted.
         means: each branch's pooled features, float32 (C,), to put in their place when it is cut off, such as `pooled_means`;
@@ -115,17 +115,20 @@ def explain_images(
     """
     if len(images) == 0:
         return []
-    taps = network if isinstance(network, Taps) else Taps(network)
-    probabilities = predict_probabilities(taps.network, images, np.arange(len(images)))
+    activations = network if isinstance(network, Activations) else Activations(network)
+    probabilities = predict_probabilities(activations.network, images, np.arange(len(images)))
     targets = decision.predicted(decision.calibrated(probabilities)) if targets is None else targets
-    tapped = taps.read(images)
-    maps = [[SaliencyMap("grad_cam", name, values) for name, values in row.items()] for row in grad_cam(taps, tapped, targets)]
+    features = activations.read(images)
+    maps = [
+        [SaliencyMap("grad_cam", name, values) for name, values in row.items()]
+        for row in grad_cam(activations, features, targets)
+    ]
     for row, found in enumerate(maps):
-        found += [SaliencyMap("attention", name, tapped[f"{name}_gate"][row, ..., 0]) for name in taps.gated]
+        found += [SaliencyMap("attention", name, features[f"{name}_gate"][row, ..., 0]) for name in activations.gated]
         if occlusion:
-            predict = class_predictor(taps.network, int(targets[row]))
+            predict = class_predictor(activations.network, int(targets[row]))
             found.append(SaliencyMap("occlusion", "", occlusion_map(predict, images[row])))
-    without = cut_off(taps, tapped, means)
+    without = cut_off(activations, features, means)
 
     def calibrate(found: NDArray[np.floating[Any]]) -> Floats:
         calibrated: Floats = decision.calibrated(found[None].astype(np.float64))[0].astype(np.float32)
@@ -143,30 +146,32 @@ def explain_images(
     ]
 
 
-def grad_cam(taps: Taps, tapped: Mapping[str, Floats], targets: NDArray[np.int64]) -> list[dict[str, Floats]]:
+def grad_cam(activations: Activations, features: Mapping[str, Floats], targets: NDArray[np.int64]) -> list[dict[str, Floats]]:
     """Return the Grad-CAM of each branch, float32 (h, w), for each image (Selvaraju et al., ICCV 2017, arXiv 1610.02391).
 
     Behind the features stand only pooling and two dense layers, so that the gradient of a logit is the same at all places
     and has a closed form; no backend has to differentiate. It is taken with respect to the pooled features, h * w times that
     of the paper: the values before the cut at 0 then have a mean that is what the branch adds to the logit.
     """
-    slopes = taps.head().slopes(pool(taps, tapped), targets)
-    parts = np.split(slopes, np.cumsum([tapped[name].shape[-1] for name in taps.branches])[:-1], axis=1)
+    slopes = activations.head().slopes(pool(activations, features), targets)
+    parts = np.split(slopes, np.cumsum([features[name].shape[-1] for name in activations.branches])[:-1], axis=1)
     found = {
-        name: np.maximum(np.einsum("nhwc,nc->nhw", tapped[name], part), 0).astype(np.float32)
-        for name, part in zip(taps.branches, parts, strict=True)
+        name: np.maximum(np.einsum("nhwc,nc->nhw", features[name], part), 0).astype(np.float32)
+        for name, part in zip(activations.branches, parts, strict=True)
     }
     return [{name: values[row] for name, values in found.items()} for row in range(len(targets))]
 
 
-def cut_off(taps: Taps, tapped: Mapping[str, Floats], means: Mapping[str, Floats] | None) -> list[dict[str, Floats]]:
+def cut_off(
+    activations: Activations, features: Mapping[str, Floats], means: Mapping[str, Floats] | None
+) -> list[dict[str, Floats]]:
     """Return the probabilities without each branch, for each image; nothing where there is one branch only."""
-    images, head = len(tapped[taps.branches[0]]), taps.head()
+    images, head = len(features[activations.branches[0]]), activations.head()
     found: list[dict[str, Floats]] = [{} for _ in range(images)]
-    for name in taps.branches if len(taps.branches) > 1 else ():
-        stand_in = np.zeros(tapped[name].shape[-1], np.float32) if means is None else means[name]
-        cut = {**tapped, name: np.broadcast_to(stand_in, (images, 1, 1, len(stand_in)))}
-        for row, probabilities in zip(found, head.probabilities(pool(taps, cut)), strict=True):
+    for name in activations.branches if len(activations.branches) > 1 else ():
+        stand_in = np.zeros(features[name].shape[-1], np.float32) if means is None else means[name]
+        cut = {**features, name: np.broadcast_to(stand_in, (images, 1, 1, len(stand_in)))}
+        for row, probabilities in zip(found, head.probabilities(pool(activations, cut)), strict=True):
             row[name] = probabilities
     return found
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import t
 from tqdm import tqdm
 
-from diptych.explanation.activations import Taps, pooled_means
+from diptych.explanation.activations import Activations, pooled_means
 from diptych.explanation.faithfulness import (
     CHANCE_ORDERS,
     STEPS,
@@ -84,16 +84,16 @@ def sanity_of_maps(
         Of each kind of map and branch, whether it passed; `cut_off` replaces a branch's features by their means over the images.
     """
     chosen = images[np.unique(np.linspace(0, len(images) - 1, limit).round().astype(int))]
-    taps, seed = Taps(network), config.training.seed
+    activations, seed = Activations(network), config.training.seed
     steps, hidden = RANDOMISED_NETWORKS + 1 + len(chosen), None if progress else True
     with tqdm(total=steps, desc="checking the maps", leave=False, disable=hidden) as bar:
-        found = explain_images(taps, chosen, means=pooled_means(taps, chosen), decision=decision)
+        found = explain_images(activations, chosen, means=pooled_means(activations, chosen), decision=decision)
         bar.update()
         targets = np.array([explanation.target for explanation in found])
         randomised: list[Explanation] = []
         for number in range(RANDOMISED_NETWORKS):
             with randomised_weights(network, chosen, seed, number):
-                randomised += explain_images(taps, chosen, targets)
+                randomised += explain_images(activations, chosen, targets)
             bar.update()
         scores = []
         for image, explanation in zip(chosen, found, strict=True):

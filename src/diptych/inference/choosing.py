@@ -21,7 +21,7 @@ class DecisionOptions:
         abstain: see `choose_abstention` ("none").
         coverage: of the sets of classes (0.95).
         positive: name of the positive class of two (the second one).
-        keep: let `predict` obey what is chosen, although it obeys something else by now, or images of another size or views.
+        keep: store what is chosen for `predict`, even where the run has another decision, image size or views stored.
     """
 
     threshold: str | None = None

@@ -32,7 +32,7 @@ class Outliers:
             average over draws of these; None where they are too few for a limit.
         weights: SHA-256 of the checkpoint that the features are of.
         test_size: height and width of the images, in pixels.
-        units: validation images that the limit rests on, or groups of them.
+        clusters: validation images that the limit rests on, or groups of them.
     """
 
     references: NDArray[np.float32]
@@ -40,22 +40,22 @@ class Outliers:
     limit: float | None
     weights: str
     test_size: int
-    units: int = 0
+    clusters: int = 0
 
     @property
     def made_for(self) -> tuple[str, int]:
         """Weights and image size of the features; weights are "" if the basis of the limit is not known."""
-        return self.weights if self.units else "", self.test_size
+        return self.weights if self.clusters else "", self.test_size
 
     @property
     def expected(self) -> list[float] | None:
         """Between which shares of new images like the validation images lie above the limit, in 95 of 100 cases."""
-        if self.limit is None or self.units == 0:
+        if self.limit is None or self.clusters == 0:
             return None
         from scipy.stats import beta
 
-        above = self.units + 1 - rank_of_limit(self.units)
-        return [float(end) for end in beta(above, self.units + 1 - above).ppf([0.025, 0.975])]
+        above = self.clusters + 1 - rank_of_limit(self.clusters)
+        return [float(end) for end in beta(above, self.clusters + 1 - above).ppf([0.025, 0.975])]
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the scores (N,), 0 to 2, of images with pooled features (N, C)."""
@@ -87,13 +87,13 @@ def as_stored(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return normalise(features).astype(np.float16).astype(np.float32)
 
 
-def rank_of_limit(units: int) -> int:
+def rank_of_limit(clusters: int) -> int:
     """Return which of so many scores in rising order is the limit, from 1 on: split conformal (Vovk et al. 2005), for 5 %."""
-    return math.ceil((units + 1) * (1 - FLAGGED_SHARE))
+    return math.ceil((clusters + 1) * (1 - FLAGGED_SHARE))
 
 
 def fit_outliers(
-    training: NDArray[np.float32], validation: NDArray[np.float32], weights: str, test_size: int, units: int | None = None
+    training: NDArray[np.float32], validation: NDArray[np.float32], weights: str, test_size: int, clusters: int | None = None
 ) -> Outliers:
     """Keep the features of training images (M, C), and set the limit on those of the validation images (N, C).
 
@@ -104,22 +104,24 @@ def fit_outliers(
         validation: likewise.
         weights: SHA-256 of the checkpoint.
         test_size: height and width of the images, in pixels.
-        units: groups of the validation images; None where each was drawn by itself. With fewer than 59 there is no limit.
+        clusters: groups of the validation images; None where each was drawn by itself. With fewer than 59 there is no limit.
     """
     neighbour = max(1, round(NEIGHBOUR_SHARE * len(training)))
     found = Outliers(normalise(as_stored(training)), neighbour, 0.0, weights, test_size)
-    units = len(validation) if units is None else units
-    if units < FEWEST_VALIDATION:
-        return dataclasses.replace(found, limit=None, units=units)
-    place = rank_of_limit(units) / units
+    clusters = len(validation) if clusters is None else clusters
+    if clusters < FEWEST_VALIDATION:
+        return dataclasses.replace(found, limit=None, clusters=clusters)
+    place = rank_of_limit(clusters) / clusters
     scores = np.sort(found.scores(validation))
-    return dataclasses.replace(found, limit=float(scores[math.ceil(place * len(scores)) - 1]), units=units)
+    return dataclasses.replace(found, limit=float(scores[math.ceil(place * len(scores)) - 1]), clusters=clusters)
 
 
 def write_outliers(run: RunDir, outliers: Outliers) -> None:
     """Write outliers.safetensors; the features have half precision, 4 kB an image."""
     facts = dataclasses.asdict(outliers)
     del facts["references"]
+    # The file says "units", as in runs of all versions.
+    facts["units"] = facts.pop("clusters")
     write_arrays(run.outliers, {"outliers/references": outliers.references.astype(np.float16)}, facts)
 
 
@@ -134,4 +136,4 @@ def read_outliers(run: RunDir) -> Outliers | None:
     facts, arrays = read_arrays(run.outliers, "outliers")
     del facts["format_version"]
     references = normalise(arrays["outliers/references"].astype(np.float32))
-    return Outliers(references, **facts)
+    return Outliers(references, clusters=facts.pop("units", 0), **facts)

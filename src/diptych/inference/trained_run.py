@@ -73,12 +73,12 @@ class TrainedRun:
 
     @cached_property
     def stored_decision(self) -> Decision | None:
-        """The decision in the run, whatever weights it is for; None where none was chosen yet."""
+        """The decision stored in the run, without a check that it belongs to these weights; None if there is none."""
         return read_decision(self.run_dir)
 
     @cached_property
     def stored_outliers(self) -> Outliers | None:
-        """The outliers in the run, whatever weights they are for; None where there are none yet."""
+        """The outliers stored in the run, without a check that they belong to these weights; None if there are none."""
         return read_outliers(self.run_dir)
 
     @property

@@ -66,7 +66,7 @@ class Sample:
         return np.bincount(self.targets)
 
     @cached_property
-    def units(self) -> int:
+    def clusters(self) -> int:
         """How many images, or groups, the class has that has the fewest."""
         if self.groups is None:
             return int(self.counts[self.counts > 0].min())
@@ -92,7 +92,7 @@ class Sample:
     @cached_property
     def reach(self) -> float:
         """Standard deviations on each side of an interval: of few groups, Student's."""
-        return REACH if self.groups is None else float(student.ppf((1 + LEVEL) / 2, max(1, self.units - 1)))
+        return REACH if self.groups is None else float(student.ppf((1 + LEVEL) / 2, max(1, self.clusters - 1)))
 
     def centred(self, influence: Floats) -> Floats:
         """Return influences (N,) less the mean of their class, for each class has as many images in every such test."""
@@ -125,7 +125,7 @@ def share_interval(held: NDArray[np.bool_], groups: NDArray[np.int64] | None) ->
     if groups is None:
         return Found(wilson(int(held.sum()), len(held)))
     sample, images = Sample(np.zeros(len(held), np.int64), groups), len(held)
-    if sample.units < FEWEST_GROUPS:
+    if sample.clusters < FEWEST_GROUPS:
         return Found(None, "few_groups")
     shrunk = (held.sum() + 1) / (images + 2)
     unseen = (shrunk * (1 - shrunk) - held.mean() * (1 - held.mean())) / images
@@ -142,7 +142,7 @@ def find_intervals(answers: Answers, figures: Mapping[str, float], sample: Sampl
         sample: how the images were drawn.
     """
     found = {**of_counts(answers, figures, sample), **of_ranks(answers, figures, sample), **of_means(answers, figures, sample)}
-    few = sample.groups is not None and sample.units < FEWEST_GROUPS
+    few = sample.groups is not None and sample.clusters < FEWEST_GROUPS
     for name, value in figures.items():
         if np.isnan(value):
             found[name] = Found(None, "not_defined")

@@ -79,22 +79,22 @@ def draw_weights(strata: NDArray[np.int64], groups: NDArray[np.int64] | None, fi
     Returns:
         float64 (draws, N): how often each image is in each draw.
     """
-    units = np.arange(len(strata)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    kinds = strata if groups is None else kinds_of(units, strata)
-    counts = np.empty((draws, units.max() + 1))
+    clusters = np.arange(len(strata)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    kinds = strata if groups is None else kinds_of(clusters, strata)
+    counts = np.empty((draws, clusters.max() + 1))
     for kind in np.unique(kinds):
         members = np.flatnonzero(kinds == kind)
         size = len(members)
         random = generator(seed, "bootstrap", first, int(kind))
         drawn = random.integers(0, size, (draws, size)) + size * np.arange(draws)[:, None]
         counts[:, members] = np.bincount(drawn.ravel(), minlength=draws * size).reshape(draws, size)
-    return counts if groups is None else counts[:, units]
+    return counts if groups is None else counts[:, clusters]
 
 
-def kinds_of(units: NDArray[np.int64], strata: NDArray[np.int64]) -> NDArray[np.int64]:
+def kinds_of(clusters: NDArray[np.int64], strata: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number the groups by which strata are in them."""
-    there = np.zeros((units.max() + 1, strata.max() + 1), bool)
-    there[units, strata] = True
+    there = np.zeros((clusters.max() + 1, strata.max() + 1), bool)
+    there[clusters, strata] = True
     kinds: NDArray[np.int64] = np.unique(there, axis=0, return_inverse=True)[1].ravel()
     return kinds
 

@@ -99,18 +99,18 @@ def fit_power_law(images: NDArray[np.float64], errors: NDArray[np.float64]) -> P
     return PowerLaw(float(images[-1]), floor[rows, best], scale[rows, best], EXPONENTS[best], 1 - explained)
 
 
-def place_images(targets: "pd.Series[int]", units: "pd.Series[int]", seed: int) -> "pd.Series[float]":
+def place_images(targets: "pd.Series[int]", clusters: "pd.Series[int]", seed: int) -> "pd.Series[float]":
     """Give each training image a place in [0, 1), so that those below a share are that share of each class.
 
-    Subsets are nested in each other, units (copies, and the images of a group) stay whole, and of each class there is at least
-    one unit in every subset.
+    Subsets are nested in each other, clusters (copies, and the images of a group) stay whole, and of each class there is at least
+    one cluster in every subset.
 
     Args:
         targets: the class of each training image.
-        units: the number of its unit, on the same index.
+        clusters: the number of its cluster, on the same index.
         seed: of the order.
     """
-    facts = pd.DataFrame({"target": targets, "unit": units}).groupby("unit")["target"].agg([most_frequent, "size"])
+    facts = pd.DataFrame({"target": targets, "cluster": clusters}).groupby("cluster")["target"].agg([most_frequent, "size"])
     places = pd.Series(0.0, index=facts.index)
     for target, own in facts.groupby("most_frequent"):
         order = generator(seed, "learning curve", index=int(str(target))).permutation(len(own))
@@ -118,7 +118,7 @@ def place_images(targets: "pd.Series[int]", units: "pd.Series[int]", seed: int) 
         middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
         middle[0] = 0.0
         places[own.index[order]] = middle
-    return units.map(places)
+    return clusters.map(places)
 
 
 def most_frequent(values: "pd.Series[int]") -> int:

@@ -12,7 +12,7 @@ from diptych.settings.presets import augmentation
 from diptych.settings.sources import Given, override
 from diptych.storage.run_dir import RunDir
 from diptych.training.resolve import settle_group
-from diptych.tuning.group_folder import open_group_folder
+from diptych.training.shared_folder import open_shared_folder
 
 log = logging.getLogger(__name__)
 
@@ -114,5 +114,5 @@ def open_folder(
     runs = folder.root.parent
     config, data = settle_group(given, runs, folder.config)
     space = search_space(config, learning_rates)
-    open_group_folder(folder, "search", config, data, "search.json", {"learning_rates": [space[0].low, space[0].high]})
+    open_shared_folder(folder, "search", config, data, "search.json", {"learning_rates": [space[0].low, space[0].high]})
     return config, space

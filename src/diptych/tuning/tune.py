@@ -19,8 +19,8 @@ from diptych.storage.atomic import write_text
 from diptych.storage.lock import POLL_SECONDS, only_one, wait_until_free
 from diptych.storage.run_dir import RunDir, tidy
 from diptych.storage.runs import check_name, is_run
+from diptych.training.child_training import start_or_resume
 from diptych.training.resume import is_finished, thin
-from diptych.tuning.child_training import start_or_resume
 from diptych.tuning.optuna_study import Outcome, Search, next_trial, open_search, overview, report, tell, values_of
 from diptych.tuning.search_space import open_folder, with_values
 

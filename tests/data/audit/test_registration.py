@@ -1,4 +1,4 @@
-"""Images as cosine waves: turned, cropped and aligned like the pixels that they come from."""
+"""Images as cosine spectra: turned, cropped and aligned like the pixels that they come from."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from diptych.data.audit.registration import (
     grid,
     invert,
     sample,
-    take_waves,
+    take_spectra,
     turn,
 )
 
@@ -34,36 +34,36 @@ def turn_pixels(images: np.ndarray, orientation: int) -> np.ndarray:
     return turned[:, :, ::-1] if orientation & 1 else turned
 
 
-def test_take_waves__give_the_grey_image_back(images):
-    waves, contrast = take_waves(images)
+def test_take_spectra__give_the_grey_image_back(images):
+    spectra, contrast = take_spectra(images)
     middles = grid(BAND) + np.float32(0.5)
     small = np.stack(
         [np.asarray(Image.fromarray(image).convert("L").resize((BAND, BAND), Image.Resampling.BOX)) for image in images]
     )
-    assert np.abs(sample(waves, middles, middles) - small).max() < 5
+    assert np.abs(sample(spectra, middles, middles) - small).max() < 5
     assert contrast == pytest.approx(small.std(axis=(1, 2)), rel=0.05)
 
 
 @pytest.mark.parametrize("orientation", range(ORIENTATIONS))
 def test_turn__is_what_turned_pixels_give_and_has_an_inverse(images, orientation):
-    waves, _ = take_waves(images)
-    turned, _ = take_waves(np.ascontiguousarray(turn_pixels(images, orientation)))
-    assert turn(waves, orientation) == pytest.approx(turned, abs=0.02)
-    assert np.array_equal(turn(turn(waves, orientation), INVERSE[orientation]), waves)
+    spectra, _ = take_spectra(images)
+    turned, _ = take_spectra(np.ascontiguousarray(turn_pixels(images, orientation)))
+    assert turn(spectra, orientation) == pytest.approx(turned, abs=0.02)
+    assert np.array_equal(turn(turn(spectra, orientation), INVERSE[orientation]), spectra)
 
 
 def test_crop__is_what_cropped_pixels_give(images):
-    waves, _ = take_waves(images)
+    spectra, _ = take_spectra(images)
     left, right, top, bottom = 6, 10, 0, 12
-    cut, _ = take_waves(np.ascontiguousarray(images[:, top : 128 - bottom, left : 128 - right]))
+    cut, _ = take_spectra(np.ascontiguousarray(images[:, top : 128 - bottom, left : 128 - right]))
     sides = np.tile(np.array([left, right, top, bottom], np.float32) / 128, (8, 1))
-    assert crop(waves, sides)[:, :8, :8] == pytest.approx(cut[:, :8, :8], abs=1)
+    assert crop(spectra, sides)[:, :8, :8] == pytest.approx(cut[:, :8, :8], abs=1)
 
 
 @pytest.mark.parametrize("part_first", [False, True])
 def test_align__finds_where_a_part_lies(images, part_first):
-    whole, _ = take_waves(images)
-    part, _ = take_waves(np.ascontiguousarray(images[:, 4:, 8:122]) // 2 + 40)
+    whole, _ = take_spectra(images)
+    part, _ = take_spectra(np.ascontiguousarray(images[:, 4:, 8:122]) // 2 + 40)
     scales, shifts = np.array([114 / 128, 124 / 128]), np.array([1 / 128, 2 / 128])
     left, frames = align(part, whole) if part_first else align(whole, part)
     assert left.tolist() == list(range(8))
@@ -76,8 +76,8 @@ def test_align__finds_where_a_part_lies(images, part_first):
 
 
 def test_align__leaves_out_what_is_not_alike(images):
-    waves, _ = take_waves(images)
-    left, frames = align(waves, np.roll(waves, 1, axis=0))
+    spectra, _ = take_spectra(images)
+    left, frames = align(spectra, np.roll(spectra, 1, axis=0))
     assert (len(left), frames.shape) == (0, (0, 4))
 
 

@@ -26,7 +26,7 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from diptych.data.audit.registration import BAND, INVERSE, ORIENTATIONS, Floats, align, crop, differ, take_waves, turn
+from diptych.data.audit.registration import BAND, INVERSE, ORIENTATIONS, Floats, align, crop, differ, take_spectra, turn
 from diptych.data.pixels.store import PixelStore
 from diptych.rng import generator
 
@@ -53,9 +53,9 @@ LOW[0, 0] = FINE[0, 0] = False
 
 
 class Prints(NamedTuple):
-    """What is kept of the images: waves (N, BAND, BAND) scaled to one contrast; that contrast; mean colour; a hash."""
+    """What is kept of the images: spectra (N, BAND, BAND) scaled to one contrast; that contrast; mean colour; a hash."""
 
-    waves: NDArray[np.float16]
+    spectra: NDArray[np.float16]
     contrast: Floats
     tint: Floats
     digest: NDArray[np.void]
@@ -128,22 +128,22 @@ def in_threads(work: Callable[..., Any], parts: list[Any], title: str, progress:
 def take_prints(images: PixelStore | NDArray[np.uint8], rows: Rows, progress: bool) -> Prints:
     parts = in_threads(lambda block: take_block(images[block]), blocks_of(rows), "near twins: reading", progress)
     count = len(rows)
-    waves = np.empty((count, BAND, BAND), np.float16)
+    spectra = np.empty((count, BAND, BAND), np.float16)
     contrast = np.empty(count, np.float32)
     tint = np.empty((count, 2), np.float32)
     digest = np.empty(count, "V32")
     for number, part in enumerate(parts):
         place = slice(number * BLOCK, (number + 1) * BLOCK)
-        waves[place], contrast[place], tint[place], digest[place] = part
-    return Prints(waves, contrast, tint, digest)
+        spectra[place], contrast[place], tint[place], digest[place] = part
+    return Prints(spectra, contrast, tint, digest)
 
 
 def take_block(images: NDArray[np.uint8]) -> Prints:
-    waves, contrast = take_waves(images)
-    waves *= (SCALE / contrast.clip(1))[:, None, None]
+    spectra, contrast = take_spectra(images)
+    spectra *= (SCALE / contrast.clip(1))[:, None, None]
     colours = np.array([cv2.mean(image)[:3] for image in images], np.float32)
     digests = b"".join(hashlib.sha256(image.tobytes()).digest() for image in images)
-    return Prints(waves.astype(np.float16), contrast, colours[:, ::2] - colours[:, 1:2], np.frombuffer(digests, "V32"))
+    return Prints(spectra.astype(np.float16), contrast, colours[:, ::2] - colours[:, 1:2], np.frombuffer(digests, "V32"))
 
 
 def take_statistics(sample: Floats) -> Statistics:
@@ -156,7 +156,7 @@ def take_statistics(sample: Floats) -> Statistics:
     return Statistics(whitening(moved, LOW, 0.1, 1), mean, whitening(sample - mean, FINE, NOISE, trust))
 
 
-def whitening(waves: Floats, mask: NDArray[np.bool_], noise: float, trust: float) -> Floats:
+def whitening(spectra: Floats, mask: NDArray[np.bool_], noise: float, trust: float) -> Floats:
     """Return the symmetric root of the inverse of the covariance over all orientations: it commutes with turns.
 
     Mirroring changes the sign of odd frequencies, so that odd and even ones do not covary.
@@ -166,7 +166,7 @@ def whitening(waves: Floats, mask: NDArray[np.bool_], noise: float, trust: float
     root = np.zeros((len(parts), len(parts)), np.float32)
     for part in range(4):
         own = np.flatnonzero(parts == part)
-        vectors = np.concatenate([waves[:, mask][:, own], waves.swapaxes(1, 2)[:, mask][:, own]])
+        vectors = np.concatenate([spectra[:, mask][:, own], spectra.swapaxes(1, 2)[:, mask][:, own]])
         scatter = vectors.T @ vectors / np.float32(len(vectors))
         scatter = trust * scatter + (1 - trust) * np.diag(np.diag(scatter))
         values, basis = np.linalg.eigh(scatter)
@@ -176,12 +176,12 @@ def whitening(waves: Floats, mask: NDArray[np.bool_], noise: float, trust: float
 
 def compare_all(prints: Prints, chosen: Rows, progress: bool) -> Iterator[Rows]:
     """Yield pairs (P, 2) of the chosen rows that are near twins."""
-    statistics = take_statistics(prints.waves[chosen[:SAMPLE]].astype(np.float32))
+    statistics = take_statistics(prints.spectra[chosen[:SAMPLE]].astype(np.float32))
     while True:
         pairs, turns = find_candidates(prints, chosen, statistics.crop_whitening, progress)
-        near = pairs[confirm(prints.waves, pairs, turns, statistics, progress)]
+        near = pairs[confirm(prints.spectra, pairs, turns, statistics, progress)]
         yield near
-        groups = connect(len(prints.waves), near)
+        groups = connect(len(prints.spectra), near)
         if np.bincount(groups).max() <= NEIGHBOURS:
             return
         # In a large group all neighbours may be copies of one kind: one for all looks for copies of another kind.
@@ -192,7 +192,7 @@ def find_candidates(prints: Prints, chosen: Rows, to_codes: Floats, progress: bo
     """Return pairs (P, 2) of rows and the orientation (P,) in which the second image is to be laid on the first."""
     count = len(chosen)
     codes = np.zeros((count, COARSE, COARSE), np.float32)
-    codes[:, LOW] = prints.waves[:, :COARSE, :COARSE][chosen][:, LOW].astype(np.float32) @ to_codes
+    codes[:, LOW] = prints.spectra[:, :COARSE, :COARSE][chosen][:, LOW].astype(np.float32) @ to_codes
     index = NearestNeighbors(n_neighbors=min(NEIGHBOURS + 1, count), algorithm="brute").fit(codes[:, LOW])
     near = np.full((count, NEIGHBOURS), np.inf, np.float32)
     found = np.zeros((2, count, NEIGHBOURS), np.int64)
@@ -222,11 +222,11 @@ def similar(prints: Prints, first: Rows, second: Rows) -> NDArray[np.bool_]:
     return np.asarray((np.maximum(ratio, 1 / ratio) < CONTRAST) & (tints < TINT))
 
 
-def confirm(waves: NDArray[np.float16], pairs: Rows, turns: Rows, statistics: Statistics, progress: bool) -> NDArray[np.bool_]:
+def confirm(spectra: NDArray[np.float16], pairs: Rows, turns: Rows, statistics: Statistics, progress: bool) -> NDArray[np.bool_]:
     """Tell for each pair whether the images are alike when one covers the other."""
 
     def confirm_block(block: Rows) -> NDArray[np.bool_]:
-        first, second = waves[pairs[block]].swapaxes(0, 1).astype(np.float32)
+        first, second = spectra[pairs[block]].swapaxes(0, 1).astype(np.float32)
         for orientation in range(1, ORIENTATIONS):
             turned = turns[block] == orientation
             second[turned] = turn(second[turned], orientation)
@@ -240,7 +240,7 @@ def compare(first: Floats, second: Floats, statistics: Statistics) -> NDArray[np
     twins = np.zeros(len(first), np.bool_)
     # Only what registration has brought to cover is worth the comparison.
     left, frames = align(first, second)
-    whole, difference = (waves[:, FINE] for waves in differ(first[left], second[left], frames))
+    whole, difference = (spectra[:, FINE] for spectra in differ(first[left], second[left], frames))
     own = (whole - statistics.mean[FINE]) @ statistics.whitening
     other = own - difference @ statistics.whitening
     likeness = (own * other).sum(1) / np.sqrt((own**2).sum(1) * (other**2).sum(1))

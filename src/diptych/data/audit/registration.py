@@ -1,8 +1,8 @@
 """Register small grey images in the DCT domain: flip and rotate, sample, align (Lucas-Kanade).
 
-An image is float (BAND, BAND): its grey at the place (x, y), from 0 to 1 across and down, is the sum over v and u of
-waves[v, u] cos(pi v y) cos(pi u x). A frame is float (4,): scale and shift across, then scale and shift down; what is at c from
-the middle of an image is at scale * c + shift from the middle of the other.
+An image is its spectrum, float (BAND, BAND): its grey at the place (x, y), from 0 to 1 across and down, is the sum over v and u
+of spectrum[v, u] cos(pi v y) cos(pi u x). A frame is float (4,): scale and shift across, then scale and shift down; what is at c
+from the middle of an image is at scale * c + shift from the middle of the other.
 """
 
 from typing import Any, NamedTuple
@@ -36,26 +36,27 @@ class Step(NamedTuple):
 STEPS = (Step(8, 12, 5, 0.6), Step(16, 24, 3, 0.8), Step(BAND, BAND, 2, 0.8))
 
 
-def take_waves(images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Return the waves (N, BAND, BAND) of images, uint8 (N, S, S, 3), and their standard deviation (N,) in grey levels."""
+def take_spectra(images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+    """Return the spectra (N, BAND, BAND) of images, uint8 (N, S, S, 3), and their standard deviation (N,) in grey levels."""
     shrink = cv2.INTER_AREA if images.shape[1] > THUMBNAIL else cv2.INTER_LINEAR
     grey = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in images)
     small = np.stack([cv2.resize(image, (THUMBNAIL, THUMBNAIL), interpolation=shrink) for image in grey])
-    return to_waves(dctn(small, axes=(1, 2))[:, :BAND, :BAND] / THUMBNAIL**2), small.std((1, 2))
+    return to_spectra(dctn(small, axes=(1, 2))[:, :BAND, :BAND] / THUMBNAIL**2), small.std((1, 2))
 
 
-def to_waves(transform: Floats) -> Floats:
+def to_spectra(transform: Floats) -> Floats:
+    """Turn a discrete cosine transform into the coefficients of a cosine series, in place: frequency 0 counts half."""
     transform[:, 0] *= 0.5
     transform[:, :, 0] *= 0.5
     return transform
 
 
-def turn(waves: Any, orientation: int) -> Any:
+def turn(spectra: Any, orientation: int) -> Any:
     """Turn images into one of eight orientations: transposed (4), then upside down (2), then mirrored (1)."""
-    signs = np.where(np.arange(waves.shape[-1]) % 2, -1, 1).astype(waves.dtype)
-    waves = np.swapaxes(waves, -1, -2) if orientation & 4 else waves
-    waves = waves * signs[:, None] if orientation & 2 else waves
-    return waves * signs if orientation & 1 else waves
+    signs = np.where(np.arange(spectra.shape[-1]) % 2, -1, 1).astype(spectra.dtype)
+    spectra = np.swapaxes(spectra, -1, -2) if orientation & 4 else spectra
+    spectra = spectra * signs[:, None] if orientation & 2 else spectra
+    return spectra * signs if orientation & 1 else spectra
 
 
 def grid(size: int) -> Floats:
@@ -73,23 +74,23 @@ def framed(frames: Floats, size: int) -> tuple[Floats, Floats]:
     return 0.5 + frames[:, :1] * points + frames[:, 1:2], 0.5 + frames[:, 2:3] * points + frames[:, 3:]
 
 
-def sample(waves: Floats, across: Floats, down: Floats) -> Floats:
+def sample(spectra: Floats, across: Floats, down: Floats) -> Floats:
     """Return the grey values (N, rows, columns) of images at columns and rows, (N, columns) and (N, rows)."""
-    band = waves.shape[-1]
-    return np.asarray(COSINES[look_up(down), :band] @ waves @ COSINES[look_up(across), :band].swapaxes(-1, -2), np.float32)
+    band = spectra.shape[-1]
+    return np.asarray(COSINES[look_up(down), :band] @ spectra @ COSINES[look_up(across), :band].swapaxes(-1, -2), np.float32)
 
 
 def analyse(values: Floats) -> Floats:
-    """Return the waves of images given on a grid of BAND or fewer points, (N, size, size)."""
+    """Return the spectra of images given on a grid of BAND or fewer points, (N, size, size)."""
     size = values.shape[-1]
-    return to_waves(dctn(values, axes=(1, 2)) / np.float32(size**2))
+    return to_spectra(dctn(values, axes=(1, 2)) / np.float32(size**2))
 
 
-def crop(waves: Floats, sides: Floats) -> Floats:
-    """Return images less shares (N, 4) of their left, right, top and bottom: waves (N, BAND, BAND)."""
+def crop(spectra: Floats, sides: Floats) -> Floats:
+    """Return images less shares (N, 4) of their left, right, top and bottom: spectra (N, BAND, BAND)."""
     left, right, top, bottom = sides.T
     frames = np.stack([1 - left - right, (left - right) / 2, 1 - top - bottom, (top - bottom) / 2], 1)
-    return analyse(sample(waves, *framed(frames, BAND)))
+    return analyse(sample(spectra, *framed(frames, BAND)))
 
 
 def align(first: Floats, second: Floats) -> tuple[NDArray[np.int64], Floats]:
@@ -170,7 +171,7 @@ def differ(first: Floats, second: Floats, frames: Floats) -> tuple[Floats, Float
     """Subtract the second image from the first where they overlap, at the best brightness and contrast.
 
     Returns:
-        The first image (of the two, the one that shows more) and the difference in its frame, waves (P, BAND, BAND) both.
+        The first image (of the two, the one that shows more) and the difference in its frame, spectra (P, BAND, BAND) both.
     """
     larger = frames[:, 0] * frames[:, 2] > 1
     frames = np.where(larger[:, None], invert(frames), frames)

@@ -1,4 +1,4 @@
-"""The folder of several trainings: made once, and refused where it is asked for again with other settings or images."""
+"""The folder that several trainings share: made once, and refused where it is asked for again with other settings or images."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from diptych.storage.runs import creating_run
 from diptych.training.resume import changes_of_settings, moved_to, refuse_changes, refuse_changes_of_data, write_changes
 
 
-def open_group_folder(folder: RunDir, kind: str, config: Config, data: LoadedData, file: str, facts: Mapping[str, Any]) -> None:
+def open_shared_folder(folder: RunDir, kind: str, config: Config, data: LoadedData, file: str, facts: Mapping[str, Any]) -> None:
     """Make the folder of several trainings, or make sure that nothing has changed since it was made.
 
     Args:
