@@ -29,8 +29,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> running.Trained:
 
 
 @pytest.fixture(scope="session")
+def trained_both(tmp_path_factory: pytest.TempPathFactory) -> running.Trained:
+    """A run of both branches that was trained through the door `train.py`, and not tested."""
+    return running.trained_once(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
 def of_both(tmp_path_factory: pytest.TempPathFactory) -> running.Trained:
-    """A run of both branches that was trained and tested through the doors."""
+    """The same run, tested through the door `evaluate.py`."""
     return running.evaluated_once(tmp_path_factory.getbasetemp())
 
 

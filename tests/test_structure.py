@@ -173,6 +173,15 @@ def test_bytes__become_pixels_in_one_file() -> None:
     assert [name for name, readers in found.items() if readers] == ["data.pixels.decode"]
 
 
+def test_pages__have_one_head_with_one_security_policy() -> None:
+    pages = {file.name: file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.html")}
+    assert set(pages) == {"page.html", "report.html", "folds.html"}
+    for page in pages.values():
+        assert page.count("{{ head(") == 1
+        assert "<head>" not in page
+        assert "Content-Security-Policy" not in page
+
+
 @pytest.mark.parametrize("file", ["data/pixels/README.md", "data/audit/README.md", "training/README.md"])
 def test_readme__stands_beside_what_is_hard_and_contributing_links_it(file: str) -> None:
     """The pixel cache, the search for near duplicates and resume each have a protocol that the code alone does not show."""

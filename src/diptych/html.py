@@ -13,11 +13,37 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
+# The beginning of each page. A browser runs and loads nothing but what the page itself holds, whatever a user's text says.
+HEAD = """
+{% macro head(title, style, script="") -%}
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src {{ style|sha256 }};
+ {%- if script %} script-src {{ script|sha256 }};{% endif %} base-uri 'none'; form-action 'none'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>{{ title }}</title>
+<link rel="icon" href="data:,">
+<style>{{ style }}</style>
+</head>
+{%- endmacro %}
+"""
+
 
 def load_template(package: str, name: str) -> jinja2.Template:
-    """Load a template that lies in a package. Text is escaped; what cannot be seen or encoded is written out."""
+    """Load a template that lies in a package, which may import the macro `head` from "head".
+
+    Text is escaped; what cannot be seen or encoded is written out.
+    """
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=legible
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=legible,
+        loader=jinja2.DictLoader({"head": HEAD}),
     )
     environment.filters |= {"sha256": content_hash, "breakable": breakable}
     return environment.from_string((resources.files(package) / name).read_text(encoding="utf-8"))

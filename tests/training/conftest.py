@@ -37,15 +37,5 @@ def images() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> running.Trained:
-    return running.trained_once(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> running.Trained:
-    return running.small_once(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="session")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> running.Interrupted:
     return running.interrupted_once(tmp_path_factory.getbasetemp())

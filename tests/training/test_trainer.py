@@ -40,8 +40,8 @@ assert not [name for name in sys.modules if name.startswith("diptych")]
 """
 
 
-def test_training__leaves_everything_in_the_run(trained):
-    run = trained.run
+def test_training__leaves_everything_in_the_run(trained_both):
+    run = trained_both.run
     files = [
         run.config,
         run.environment,
@@ -58,21 +58,21 @@ def test_training__leaves_everything_in_the_run(trained):
     assert not list(run.root.rglob(".partial*"))
 
 
-def test_training__says_what_it_does(trained):
-    said = trained.stdout
+def test_training__says_what_it_does(trained_both):
+    said = trained_both.stdout
     assert "weights: none" in said
     assert "68 images" in said
     assert said.count("\nepoch ") == running.EPOCHS
     assert "Best epoch" in said
-    assert trained.run.log.read_text(encoding="utf-8").count(" epoch ") >= running.EPOCHS
+    assert trained_both.run.log.read_text(encoding="utf-8").count(" epoch ") >= running.EPOCHS
 
 
-def test_training__is_silent_on_standard_error(trained):
-    assert trained.stderr == ""
+def test_training__is_silent_on_standard_error(trained_both):
+    assert trained_both.stderr == ""
 
 
-def test_history__has_a_line_per_epoch(trained):
-    history = running.read_history(trained.run)
+def test_history__has_a_line_per_epoch(trained_both):
+    history = running.read_history(trained_both.run)
     assert list(history.columns) == COLUMNS
     assert list(history["epoch"]) == list(range(1, running.EPOCHS + 1))
     assert history.notna().all(axis=None)
@@ -85,43 +85,43 @@ def best_of(history: pd.DataFrame) -> pd.Series:
     return highest.loc[highest["val_loss"].idxmin()]
 
 
-def test_best_checkpoint__is_the_epoch_of_the_highest_validation_accuracy(trained):
-    facts = read_checkpoint(trained.run.best).facts
-    best = best_of(running.read_history(trained.run))
+def test_best_checkpoint__is_the_epoch_of_the_highest_validation_accuracy(trained_both):
+    facts = read_checkpoint(trained_both.run.best).facts
+    best = best_of(running.read_history(trained_both.run))
     assert facts["epoch"] == best["epoch"]
     assert facts["val_accuracy"] == pytest.approx(best["val_accuracy"], rel=1e-5)
     assert facts["val_loss"] == pytest.approx(best["val_loss"], rel=1e-5)
 
 
-def test_best_checkpoint__has_the_validation_figures_of_its_epoch(trained):
+def test_best_checkpoint__has_the_validation_figures_of_its_epoch(trained_both):
     """The weights in the file are those of the epoch that is written on it."""
-    network, config, _ = load_run_network(trained.run)
-    table = pd.read_csv(trained.run.split)
+    network, config, _ = load_run_network(trained_both.run)
+    table = pd.read_csv(trained_both.run.split)
     table = table[table["split"] == "validation"]
     spec = ImageSpec(config.data.image_size, config.data.resize)
-    images, _ = prepare([trained.data / path for path in table["path"]], spec, None)
+    images, _ = prepare([trained_both.data / path for path in table["path"]], spec, None)
     probabilities = network.predict(images[np.arange(len(images))], verbose=0)[:, 0]
     targets = table["target"].to_numpy()
     loss = -np.mean(np.log(np.where(targets == 1, probabilities, 1 - probabilities)))
-    best = best_of(running.read_history(trained.run))
+    best = best_of(running.read_history(trained_both.run))
     assert np.mean((probabilities > 0.5) == targets) == pytest.approx(best["val_accuracy"])
     assert loss == pytest.approx(best["val_loss"], rel=1e-3, abs=1e-5)
 
 
-def test_last_checkpoint__is_the_last_epoch(trained):
-    assert read_checkpoint(trained.run.last).facts["epoch"] == running.EPOCHS
+def test_last_checkpoint__is_the_last_epoch(trained_both):
+    assert read_checkpoint(trained_both.run.last).facts["epoch"] == running.EPOCHS
 
 
-def test_config__is_what_was_asked_for_with_a_whole_path(trained):
-    config = read_toml(trained.run.config, Config())
-    assert config.data.data == trained.data.resolve()
+def test_config__is_what_was_asked_for_with_a_whole_path(trained_both):
+    config = read_toml(trained_both.run.config, Config())
+    assert config.data.data == trained_both.data.resolve()
     assert (config.training.epochs, config.training.batch_size, config.training.seed) == (running.EPOCHS, 8, running.SEED)
     assert config.model.width == 0.125
     assert config.training.optimizer == Config().training.optimizer
 
 
-def test_environment__names_versions_hardware_and_seed(trained):
-    environment = json.loads(trained.run.environment.read_text(encoding="utf-8"))
+def test_environment__names_versions_hardware_and_seed(trained_both):
+    environment = json.loads(trained_both.run.environment.read_text(encoding="utf-8"))
     assert environment["seed"] == running.SEED
     assert environment["packages"]["keras"] == keras.__version__
     assert environment["command"][0] == "train.py"
@@ -129,9 +129,9 @@ def test_environment__names_versions_hardware_and_seed(trained):
     assert environment["weights"].startswith("none")
 
 
-def test_split__is_the_one_of_the_tables_with_the_further_columns(trained):
-    split = pd.read_csv(trained.run.split)
-    given = read_manifest(trained.data).table
+def test_split__is_the_one_of_the_tables_with_the_further_columns(trained_both):
+    split = pd.read_csv(trained_both.run.split)
+    given = read_manifest(trained_both.data).table
     given = given[given["path"] != running.UNREADABLE]
     pd.testing.assert_frame_equal(
         split[["path", "target", "split", "kind"]],
@@ -141,27 +141,27 @@ def test_split__is_the_one_of_the_tables_with_the_further_columns(trained):
     assert split["sha256"].str.fullmatch("[0-9a-f]{64}").all()
 
 
-def test_problems__lists_the_unreadable_image(trained):
-    problems = pd.read_csv(trained.run.problems)
+def test_problems__lists_the_unreadable_image(trained_both):
+    problems = pd.read_csv(trained_both.run.problems)
     assert list(problems["path"]) == [running.UNREADABLE]
     assert problems["problem"].str.len().min() > 10
-    assert "1 image set aside, listed in" in trained.stdout
+    assert "1 image set aside, listed in" in trained_both.stdout
 
 
-def test_training__learns(trained):
-    history = running.read_history(trained.run)
+def test_training__learns(trained_both):
+    history = running.read_history(trained_both.run)
     # Red and blue are told apart within a few steps; on one processor the loss fell to a three-hundredth.
     assert history["loss"].iloc[-1] < 0.5 * history["loss"].iloc[0]
 
 
 @posix_only
-def test_same_seed__gives_the_same_history(small, interrupted):
+def test_same_seed__gives_the_same_history(trained, interrupted):
     """The interrupted run had all settings of the other but the number of epochs, which the plateau schedule does not know.
 
     TensorFlow's threads add up in any order, so equal to six digits is not promised, and with each step the two drift apart:
     the first epoch is compared. That a run is the same to the last bit is tested in tests/training/test_resume.py.
     """
-    first, second = (running.read_history(run).iloc[0] for run in (small.run, interrupted.run))
+    first, second = (running.read_history(run).iloc[0] for run in (trained.run, interrupted.run))
     for name in ("loss", "val_loss", "learning_rate"):
         assert second[name] == pytest.approx(first[name], rel=0.02)
 
@@ -180,14 +180,14 @@ def test_ctrl_c__leaves_the_best_checkpoint_of_the_finished_epochs(interrupted):
     assert not list(interrupted.run.root.rglob(".partial*"))
 
 
-def test_best_keras__loads_in_plain_keras_and_predicts_as_the_checkpoint(trained, tmp_path):
+def test_best_keras__loads_in_plain_keras_and_predicts_as_the_checkpoint(trained_both, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
-    places = [trained.run.best_keras, tmp_path / "images.npy", tmp_path / "predicted.npy"]
+    places = [trained_both.run.best_keras, tmp_path / "images.npy", tmp_path / "predicted.npy"]
     command = [sys.executable, "-c", LOAD_WITH_PLAIN_KERAS, *map(str, places)]
     done = subprocess.run(command, env=running.environment(), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    network, _, _ = load_run_network(trained.run)
+    network, _, _ = load_run_network(trained_both.run)
     expected = network.predict(images, verbose=0)
     assert expected.std() > 0
     np.testing.assert_allclose(np.load(tmp_path / "predicted.npy"), expected, rtol=1e-5, atol=1e-6)
