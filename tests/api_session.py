@@ -127,16 +127,33 @@ def main() -> None:
     ]
 
     with redirect_stdout(said):
-        report = run.evaluate(threshold="youden", maps=0)
+        report = run.evaluate(threshold="youden", by="kind", maps=0)
         run.predict(files[0], "table.csv")
         shutil.copytree(run.folder, "copy")
-        found["compared"] = diptych.compare(run, "copy").images
+        compared = diptych.compare(run, "copy")
         checked = diptych.check(images)
         diptych.check(images, output="checked", verbose=False)
     found["check"] = [checked.ok, checked._repr_html_()]
     found["report"] = report._repr_html_()
     found["accuracy"] = report.metrics.accuracy.value
     found["rule"] = run.decision.rule
+    found["by"] = list(report.subgroups)
+    found["compared"] = [compared.images, compared._repr_html_()]
+
+    old = run.network
+    run.resume(epochs=3, verbose=False)
+    found["resumed"] = [run.config.training.epochs, len(run.history), run.network is old]
+    found["again"] = diptych.evaluate(run, threshold="f1", keep=True, maps=0, verbose=False).decision.rule
+
+    decision = run.run_dir.decision.read_text(encoding="utf-8")
+    best = run.run_dir.best.read_bytes()
+    run.run_dir.best.write_bytes(best + b" ")
+    try:
+        run.evaluate(keep=True, maps=0, verbose=False)
+    except diptych.CheckpointError as error:
+        found["stale"] = str(error)
+    found["decision kept"] = run.run_dir.decision.read_text(encoding="utf-8") == decision
+    run.run_dir.best.write_bytes(best)
 
     after = state()
     found["changed"] = [name for name, value in before.items() if repr(value) != repr(after[name])]

@@ -1,9 +1,11 @@
 """Diptych in Python: what the three lines of a notebook do, say and leave alone; one session answers most questions."""
 
+import inspect
 import io
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,37 @@ SETTINGS = {
     "epochs": 2,
     "cache": "cache",
 }
+
+
+FIRST_CALLS = """
+import json, os, random, sys
+import numpy as np
+
+random.seed(5), np.random.seed(5)
+changed = {"random": [], "numpy": []}
+states = random.getstate(), str(np.random.get_state())
+
+def look(call):
+    if random.getstate() != states[0]:
+        changed["random"].append(call)
+    if str(np.random.get_state()) != states[1]:
+        changed["numpy"].append(call)
+
+import diptych
+diptych.DiptychError, diptych.Report
+look("names")
+diptych.check("data", cache="cache", verbose=False)
+look("check")
+run = diptych.open_run("mine", backend="torch")
+look("open_run")
+run.history, run.plot()
+look("plot")
+os.chdir("data")
+answers = run.predict("0/00.png")
+look("predict")
+loaded = [name for name in ("keras", "pandas", "sklearn") if name in sys.modules]
+print(json.dumps({**changed, "loaded": loaded, "answers": len(answers)}))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +146,31 @@ class TestSession:
     def test_evaluate__chooses_what_it_is_told_to(self, session: dict[str, Any]) -> None:
         assert 0 <= session["accuracy"] <= 1
         assert session["rule"] == "youden"
-        assert session["compared"] == 2 * running.PARTS["test"]
+        assert session["by"] == ["kind"]
+        images, table = session["compared"]
+        assert images == 2 * running.PARTS["test"]
+        assert f"2 runs on the same {images} test images" in table
+        assert f"accuracy of copy against {session['run']}" in table
+
+    def test_resume__whose_result_is_not_kept_brings_the_open_run_up_to_date(self, session: dict[str, Any]) -> None:
+        assert session["resumed"] == [3, 3, False]
+        assert session["again"] == "f1"
+
+    def test_evaluate__of_a_run_that_was_trained_further_elsewhere_is_refused(self, session: dict[str, Any]) -> None:
+        assert "was trained further since it was opened; open it again" in session["stale"]
+        assert session["decision kept"] is True
+
+    def test_first_call__leaves_random_state_and_outlives_a_change_of_folder(
+        self, session: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In a process of its own, for packages draw random numbers when they are imported."""
+        monkeypatch.setenv("KERAS_BACKEND", "torch")
+        make_data(tmp_path / "data")
+        (tmp_path / "runs").mkdir()
+        shutil.copytree(session["here"] / "runs" / session["run"], tmp_path / "runs" / "mine")
+        done = run_python("-c", FIRST_CALLS, cwd=tmp_path, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == {"numpy": [], "random": [], "loaded": ["keras", "pandas", "sklearn"], "answers": 1}
 
     def test_objects__show_themselves(self, session: dict[str, Any]) -> None:
         assert f"Run {session['run']}" in session["html"]
@@ -252,6 +309,23 @@ class TestWithoutNetwork:
         with pytest.raises(TypeError, match="expected one path"):
             diptych.train(3)  # type: ignore[arg-type]
         assert list(tmp_path.iterdir()) == []
+
+    def test_check__takes_no_settings_of_a_training(self, tmp_path: Path) -> None:
+        with pytest.raises(diptych.ConfigError, match="epochs is a setting of the training; check takes image_size, "):
+            diptych.check(tmp_path, epochs=5)  # type: ignore[call-arg]
+        with pytest.raises(diptych.ConfigError, match="imagesize is no setting; did you mean image_size"):
+            diptych.check(tmp_path, imagesize=5)  # type: ignore[call-arg]
+
+    @pytest.mark.parametrize("maps", [-1, 1001])
+    def test_evaluate__of_so_many_maps_is_refused(self, maps: int, tmp_path: Path) -> None:
+        from diptych.evaluation.evaluate import evaluate
+
+        with pytest.raises(diptych.ConfigError, match=f"maps is {maps}; expected 0 to 1000"):
+            evaluate(tmp_path, maps=maps)
+
+    def test_evaluate__is_the_same_as_function_and_as_method(self) -> None:
+        method, function = (inspect.signature(call).parameters for call in (diptych.Run.evaluate, diptych.evaluate))
+        assert list(function.values())[1:] == list(method.values())[1:]
 
     def test_open_run__that_is_none(self, tmp_path: Path) -> None:
         with pytest.raises(diptych.CheckpointError, match="is not a run"):

@@ -115,6 +115,13 @@ __all__ = [
 if not TYPE_CHECKING:  # Or every name would be one to mypy.
 
     def __getattr__(name: str) -> Any:
+        from diptych.rng import kept_global_generators
+
+        with kept_global_generators():
+            return getattr(home_of(name), name)
+
+    def home_of(name: str) -> Any:
+        """Import the file that a public name is in."""
         if name in ("build_network", "load_run_network"):
             # Their files import Keras, which is to find the backend that is installed (`pip install diptych[torch]`).
             from diptych.machine.backend import load_backend
@@ -156,7 +163,7 @@ if not TYPE_CHECKING:  # Or every name would be one to mypy.
                 from diptych import screen as home
             case _:
                 raise AttributeError(f"module 'diptych' has no attribute {name!r}; it has {', '.join(__all__)}")
-        return getattr(home, name)
+        return home
 
 
 def __dir__() -> list[str]:

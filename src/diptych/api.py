@@ -1,7 +1,7 @@
 """Diptych in Python: train, open a run, ask it; what a script or a notebook calls.
 
-Everything here leaves the process as it found it, and writes only into the folder of the run, the cache of decoded images, and
-where it is told to.
+Everything here leaves the process as it found it, but for what other packages change when they are first loaded. It writes only
+into the folder of the run, the cache of decoded images, and where it is told to.
 """
 
 import logging
@@ -21,10 +21,10 @@ from diptych.machine.backend import kept_random_state, load_backend
 from diptych.machine.quiet import quiet_backend
 from diptych.screen import messages
 from diptych.settings.config import Backend, Config
-from diptych.settings.keywords import Settings
+from diptych.settings.keywords import DataSettings, Settings
 from diptych.settings.presets import Preset
 from diptych.settings.sources import given_from
-from diptych.storage.atomic import PathLike, as_optional_path, as_path
+from diptych.storage.atomic import PathLike, as_optional_path, as_path, refuse_unwritable
 from diptych.storage.run_dir import RunDir
 from diptych.storage.runs import RUNS
 
@@ -45,7 +45,8 @@ AnyRun = TrainedRun | RunDir | PathLike
 @contextmanager
 def as_command(verbose: bool) -> Iterator[None]:
     """Speak as a command does while something long is done, and be quiet again afterwards."""
-    with messages(verbose), quiet_backend(), kept_random_state():
+    # The random state first: even to show messages, packages are imported.
+    with kept_random_state(), messages(verbose), quiet_backend():
         yield
 
 
@@ -79,9 +80,10 @@ class Run(TrainedRun):
         Raises:
             CheckpointError: no epoch is finished yet.
         """
-        from diptych.evaluation.plots import read_history
+        with kept_random_state():
+            from diptych.evaluation.plots import read_history
 
-        return read_history(self.run_dir)
+            return read_history(self.run_dir)
 
     def predict(
         self,
@@ -110,11 +112,11 @@ class Run(TrainedRun):
             ConfigError: `test_size` is out of range, or `output` cannot be written.
             TypeError: something is no image, or an array is not uint8.
         """
-        from diptych.inference.given_images import all_paths, as_list
-
-        listed = as_list(images)
-        paths = all_paths(listed)
         with as_command(verbose=False):
+            from diptych.inference.given_images import all_paths, as_list
+
+            listed = as_list(images)
+            paths = all_paths(listed)
             _ = self.network
             from diptych.inference.predict import predict, predict_in_memory
 
@@ -132,12 +134,12 @@ class Run(TrainedRun):
         Raises:
             DataError: an image cannot be read, and what `predict` raises.
         """
+        table = self.predict(images)
         import numpy as np
 
         from diptych.errors import DataError
         from diptych.inference.prediction_table import probability_column
 
-        table = self.predict(images)
         unread = table[table["problem"] != ""]
         if len(unread):
             raise DataError(f"{unread['path'].iloc[0]}: {unread['problem'].iloc[0]}")
@@ -152,7 +154,7 @@ class Run(TrainedRun):
         abstain: str | float | None = None,
         coverage: float | None = None,
         keep: bool = False,
-        by: Sequence[str] = (),
+        by: str | Sequence[str] = (),
         maps: int = 4,
         tta: bool = False,
         test_size: int | None = None,
@@ -169,7 +171,7 @@ class Run(TrainedRun):
             abstain: when to answer "don't know": "none", "error:SHARE", a probability, or "LOW,HIGH".
             coverage: of the sets of classes.
             keep: store what is chosen for `predict`, in place of the decision that the run has.
-            by: columns of the table; the figures of their subgroups are computed too.
+            by: a column of the table, or several; the figures of their subgroups are computed too.
             maps: on how many images the maps are checked: a thousand passes of the network for each; 0 for no maps.
             tta: test-time augmentation: the mean over the flips and quarter turns that the run was trained with.
             test_size: height and width of the images for the network, in pixels; None for those of the training.
@@ -179,7 +181,7 @@ class Run(TrainedRun):
 
         Raises:
             DataError: an image is missing, unreadable, or not the same file as when the run was trained.
-            CheckpointError: the run has no checkpoint or no split.
+            CheckpointError: the run has no checkpoint or no split, or was trained further since it was opened.
             ConfigError: a rule is none, or cannot be met, or the run cannot be written.
         """
         with as_command(verbose):
@@ -212,12 +214,12 @@ class Run(TrainedRun):
             ConfigError: there is no such class, or the folder cannot be written.
             DataError, CheckpointError, TypeError: as `predict`.
         """
-        from diptych.inference.given_images import as_list, to_file
-
         if target is not None and target not in self.class_names:
             raise ConfigError(f"target is {target!r}; expected one of {', '.join(self.class_names)}.")
         number = None if target is None else self.class_names.index(target)
         with tempfile.TemporaryDirectory(prefix="diptych-") as aside, as_command(verbose=False):
+            from diptych.inference.given_images import as_list, to_file
+
             paths: list[PathLike] = []
             for place, image in enumerate(as_list(images)):
                 if isinstance(image, str | os.PathLike):
@@ -246,12 +248,13 @@ class Run(TrainedRun):
         Raises:
             CheckpointError: no epoch is finished yet.
         """
-        from diptych.evaluation.plots import draw_history
+        with kept_random_state():
+            from diptych.evaluation.plots import draw_history
 
-        return draw_history(self.run_dir)
+            return draw_history(self.run_dir)
 
     def resume(self, epochs: int | None = None, *, data: PathLike | None = None, verbose: bool = True) -> "Run":
-        """Go on with the training where it was stopped; or train it for longer, with more epochs. See `diptych.resume`."""
+        """Resume the training where it was stopped; or train it for longer, with more epochs. See `diptych.resume`."""
         return resume(self, epochs, data=data, verbose=verbose)
 
     def _repr_html_(self) -> str:
@@ -324,9 +327,9 @@ def train(
     verbose: bool = True,
     **settings: Unpack[Settings],
 ) -> Run:
-    """Train on a data folder; or go on with a training of the same settings and images that was stopped before its end.
+    """Train on a data folder; or resume a training of the same settings and images that was stopped before its end.
 
-    So a cell that was stopped goes on where it was when it is run again. For a new run instead, change a setting (the seed,
+    So a cell that was stopped resumes where it was when it is run again. For a new run instead, change a setting (the seed,
     say), or give each run a `name`.
 
     It prints, logs and shows its progress as `diptych train` does. Ctrl-C, or the stop button of a notebook, saves the state.
@@ -356,9 +359,9 @@ def train(
             raise TypeError("a Config is given as train(config=...); the first argument is the data folder.")
         keys["data"] = as_path(data)
     given = given_from(preset, config if isinstance(config, Config) else as_optional_path(config), **keys)
-    from diptych.training.trainer import train as train_run
-
     with as_command(verbose):
+        from diptych.training.trainer import train as train_run
+
         return Run(train_run(given, as_path(runs), name))
 
 
@@ -370,29 +373,32 @@ def resume(
     mlflow: str | None = None,
     verbose: bool = True,
 ) -> Run:
-    """Go on with a training where it was stopped; or train a finished one for longer, with more epochs.
+    """Resume a training where it was stopped; or train a finished one for longer, with more epochs.
 
     Args:
         run: the run, its folder, or its name in runs/.
-        epochs: of the whole training; None for what it was begun with.
+        epochs: of the whole training; None for the number it was started with.
         data: the data folder, where it has moved since; that its images are the same is checked.
         mlflow: where MLflow logs from now on; None for where it did.
         verbose: False to print nothing.
 
     Returns:
-        The run, opened anew.
+        The run, opened anew. One that was open and given reads its files and its network anew, too.
 
     Raises:
         ConfigError: there is nothing left to train, or another process is training it.
-        DataError: the images are not those that it was begun with.
-        CheckpointError: the run cannot be read, or what it takes to go on was deleted.
+        DataError: the images are not those that it was started with.
+        CheckpointError: the run cannot be read, or the state to resume from was deleted.
         TrainingError, Stopped: as `train`.
     """
-    from diptych.training.trainer import resume as resume_run
-
-    folder = TrainedRun.open(run).run_dir
+    opened = TrainedRun.open(run)
     with as_command(verbose):
-        return Run(resume_run(folder, epochs, mlflow, as_optional_path(data)))
+        from diptych.training.trainer import resume as resume_run
+
+        try:
+            return Run(resume_run(opened.run_dir, epochs, mlflow, as_optional_path(data)))
+        finally:
+            opened.forget()
 
 
 def open_run(run: AnyRun, *, backend: Backend = "auto") -> Run:
@@ -409,13 +415,44 @@ def open_run(run: AnyRun, *, backend: Backend = "auto") -> Run:
     """
     opened = Run.open(run)
     if backend != "auto":
-        load_backend(backend)
+        with kept_random_state():
+            load_backend(backend)
     return opened
 
 
-def evaluate(run: AnyRun, data: PathLike | None = None, *, maps: int = 4, verbose: bool = True) -> "Report":
-    """Test a run with the decision that it has: `open_run(run).evaluate(...)`, which takes more."""
-    return Run.open(run).evaluate(data, maps=maps, verbose=verbose)
+def evaluate(
+    run: AnyRun,
+    data: PathLike | None = None,
+    *,
+    threshold: str | float | None = None,
+    positive: str | None = None,
+    abstain: str | float | None = None,
+    coverage: float | None = None,
+    keep: bool = False,
+    by: str | Sequence[str] = (),
+    maps: int = 4,
+    tta: bool = False,
+    test_size: int | None = None,
+    cache: PathLike | None = None,
+    output: PathLike | None = None,
+    verbose: bool = True,
+) -> "Report":
+    """Test a run: `open_run(run).evaluate(...)`, which see."""
+    return Run.open(run).evaluate(
+        data,
+        threshold=threshold,
+        positive=positive,
+        abstain=abstain,
+        coverage=coverage,
+        keep=keep,
+        by=by,
+        maps=maps,
+        tta=tta,
+        test_size=test_size,
+        cache=cache,
+        output=output,
+        verbose=verbose,
+    )
 
 
 def predict(
@@ -451,16 +488,16 @@ def compare(run: AnyRun, other: AnyRun, *more: AnyRun, shared_only: bool = False
         CheckpointError: a run was not tested.
         ConfigError: their test images are not the same.
     """
-    from diptych.experiments.compare import compare as compare_runs
-    from diptych.experiments.compare import describe
-
     with as_command(verbose):
+        from diptych.experiments.compare import compare as compare_runs
+        from diptych.experiments.compare import describe
+
         found = compare_runs([TrainedRun.open(each).run_dir for each in (run, other, *more)], shared_only=shared_only)
         log.info("%s", describe(found))
     return found
 
 
-def check(data: PathLike, *, output: PathLike | None = None, verbose: bool = True, **settings: Unpack[Settings]) -> Checked:
+def check(data: PathLike, *, output: PathLike | None = None, verbose: bool = True, **settings: Unpack[DataSettings]) -> Checked:
     """Look at a data folder, and say what is wrong with it, as `diptych check` does. The user's files are only read.
 
     Args:
@@ -471,19 +508,21 @@ def check(data: PathLike, *, output: PathLike | None = None, verbose: bool = Tru
 
     Raises:
         DataError: no layout is recognised in the folder, or the corrections or the split do not fit.
-        ConfigError: a setting is unknown or out of its range, or the output cannot be written.
+        ConfigError: a setting is unknown, out of its range, or not one of the data, or the output cannot be written.
         TypeError: a path is none.
     """
-    from diptych.data.audit.findings import describe
-    from diptych.data.check import examine, write_check
-    from diptych.storage.atomic import refuse_unwritable
-
     keys: dict[str, Any] = {**settings, "data": as_path(data)}
+    for key in settings:
+        if key in Settings.__annotations__ and key not in DataSettings.__annotations__:
+            raise ConfigError(f"{key} is a setting of the training; check takes {', '.join(DataSettings.__annotations__)}.")
     found_settings = given_from(**keys).resolve().data
     place = as_optional_path(output)
     if place is not None:
         refuse_unwritable(place, "Name another folder: output=.")
     with as_command(verbose):
+        from diptych.data.audit.findings import describe
+        from diptych.data.check import examine, write_check
+
         examined = examine(found_settings)
         log.info("%s", describe(examined.audit))
         if place is not None:

@@ -34,7 +34,7 @@ class DualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         preset: a group of settings by its name, a key of `diptych.PRESETS`.
-        recipe: what the training begins with: classic, fine-tune, scratch or auto.
+        recipe: what the training starts from: classic, fine-tune, scratch or auto.
         weights: to start from: imagenet, none, auto, or a file or a run.
         branches: both, resnet50 or convnet.
         width: factor on the number of filters.

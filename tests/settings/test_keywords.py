@@ -6,8 +6,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal
 
-from diptych.settings.config import Config, kinds_of
-from diptych.settings.keywords import Settings
+from diptych.settings.config import Config, DataConfig, kinds_of
+from diptych.settings.keywords import DataSettings, Settings
 
 
 def as_given(kind: Any) -> Any:
@@ -25,6 +25,7 @@ def test_settings__are_the_keys_of_config_with_their_types() -> None:
     del wanted["data"]
     assert typing.get_type_hints(Settings) == wanted
     assert list(Settings.__annotations__) == list(wanted)
+    assert ["data", *DataSettings.__annotations__] == list(kinds_of(DataConfig))
 
 
 def test_as_given__is_what_it_says() -> None:

@@ -38,7 +38,7 @@ from diptych.training.state import read_state
 
 log = logging.getLogger(__name__)
 
-MAPS = 4
+MAPS, MOST_MAPS = 4, 1000
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def evaluate(
     tta: bool = False,
     test_size: int | None = None,
     choices: DecisionOptions | None = None,
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
     maps: int = MAPS,
     output: PathLike | None = None,
 ) -> Report:
@@ -122,9 +122,9 @@ def evaluate(
         tta: test-time augmentation: the mean over the flips and quarter turns that the run was trained with.
         test_size: height and width of the images for the network, in pixels; None for those of the training.
         choices: what to choose.
-        by: columns of the table; the figures of their subgroups are computed too.
-        maps: on how many images the maps are checked, and how many mistakes have an occlusion map: a thousand passes of the
-            network for each; 0 for no maps at all.
+        by: a column of the table, or several; the figures of their subgroups are computed too.
+        maps: on how many images the maps are checked, and how many mistakes have an occlusion map, 0 to 1000: a thousand passes
+            of the network for each; 0 for no maps at all.
         output: the folder for the report of an external test; None for one in the run.
 
     Returns:
@@ -133,12 +133,17 @@ def evaluate(
     Raises:
         DataError: an image is missing, unreadable, or not the same file as when the run was trained; an external test set
             has other classes, or images that the run was trained on.
-        CheckpointError: the run has no checkpoint or no split.
+        CheckpointError: the run has no checkpoint or no split, or was trained further since it was opened.
         ConfigError: as `plan_test`, `choose_decision` and `check_column`, or the run cannot be written.
         TypeError: the run or a path is none.
     """
+    if not 0 <= maps <= MOST_MAPS:
+        raise ConfigError(f"maps is {maps}; expected 0 to {MOST_MAPS}.")
+    by = (by,) if isinstance(by, str) else tuple(by)
     places = (as_optional_path(data), as_optional_path(cache), as_optional_path(output))
-    planned = plan_evaluation(TrainedRun.open(run), *places, tta=tta, test_size=test_size)
+    run = TrainedRun.open(run)
+    run.refresh()
+    planned = plan_evaluation(run, *places, tta=tta, test_size=test_size)
     opened, config = planned.run, planned.run.config
     log.info("loading the network of %s", opened.run_dir.root)
     network = opened.network

@@ -10,6 +10,7 @@ import numpy as np
 from diptych.errors import ConfigError
 from diptych.evaluation.summary import NOT_DEFINED, compare_with_baseline
 from diptych.experiments.tested_run import TestedRun, align, read_tested
+from diptych.html import small_table
 from diptych.metrics.classification import NAMES, find_baseline
 from diptych.metrics.influence import Sample, of_counts
 from diptych.metrics.intervals import LEVEL
@@ -49,6 +50,17 @@ class Comparison:
         """Whether the last run is worse than the first in accuracy, and not by chance."""
         pair = next(pair for pair in self.pairs if (pair.first, pair.second) == (0, len(self.sides) - 1))
         return pair.of("accuracy").verdict == "worse"
+
+    def _repr_html_(self) -> str:
+        names, rows = short_names(self), []
+        for pair in self.pairs:
+            first, second = names[pair.first], names[pair.second]
+            for found in pair.differences:
+                span = "" if found.interval is None else f" (95 % interval {found.interval[0]:+.4f} to {found.interval[1]:+.4f})"
+                change = NOT_DEFINED.strip() if np.isnan(found.difference) else f"{found.difference:+.4f}{span}: {found.verdict}"
+                rows.append((f"{NAMES[found.figure]} of {second} against {first}", change))
+            rows.append(("", conclude(pair.of("accuracy"), first, second)))
+        return small_table(f"{len(self.sides)} runs on the same {count_of(self.images, 'test image')}", rows)
 
 
 def compare(runs: Sequence[RunDir], *, shared_only: bool = False, draws: int = DRAWS, seed: int = 0) -> Comparison:

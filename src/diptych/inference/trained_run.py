@@ -132,6 +132,9 @@ class TrainedRun:
         """
         from diptych.machine.backend import load_backend
 
+        if self.run_dir.best.is_file():
+            # Before they are loaded, so that it is never newer than the network.
+            _ = self.weights_hash
         load_backend()
         from diptych.model.checkpoint import load_run_network
 
@@ -144,6 +147,23 @@ class TrainedRun:
         import keras
 
         return keras.Model(network.input, [network.output, network.get_layer("pool").output])
+
+    def refresh(self) -> None:
+        """Read settings and choices anew when they are next asked for, before something is written into the run.
+
+        Raises:
+            CheckpointError: the best checkpoint is another one than that which was read.
+        """
+        if "weights_hash" in self.__dict__ and self.weights_hash != hash_of_weights(self.run_dir):
+            raise CheckpointError(f"{self.run_dir.root} was trained further since it was opened; open it again.")
+        self.__dict__.pop("config", None)
+        self.forget_choices()
+
+    def forget(self) -> None:
+        """Read everything anew when it is next asked for, the network too."""
+        kept = self.run_dir
+        self.__dict__.clear()
+        self.run_dir = kept
 
     def forget_choices(self) -> None:
         """Read decision and outliers anew when they are next asked for: they were written since."""

@@ -15,6 +15,7 @@ from diptych.machine.devices import choose_compute, graphics_cards, loaded_backe
 from diptych.machine.host_process import changed_environment
 from diptych.machine.memory import ram_limit, ram_peak
 from diptych.machine.quiet import quiet_stderr
+from diptych.rng import kept_global_generators
 from diptych.settings.config import Backend, ComputeConfig
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def load_backend(name: Backend = "auto") -> None:
     backend = choose_compute(ComputeConfig(backend=name))[0].backend
     if "keras" not in sys.modules:
         told = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
-        with changed_environment(told), quiet_stderr():
+        with changed_environment(told), quiet_stderr(), kept_global_generators():
             import keras  # noqa: F401
 
 
@@ -55,17 +56,18 @@ def keras_without_tensorflow() -> Iterator[None]:
 
 @contextmanager
 def kept_random_state() -> Iterator[None]:
-    """Put PyTorch's own generator back at the end; the other backends have none that Keras draws from."""
-    if "torch" not in sys.modules:
-        yield
-        return
-    import torch
+    """Put the global generators of Python, NumPy and PyTorch back at the end; the other backends have none to draw from."""
+    with kept_global_generators():
+        if "torch" not in sys.modules:
+            yield
+            return
+        import torch
 
-    state = torch.get_rng_state()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
+        state = torch.get_rng_state()
+        try:
+            yield
+        finally:
+            torch.set_rng_state(state)
 
 
 def make_deterministic() -> None:

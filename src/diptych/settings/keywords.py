@@ -6,8 +6,8 @@ from typing import Literal, TypedDict
 from diptych.settings.config import Attention, Augmentation, Backend, ClassFolder, ClassWeights, Precision, Recipe, Resize
 
 
-class Settings(TypedDict, total=False):
-    """The keys of all sections of Config, but for the data folder; tests/settings/test_keywords.py holds the two together."""
+class DataSettings(TypedDict, total=False):
+    """The keys of the section [data] of Config, but for the data folder itself."""
 
     image_size: int
     resize: Resize
@@ -28,6 +28,11 @@ class Settings(TypedDict, total=False):
     allow_leaks: bool
     max_unreadable: float
     strict: bool
+
+
+class Settings(DataSettings, total=False):
+    """The keys of all sections of Config, but for the data folder; tests/settings/test_keywords.py holds the two together."""
+
     augment: Augmentation
     flip_horizontal: bool
     flip_vertical: bool
