@@ -128,7 +128,9 @@ def test_batch__from_a_pixel_store_is_that_from_an_array(tmp_path: Path) -> None
 
 def test_batch__many_classes_are_one_hot_with_their_weights() -> None:
     classes, wide = np.arange(COUNT) % 5, np.arange(5, dtype=np.float32)
-    images, labels, weights = BatchLoader(IMAGES, classes, np.arange(COUNT), COUNT, PLAIN, 0, 5, wide).batch(0)
+    images, labels, weights = BatchLoader(
+        IMAGES, classes, np.arange(COUNT), COUNT, PLAIN, 0, classes=5, class_weights=wide
+    ).batch(0)
     assert labels.dtype == weights.dtype == np.float32
     assert np.array_equal(labels, np.eye(5)[images[:, 0, 0, 0] % 5])
     assert np.array_equal(weights, images[:, 0, 0, 0] % 5)
@@ -137,8 +139,8 @@ def test_batch__many_classes_are_one_hot_with_their_weights() -> None:
 def test_batch__mixed_as_said_with_the_next_image_in_the_batch() -> None:
     settings = dataclasses.replace(PLAIN, mixup=0.4, cutmix=1.0)
     classes, wide = np.arange(COUNT) % 5, np.linspace(0.5, 2, 5, dtype=np.float32)
-    plain = BatchLoader(IMAGES, classes, np.arange(COUNT), 6, PLAIN, 3, 5, wide)
-    mixed = BatchLoader(IMAGES, classes, np.arange(COUNT), 6, settings, 3, 5, wide)
+    plain = BatchLoader(IMAGES, classes, np.arange(COUNT), 6, PLAIN, 3, classes=5, class_weights=wide)
+    mixed = BatchLoader(IMAGES, classes, np.arange(COUNT), 6, settings, 3, classes=5, class_weights=wide)
     for step in range(6):
         images, labels, weights = plain.batch(step)
         keys = [divmod(position, COUNT)[0] for position in range(6 * step, 6 * step + 6)]

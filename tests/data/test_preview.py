@@ -34,11 +34,11 @@ def tiles_of(path: Path) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("level", ["none", "standard", "strong"])
 def test_write_preview__tiles_are_the_images_and_then_the_batches_of_the_loader(level: str, tmp_path: Path) -> None:
     path, settings = tmp_path / "sheet.png", augmentation(level)
-    write_preview(path, IMAGES, TARGETS, ROWS, TITLES, ("cat", "dog"), settings, 7, epochs=4)
+    loader = BatchLoader(IMAGES, TARGETS, ROWS, 3, settings, 7)
+    write_preview(path, loader, TITLES, ("cat", "dog"), epochs=4)
     tiles = tiles_of(path)
     assert tiles.shape == (3, 5, TILE, TILE, 3)
     assert np.array_equal(tiles[:, 0], IMAGES[ROWS])
-    loader = BatchLoader(IMAGES, TARGETS, ROWS, 3, settings, 7)
     for epoch in range(4):
         shown = {tile.tobytes() for tile in tiles[:, 1 + epoch]}
         assert shown == {image.tobytes() for image in loader.batch(epoch)[0]}
@@ -48,7 +48,7 @@ def test_write_preview__tiles_are_the_images_and_then_the_batches_of_the_loader(
 
 def test_write_preview__each_image_stays_in_its_row(tmp_path: Path) -> None:
     settings = AugmentConfig()
-    write_preview(tmp_path / "sheet.png", IMAGES, TARGETS, ROWS, TITLES, ("cat", "dog"), settings, 7)
+    write_preview(tmp_path / "sheet.png", BatchLoader(IMAGES, TARGETS, ROWS, 3, settings, 7), TITLES, ("cat", "dog"))
     for row, tiles in zip(ROWS.tolist(), tiles_of(tmp_path / "sheet.png"), strict=True):
         for epoch, tile in enumerate(tiles[1:]):
             assert np.array_equal(tile, augment_image(IMAGES[row], generator(7, "augment", epoch, row), settings))
@@ -58,7 +58,8 @@ def test_write_preview__each_image_stays_in_its_row(tmp_path: Path) -> None:
 def test_write_preview__images_of_any_size_and_names_of_any_length_stay_in_their_tiles(size: int, tmp_path: Path) -> None:
     images = np.full((3, size, size, 3), 90, np.uint8)
     names = ("W" * 200, "猫 ⚡", "")
-    write_preview(tmp_path / "sheet.png", images, np.arange(3), np.arange(3), ("x" * 200,) * 3, names, augmentation("strong"), 0)
+    loader = BatchLoader(images, np.arange(3), np.arange(3), 3, augmentation("strong"), 0, classes=3)
+    write_preview(tmp_path / "sheet.png", loader, ("x" * 200,) * 3, names)
     sheet = Image.open(tmp_path / "sheet.png")
     assert tiles_of(tmp_path / "sheet.png").shape[:2] == (3, 8)
     paper = Image.new("RGB", (1, 1), PAPER).getpixel((0, 0))

@@ -69,7 +69,9 @@ def training_batches(manifest: Manifest, store: Images, config: Config, image_si
     classes = len(manifest.class_names)
     weights = class_weights(targets[rows], classes, settings.class_weights)
     images = Shrunk(store, image_size)
-    return BatchLoader(images, targets, rows, settings.batch_size, config.augment, settings.seed, classes, weights)
+    return BatchLoader(
+        images, targets, rows, settings.batch_size, config.augment, settings.seed, classes=classes, class_weights=weights
+    )
 
 
 def validation_batches(manifest: Manifest, store: Images, batch_size: int, image_size: int) -> OrderedBatches:

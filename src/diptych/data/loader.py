@@ -33,6 +33,7 @@ class BatchLoader:
         batch_size: int,
         settings: AugmentConfig,
         seed: int,
+        *,
         classes: int = 2,
         class_weights: NDArray[np.float32] | None = None,
     ) -> None:

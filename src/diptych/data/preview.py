@@ -15,7 +15,7 @@ from diptych.data.loader import BatchLoader
 from diptych.data.pixels.decode import spec_of
 from diptych.data.pixels.greys import warn_of_doubts
 from diptych.data.pixels.prepare import prepare
-from diptych.data.pixels.store import Images, PixelStore
+from diptych.data.pixels.store import PixelStore
 from diptych.data.reading.class_folders import SHEET_MARK
 from diptych.errors import DataError
 from diptych.rng import generator
@@ -72,8 +72,9 @@ def preview(data: DataConfig, settings: AugmentConfig, seed: int, count: int, pa
             f"{paths[0]}: {outcome['problem'].iloc[0]}. None of {count_of(len(paths))} can be read; see diptych check."
         )
     readable = readable[np.argsort(targets[readable], kind="stable")]
-    titles = tuple(names[readable])
-    write_preview(path, Chosen(store, rows), targets, readable, titles, manifest.class_names, settings, seed)
+    classes = manifest.class_names
+    loader = BatchLoader(Chosen(store, rows), targets, readable, len(readable), settings, seed, classes=len(classes))
+    write_preview(path, loader, tuple(names[readable]), classes)
 
 
 def choose_rows(targets: NDArray[np.int64], seed: int, count: int) -> NDArray[np.int64]:
@@ -84,41 +85,29 @@ def choose_rows(targets: NDArray[np.int64], seed: int, count: int) -> NDArray[np
 
 
 def write_preview(
-    path: Path,
-    images: Images,
-    targets: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    titles: tuple[str, ...],
-    class_names: tuple[str, ...],
-    settings: AugmentConfig,
-    seed: int,
-    epochs: int = 7,
+    path: Path, loader: BatchLoader, titles: tuple[str, ...], class_names: tuple[str, ...], epochs: int = 7
 ) -> None:
     """Write a PNG: a row for each image, first as it was prepared, then as the network sees it in each epoch.
 
-    The batches are BatchLoader's own, so with the run's seed the changes of an image are those of the training; but MixUp
-    and CutMix mix the images of the sheet with each other.
+    With the seed of a run, the loader changes an image as the training does; but MixUp and CutMix mix the images of the sheet
+    with each other.
 
     Args:
         path: the PNG file.
-        images: uint8 (N, S, S, 3), RGB.
-        targets: (N,), the class of each image.
-        rows: which images to show, different ones.
-        titles: one for each of the rows, such as a file's name.
+        loader: of the images to show, different ones and all of them in one batch.
+        titles: one for each of its rows, such as a file's name.
         class_names: the names of all classes.
-        settings: the augmentation.
-        seed: the run's seed.
         epochs: how many epochs to show, at least 1.
 
     Raises:
         OSError: the file cannot be written.
     """
-    loader = BatchLoader(images, targets, rows, len(rows), settings, seed, len(class_names))
+    rows = loader.rows
     sheet = Image.new("RGB", (GAP + (1 + epochs) * (TILE + GAP), 2 * GAP + LINE + len(rows) * (TILE + 2 * LINE + GAP)), PAPER)
-    originals = images[rows]
+    originals = loader.images[rows]
     write_line(sheet, 0, GAP, "prepared", INK)
     for place, row in enumerate(rows.tolist()):
-        draw_tile(sheet, 0, place, originals[place], (titles[place], class_names[targets[row]]))
+        draw_tile(sheet, 0, place, originals[place], (titles[place], class_names[loader.labels[row]]))
     for epoch in range(epochs):
         pixels, labels, _ = loader.batch(epoch)
         write_line(sheet, 1 + epoch, GAP, f"epoch {epoch + 1}", INK)

@@ -16,6 +16,7 @@ from diptych.data.reading.tables import MISSING
 from diptych.data.splits import read_given
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.external_data import read_like
+from diptych.inference.trained_run import TrainedRun
 from diptych.settings.config import Config, DataConfig
 from diptych.settings.sources import to_toml
 from diptych.storage.run_dir import RunDir
@@ -582,8 +583,8 @@ def test_external__is_read_by_the_columns_and_names_of_the_run(tmp_path: Path) -
     rows = label(numbered(2), ["0.0", "1.0"], "Where,kind")
     other = make(tmp_path / "other", numbered(2), {"all.csv": rows})
     for data in (other, other / "all.csv"):
-        manifest = read_like(run, data)
+        manifest = read_like(TrainedRun(run), data)
         assert manifest.class_names == ("functional", "defective")
         assert list(manifest.table["path"]) == ["0.png", "1.png"]
     folders = make(tmp_path / "folders", ["functional/a.png", "defective/a.png"], {})
-    assert set(read_like(run, folders).class_names) == {"functional", "defective"}
+    assert set(read_like(TrainedRun(run), folders).class_names) == {"functional", "defective"}

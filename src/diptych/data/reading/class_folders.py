@@ -384,7 +384,7 @@ def leave_out_misnamed(root: Path, paths: list[str], faults: list[Fault] | None)
         return paths
     mend = f"is a name that is not UTF-8; rename it in {root}"
     rows = pd.DataFrame({"path": wrong}, index=unlisted_index(len(wrong)), dtype=object)
-    leave_out(rows, rows["path"].notna(), "bad-name", mend, faults, "path")
+    leave_out(rows, rows["path"].notna(), "bad-name", mend, faults, column="path")
     return [path for path in paths if printable(path) == path]
 
 

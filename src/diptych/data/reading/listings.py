@@ -89,9 +89,9 @@ def read_paired(
         rows = check_rows(root, name, table, "image_name", faults, settings.follow_links)
         rows = rows.assign(target=rows["target"].where(rows["target"] == compose(name), whole_numbers(rows["target"])))
         mend = f"is not a target; write {choice}"
-        rows = leave_out(rows, ~rows["target"].isin(labels), "bad-target", mend, faults, "target")
+        rows = leave_out(rows, ~rows["target"].isin(labels), "bad-target", mend, faults, column="target")
         mend = f"disagrees with the folder {name}/; correct the target, or move the image and its row to the other class"
-        rows = leave_out(rows, rows["target"] != compose(name), "bad-target", mend, faults, "target", "target")
+        rows = leave_out(rows, rows["target"] != compose(name), "bad-target", mend, faults, column="target", subject="target")
         checked.append(check_splits(rows, faults))
     check_split_columns(root, dict(zip(sources, checked, strict=True)))
     unread = tuple(f"folder {folder}" for folder in folders if folder not in names)
@@ -340,14 +340,16 @@ def to_rows(source: Path, table: pd.DataFrame, root: Path, home: str, path: str,
 
 def check_labels(rows: pd.DataFrame, shared: "pd.Series[bool]", faults: list[Fault] | None) -> pd.DataFrame:
     """Leave out the rows whose label is missing, or names several classes (`shared`, which may have further rows)."""
-    rows = leave_out(rows, rows["target"] == "", "bad-target", "is empty; write its name", faults, "target", "class")
+    rows = leave_out(
+        rows, rows["target"] == "", "bad-target", "is empty; write its name", faults, column="target", subject="class"
+    )
     mend = (
         "stands for a missing value; write the class, or delete the row. If this is the name of a class, rename it "
         "(to no_finding, for example)"
     )
-    rows = leave_out(rows, is_missing(rows["target"]), "bad-target", mend, faults, "target", "class")
+    rows = leave_out(rows, is_missing(rows["target"]), "bad-target", mend, faults, column="target", subject="class")
     mend = "names several classes, but an image has one here; keep one, or name each combination in one word"
-    return leave_out(rows, shared.loc[rows.index], "bad-target", mend, faults, "target", "class")
+    return leave_out(rows, shared.loc[rows.index], "bad-target", mend, faults, column="target", subject="class")
 
 
 def several_in_one(labels: "pd.Series[str]") -> "pd.Series[bool]":
@@ -437,4 +439,4 @@ def check_splits(rows: pd.DataFrame, faults: list[Fault] | None) -> pd.DataFrame
     parts = parts_of(given.unique())
     rows = rows.assign(split=[parts.get(value, value) for value in given])
     mend = f"is not a split; write {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
-    return leave_out(rows, ~rows["split"].isin(SPLITS), "bad-split", mend, faults, "split")
+    return leave_out(rows, ~rows["split"].isin(SPLITS), "bad-split", mend, faults, column="split")

@@ -104,6 +104,7 @@ def leave_out(
     kind: str,
     mend: str,
     faults: list[Fault] | None,
+    *,
     column: str = "image_name",
     subject: str = "",
     hint: str = "",
@@ -206,11 +207,11 @@ def check_files(
     home = os.path.realpath(folder).rstrip(os.sep) + os.sep
     outside = f"is a link that leaves the folder {folder}/; put the file itself there, or follow it with --follow-links"
     leaves = (places != "") & ~places.str.startswith(home)
-    rows = rows if follow_links else leave_out(rows, leaves, "bad-name", outside, faults, column)
+    rows = rows if follow_links else leave_out(rows, leaves, "bad-name", outside, faults, column=column)
     places = places.reindex(rows.index)
-    rows = leave_out(rows, (places == "") | places.str.endswith(os.sep), "missing", missing, faults, column, hint=hint)
+    rows = leave_out(rows, (places == "") | places.str.endswith(os.sep), "missing", missing, faults, column=column, hint=hint)
     places = places.reindex(rows.index)
-    return leave_out(rows, places.duplicated() & places.str.startswith(home), "listed-twice", twice, faults, column)
+    return leave_out(rows, places.duplicated() & places.str.startswith(home), "listed-twice", twice, faults, column=column)
 
 
 def locate(root: Path, paths: "pd.Series[str]") -> "pd.Series[str]":
