@@ -15,11 +15,11 @@ from diptych.sklearn import DualClassifier
 
 IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
 SESSION = """
-import json, sys
+import copy, gc, json, pickle, sys
 from pathlib import Path
 import numpy as np
 from making import encode, make_image
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_validate
 from diptych.sklearn import DualClassifier
 
 images = np.stack([make_image(number % 2, number) for number in range(24)])
@@ -36,15 +36,41 @@ found["same"] = (fitted.predict(images[:5]) == fitted.classes_[probabilities.arg
 found["score"] = fitted.score(images, labels)
 kept = fitted.run_.folder
 found["kept"] = kept.is_dir()
+Path("fitted.pickle").write_bytes(pickle.dumps(fitted))
+found["probabilities"] = fitted.predict_proba(images[:5]).tolist()
+twin = copy.deepcopy(fitted)
 del search, fitted
+gc.collect()
 found["gone"] = not kept.exists()
+found["twin"] = twin.predict_proba(images[:5]).tolist()
+found["twin is elsewhere"] = twin.run_.folder != kept
 files = []
 for number, image in enumerate(images):
     files.append(Path(f"{number}.png"))
     files[-1].write_bytes(encode(image))
 mine = DualClassifier(**settings, epochs=1, runs="mine")
-found["scores"] = cross_val_score(mine, files, np.arange(24) % 2 * 7, cv=2, error_score="raise").tolist()
+validated = cross_validate(mine, files, np.arange(24) % 2 * 7, cv=2, error_score="raise", return_estimator=True)
+found["scores"] = validated["test_score"].tolist()
+found["estimators"] = [set(each.predict(files)) <= {0, 7} for each in validated["estimator"]]
 found["mine"] = len(list(Path("mine").glob("fit-*/run/config.toml")))
+print(json.dumps(found))
+"""
+SECOND = """
+import json, pickle
+from pathlib import Path
+import numpy as np
+from making import make_image
+
+fitted = pickle.loads(Path("fitted.pickle").read_bytes())
+images = np.stack([make_image(number % 2, number) for number in range(5)])
+folder = fitted.run_.folder
+found = {"probabilities": fitted.predict_proba(images).tolist(), "classes": fitted.classes_.tolist()}
+found["epochs"] = len(fitted.run_.history)
+found["html"] = fitted.run_._repr_html_()[:4]
+again = pickle.loads(pickle.dumps(fitted)).predict_proba(images).tolist()
+found["again"] = again == found["probabilities"]
+del fitted
+found["gone"] = not folder.exists()
 print(json.dumps(found))
 """
 
@@ -95,10 +121,10 @@ def test_fit__of_what_does_not_go_together(tmp_path: Path) -> None:
 def test_session__of_a_search_and_a_cross_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    script = tmp_path / "session.py"
-    script.write_text(f"import sys; sys.path.append({str(Path(__file__).parent)!r})\n{SESSION}", encoding="utf-8")
-    done = run_python(script, cwd=tmp_path, timeout=300)
+    begin = f"import sys; sys.path.append({str(Path(__file__).parent)!r})\n"
+    done = run_python("-W", "always::ResourceWarning", "-c", begin + SESSION, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
+    assert "ResourceWarning" not in done.stderr
     found = json.loads(done.stdout)  # And nothing else is printed.
     assert found["best"] == {"epochs": 1}
     assert found["classes"] == ["a dark one", "bright"]
@@ -108,3 +134,14 @@ def test_session__of_a_search_and_a_cross_validation(tmp_path: Path, monkeypatch
     assert found["kept"] is True
     assert found["gone"] is True
     assert len(found["scores"]) == found["mine"] == 2
+    assert found["estimators"] == [True, True]
+    assert found["twin"] == found["probabilities"]
+    assert found["twin is elsewhere"] is True
+
+    done = run_python("-W", "always::ResourceWarning", "-c", begin + SECOND, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "ResourceWarning" not in done.stderr
+    second = json.loads(done.stdout)
+    assert np.allclose(second["probabilities"], found["probabilities"], atol=1e-6)
+    assert second["classes"] == found["classes"]
+    assert (second["epochs"], second["html"], second["again"], second["gone"]) == (1, "<div", True, True)

@@ -1,7 +1,9 @@
 """DualClassifier: Diptych as an estimator of scikit-learn."""
 
+import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -20,17 +22,24 @@ from diptych.inference.given_images import ImageLike, as_list, to_file
 from diptych.settings.config import Backend, Recipe
 from diptych.settings.keywords import Settings
 from diptych.settings.presets import Preset
+from diptych.storage.atomic import as_path
+from diptych.storage.run_dir import RunDir
 
 Images = NDArray[np.uint8] | Sequence[ImageLike] | Iterable[ImageLike]
 # The caller keeps images for the test by himself, as cross_val_score does; this is the least that a split has.
 TEST_SHARE = 0.01
+# What a pickle keeps of a run: attributes of RunDir.
+KEPT_FILES = ("config", "environment", "classes", "history", "decision", "outliers", "best")
 
 
 class DualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """The dual model as a classifier of images, for cross_val_score, GridSearchCV and the like.
 
     Each `fit` is a training of its own: with a name in `runs` where that is given, else among the temporary files, which go with
-    the estimator. None of a setting: that of the preset, else of the recipe, else the default of `diptych train`.
+    the estimator. A pickle of a fitted one (joblib, several processes) holds all that it predicts with: its copy answers from
+    temporary files of its own.
+
+    None of a setting: that of the preset, else of the recipe, else the default of `diptych train`.
 
     Args:
         preset: a group of settings by its name, a key of `diptych.PRESETS`.
@@ -101,24 +110,59 @@ class DualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if labels.ndim != 1 or len(labels) != len(images):
             raise ValueError(f"X has {len(images)} images, y the shape {labels.shape}; expected a label for each image.")
         check_classification_targets(labels)
-        self.classes_, targets = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"DualClassifier needs two classes or more; y has one class: {self.classes_.tolist()}.")
+        classes, targets = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(f"DualClassifier needs two classes or more; y has one class: {classes.tolist()}.")
+        before = getattr(self, "_aside", None)
         folder = self._new_folder()
         table = write_images(folder / "images", images, targets)
         settings = self._settings()
         settings["cache"] = folder / "cache"
         self.run_ = api.train(table, preset=self.preset, runs=folder, name="run", verbose=self.verbose, **settings)
+        self.classes_ = classes
+        if before is not None:
+            before()
         return self
 
     def _new_folder(self) -> Path:
         """Make the folder of one `fit`."""
-        if self.runs is not None:
-            Path(self.runs).mkdir(parents=True, exist_ok=True)
-            return Path(tempfile.mkdtemp(prefix="fit-", dir=self.runs))
-        # Deleted when the estimator is, or is fitted again.
-        self._aside = tempfile.TemporaryDirectory(prefix="diptych-")
-        return Path(self._aside.name)
+        if self.runs is None:
+            return self._temporary_folder()
+        runs = as_path(self.runs)
+        runs.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="fit-", dir=runs))
+
+    def _temporary_folder(self) -> Path:
+        """Make a folder that is deleted when the estimator is, or is fitted again."""
+        folder = Path(tempfile.mkdtemp(prefix="diptych-"))
+        # Not a TemporaryDirectory, which warns where nobody closes it.
+        self._aside = weakref.finalize(self, delete_own, folder, os.getpid())
+        return folder
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the settings and, once fitted, the labels and the files of the run, as bytes."""
+        state: dict[str, Any] = {**super().__getstate__()}
+        state.pop("_aside", None)
+        run = state.pop("run_", None)
+        if run is not None:
+            files = {name: getattr(run.run_dir, name) for name in KEPT_FILES}
+            state["run_files"] = {name: file.read_bytes() for name, file in files.items() if file.is_file()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what `__getstate__` returned, with its run in a new temporary folder."""
+        settings = {**state}
+        files = settings.pop("run_files", None)
+        super().__setstate__(settings)
+        if files is None:
+            return
+        run = RunDir(self._temporary_folder() / "run")
+        for name in KEPT_FILES:
+            if name in files:
+                file = getattr(run, name)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(files[name])
+        self.run_ = api.open_run(run)
 
     def _settings(self) -> Settings:
         settings: Settings = {"backend": self.backend, "seed": self.random_state, "test_share": TEST_SHARE, "near_twins": False}
@@ -165,6 +209,12 @@ class DualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.string = True
         tags.classifier_tags.poor_score = True  # Of a few images of noise nothing is learned.
         return tags
+
+
+def delete_own(folder: Path, process: int) -> None:
+    """Delete a temporary folder in the process that made it; one that was forked from that one leaves it alone."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def name_of(number: int) -> str:
