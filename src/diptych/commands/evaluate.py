@@ -57,7 +57,7 @@ class Evaluate:
     """Name of the positive class, for two classes. Threshold, recall, precision and F1 refer to it. Default: as predict uses
     it, at first the second class."""
     keep: bool = False
-    """Store what is chosen now, so that predict obeys it. The first test of a run is stored anyway; later ones, and those
+    """Store what is chosen now, so that predict uses it. The first test of a run is stored anyway; later ones, and those
     with --tta or --test-size, only look."""
     abstain: str | None = None
     """When to answer "don't know": none, error:SHARE, a probability, or LOW,HIGH. error:SHARE: at most this share of the
@@ -105,7 +105,7 @@ class Evaluate:
         from diptych.evaluation.evaluate import evaluate
         from diptych.evaluation.summary import describe
         from diptych.inference.choosing import DecisionOptions
-        from diptych.inference.decision import describe_obeyed
+        from diptych.inference.decision import describe_kept
         from diptych.inference.trained_run import TrainedRun
 
         choices = DecisionOptions(self.threshold, self.abstain, self.coverage, self.positive, self.keep)
@@ -126,7 +126,7 @@ class Evaluate:
             log.info("\nwritten: %s with metrics.json and predictions.csv", report.external.report)
             return EXIT_TROUBLE if report.external.unreadable else self.compare(run)
         if not report.kept:
-            log.info("\n%s", describe_obeyed(opened.stored_decision))
+            log.info("\n%s", describe_kept(opened.stored_decision))
         log.info("\nwritten: %s, %s, %s", run.report, run.metrics, run.predictions)
         return self.compare(run)
 

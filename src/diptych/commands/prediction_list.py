@@ -69,7 +69,7 @@ def count_answers(table: pd.DataFrame) -> list[str]:
 
 
 def visible(text: str) -> str:
-    """Write what a terminal would obey, or could not show, with backslashes."""
+    """Escape the characters that a terminal would take as commands, or could not show."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 

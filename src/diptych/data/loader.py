@@ -86,7 +86,7 @@ class BatchLoader:
         return images, labels, weights
 
     def stream(self, first_step: int = 0, steps: int | None = None) -> Iterator[Batch]:
-        """Yield batches `first_step`, `first_step` + 1, ... without end, or so many steps; threads make the next ones ahead."""
+        """Yield batches `first_step`, `first_step` + 1, ..., `steps` of them or without end; threads prepare the next ones."""
         workers = max(1, (os.cpu_count() or 1) // 2)
         wanted = iter(count(first_step) if steps is None else range(first_step, first_step + steps))
         with one_thread_each, ThreadPoolExecutor(workers) as pool:

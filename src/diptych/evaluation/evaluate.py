@@ -81,7 +81,7 @@ class TestedImages:
         decision: that the predictions follow.
         outliers: what the images are compared with, if there is something.
         counted: a row for each image that the report counts by class and part.
-        kept: whether `predict` obeys the decision.
+        kept: whether the decision is stored for `predict`.
         external: of an external test.
     """
 
@@ -202,7 +202,9 @@ def open_own(planned: PlannedTest, by: Sequence[str], choices: DecisionOptions) 
     wanted = there if "validation" in there and not (decision and outliers) else {"test"}
     table = pick_rows(planned.split, [part for part in SPLITS if part in wanted], config.training.seed)
     root = image_folder(config.data, planned.data)
-    outputs = SplitOutputs(run.tapped, read_images(root, table, planned.spec, planned.cache), table, planned.views, how[0])
+    outputs = SplitOutputs(
+        run.feature_network, read_images(root, table, planned.spec, planned.cache), table, planned.views, how[0]
+    )
     keep = choices.keep or (planned.plain and (stored is None or stored.weights != run.weights_hash))
     if decision is None or outliers is None:
         probabilities, features = outputs.outputs("validation", keep_all)
@@ -237,7 +239,7 @@ def open_external(planned: PlannedTest, by: Sequence[str], choices: DecisionOpti
     for column in by:
         check_column(test, column)
     decision, outliers = run.answer_with(planned.spec.size, len(planned.views))
-    outputs = SplitOutputs(run.tapped, store, table, planned.views, planned.spec.size)
+    outputs = SplitOutputs(run.feature_network, store, table, planned.views, planned.spec.size)
     report = printable(str(planned.folder / run.run_dir.report.name))
     external = External(source_of(data), len(test), len(problems), report)
     return TestedImages(outputs, image_folder(run.config.data, data), decision, outliers, test, external=external)
@@ -271,7 +273,7 @@ def predict_split(
 
 
 def draw_listed(planned: PlannedTest, images: TestedImages, report: Report, maps: int) -> dict[str, Pictures]:
-    """Draw the images that the report lists, with so many maps."""
+    """Draw the images that the report lists; `maps` as for `picture_images`."""
     table, outputs = images.outputs.part("test"), images.outputs
     if maps:
         log.info("maps of %s, a thousand passes of the network for each", count_of(min(maps, len(table))))
@@ -307,7 +309,9 @@ def check_places(run: RunDir, external: Path | None, output: Path | None) -> Pat
     if external is None:
         if output is not None:
             raise ConfigError(f"--output {output} is for an external test (--data); the run's own report lies in {run.report}.")
-        refuse_unwritable(run.root, "The report and what predict obeys are kept there: copy the run to where you can write.")
+        refuse_unwritable(
+            run.root, "The report and the decision that predict uses are kept there: copy the run to where you can write."
+        )
         return run.report.parent
     folder = output or external_folder(run, external)
     refuse_unwritable(folder, "Name another folder with --output.")

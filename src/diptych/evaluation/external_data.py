@@ -101,7 +101,7 @@ def read_external(
     except DataError as error:
         raise DataError(
             f"{data} has none of the test images of {run.run_dir.root}, so it is read as an external test set, with the "
-            f"settings of the run in {run.run_dir.config}, but it is none. {error}"
+            f"settings of the run in {run.run_dir.config}, which fails. {error}"
         ) from error
     targets = match_classes(run, manifest)
     store, outcome = prepare([manifest.root / path for path in manifest.table["path"]], spec, cache)

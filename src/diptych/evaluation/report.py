@@ -288,7 +288,7 @@ class Report:
         mistakes: up to 20 wrong predictions, the worst first.
         least_sure: up to 20 others that are nearest to another answer.
         maps: the check of the saliency maps; None where it was not made.
-        kept: whether `predict` obeys the decision.
+        kept: whether the decision is stored for `predict`.
         external: None for a test on the run's own images.
         data: of the run.
         run: the run.

@@ -69,7 +69,7 @@ def read_picture(file: Path, spec: ImageSpec, seen: NDArray[np.uint8]) -> tuple[
 
     Returns:
         uint8 (H, W, 3), RGB, of its own height to width, the longer of at most IMAGE_SIZE pixels; and uint8 (T, T, 3), the
-        same part of it that the network sees. Both are `seen` where the file is gone by now.
+        same part of it that the network sees. Both are `seen` if the file no longer exists.
     """
     try:
         content = read_bytes(file)

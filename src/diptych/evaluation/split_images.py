@@ -60,7 +60,7 @@ def groups_of(table: pd.DataFrame, column: str) -> NDArray[np.int64] | None:
 class SplitOutputs:
     """What the network says of the parts of a split."""
 
-    tapped: keras.Model
+    feature_network: keras.Model
     store: Images
     table: pd.DataFrame
     views: Sequence[View]
@@ -83,7 +83,7 @@ class SplitOutputs:
         views = self.views[:1] if part == "train" else self.views
         rows = self.rows(part)
         log.info("answering %s", count_of(len(rows), f"{'training' if part == 'train' else part} image"))
-        return predict_with_features(self.tapped, self.store, rows, views, reduce, part)
+        return predict_with_features(self.feature_network, self.store, rows, views, reduce, part)
 
 
 def keep_all(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -145,7 +145,7 @@ def describe_doubtful(tested: TestedRun, rows: NDArray[np.int64], likely: NDArra
 
 
 def to_fixes(table: pd.DataFrame) -> pd.DataFrame:
-    """Write each suggestion as a line that `diptych train --fixes` obeys."""
+    """Write each suggestion as a line of the corrections for `diptych train --fixes`."""
     rows = [
         (path, "relabel", suggested, f"cross-validation gives {given} {score:.3f}")
         for path, given, suggested, score in table[["path", "given_class", "suggested_class", "score"]].itertuples(index=False)

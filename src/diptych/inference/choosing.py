@@ -106,7 +106,7 @@ def choose_decision(
 
 
 def check_rules(rule: str, abstain_rule: str, coverage: float, classes: int, positive: int = 1) -> None:
-    """Raise a ConfigError where a rule is not one, or not one for so many classes."""
+    """Raise a ConfigError where a rule is unknown, or not defined for this number of classes."""
     if positive not in (0, 1) or (classes != 2 and positive != 1):
         raise ConfigError(f"--positive is for two classes; these are {classes}, each of which has its own figures. Leave it out.")
     read_rule(rule)

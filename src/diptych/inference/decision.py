@@ -140,7 +140,7 @@ class Decision:
 DEFAULT = Decision()
 
 
-def describe_obeyed(decision: Decision | None) -> str:
+def describe_kept(decision: Decision | None) -> str:
     """Describe the decision that `predict` keeps after a test that only looked, and how to change it."""
     if decision is None:
         now = "with threshold 0.5 and without calibration"

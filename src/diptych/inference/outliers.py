@@ -88,7 +88,7 @@ def as_stored(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def rank_of_limit(clusters: int) -> int:
-    """Return which of so many scores in rising order is the limit, from 1 on: split conformal (Vovk et al. 2005), for 5 %."""
+    """Return the rank of the limit among the rising scores, from 1 on: split conformal prediction (Vovk et al. 2005), for 5 %."""
     return math.ceil((clusters + 1) * (1 - FLAGGED_SHARE))
 
 

@@ -63,12 +63,12 @@ def predict_probabilities(
 
 
 def predict_with_features(
-    tapped: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View], reduce: Reduce, progress: str = ""
+    network: keras.Model, images: Images, rows: NDArray[np.int64], views: Sequence[View], reduce: Reduce, progress: str = ""
 ) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Return the probabilities as `predict_probabilities` does, and something made of the pooled features.
 
     Args:
-        tapped: `TrainedRun.tapped`.
+        network: `TrainedRun.feature_network`.
         images: uint8 (N, S, S, 3), RGB.
         rows: (M,), which images.
         views: of each image; the first one is the image as it is.
@@ -81,9 +81,9 @@ def predict_with_features(
     Raises:
         CheckpointError: as `predict_probabilities`.
     """
-    output, pooled = tapped.outputs
+    output, pooled = network.outputs
     total, reduced = np.zeros((len(rows), output.shape[-1])), []
-    for place, view, (found, features) in answer_chunks(tapped, images, rows, views, progress):
+    for place, view, (found, features) in answer_chunks(network, images, rows, views, progress):
         total[place] += found
         if view == AS_IT_IS:
             reduced.append(reduce(np.asarray(features, np.float32)))
@@ -191,7 +191,7 @@ def predict_rows(
         probabilities = predict_probabilities(run.network, images, rows, views, "predicting")
         columns = prediction_columns(probabilities, run.class_names, decision)
     else:
-        probabilities, scores = predict_with_features(run.tapped, images, rows, views, outliers.scores, "predicting")
+        probabilities, scores = predict_with_features(run.feature_network, images, rows, views, outliers.scores, "predicting")
         columns = prediction_columns(probabilities, run.class_names, decision, scores, outliers.limit)
     # Of images that cannot be read, these are empty.
     kinds = {"predicted_target": "Int64", "answered": "boolean"} | ({"outlier": "boolean"} if outliers else {})

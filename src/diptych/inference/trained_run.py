@@ -109,7 +109,7 @@ class TrainedRun:
         return stored if stored is not None and (stored.weights, stored.test_size) == (self.weights_hash, size) else None
 
     def answer_with(self, size: int, views: int) -> tuple[Decision, Outliers | None]:
-        """Return decision and outliers for images of a size and so many views, and log where they were not chosen for these.
+        """Return decision and outliers for an image size and a number of views; log if they were chosen for others.
 
         Raises:
             CheckpointError: as `decision`.
@@ -141,7 +141,7 @@ class TrainedRun:
         return load_run_network(self.run_dir)[0]
 
     @cached_property
-    def tapped(self) -> "keras.Model":
+    def feature_network(self) -> "keras.Model":
         """The network, giving its pooled features, float (N, C), beside its probabilities."""
         network = self.network
         import keras

@@ -33,7 +33,7 @@ def wilson(right: float, of: float) -> Interval | None:
 
 
 def score_interval(figure: float, images: float, lowest: float = 0.0, highest: float = 1.0, reach: float = REACH) -> Interval:
-    """Return the interval of a figure that is as sure as a share of so many images: Wilson's on the scale from bound to bound.
+    """Return Wilson's interval of a figure that varies as the share of `images` images would, on the scale from bound to bound.
 
     Args:
         figure: from `lowest` to `highest`.

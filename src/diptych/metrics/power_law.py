@@ -43,7 +43,7 @@ class PowerLaw:
 
 @dataclass(frozen=True)
 class Ahead:
-    """What more training images are expected to bring: the accuracy with so many, and the gain over the fitted one now."""
+    """What more training images are expected to bring: the accuracy with them, and the gain over the fitted accuracy now."""
 
     images: int
     accuracy: float

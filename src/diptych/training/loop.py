@@ -239,7 +239,7 @@ class EpochLoop:
         return dataclasses.replace(state, batch=self.steps, phase=phase, figures=figures)
 
     def train_batches(self, loader: BatchLoader, first: int, steps: int) -> dict[str, float]:
-        """Train on so many batches from one on, as `self.watch` watches; return their mean loss and accuracy."""
+        """Train on `steps` batches, beginning with batch `first`; return their mean loss and accuracy."""
         if self.devices > 1:
             numbered = NumberedBatches(loader, first, steps, self.settings.label_smoothing)
             found = self.network.fit(numbered, shuffle=False, verbose=0, callbacks=[self.watch])

@@ -23,7 +23,7 @@ def open_shared_folder(folder: RunDir, kind: str, config: Config, data: LoadedDa
         kind: a word for it, such as "search".
         config: the settings asked for, resolved.
         data: the images.
-        file: the name of the JSON file that holds `facts`, by which the folder is known for what it is.
+        file: the name of the JSON file that holds `facts`; a folder without it is not of this kind.
         facts: what else must not change, as JSON values.
 
     Raises:

@@ -47,7 +47,7 @@ class TrainState:
     stopped: bool = False
 
     def finished(self, epochs: int) -> bool:
-        """Tell whether a training of so many epochs is at its end."""
+        """Tell whether a training of `epochs` epochs is at its end."""
         return self.stopped or self.epoch >= epochs
 
     def to_json(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Averaging:
     """
 
     def __init__(self, network: keras.Model, optimizer: keras.Optimizer | None = None) -> None:
-        """Take what is trained, with what is frozen by now.
+        """Take a network after its layers were frozen.
 
         Args:
             network: a compiled network.
@@ -81,7 +81,7 @@ class Averaging:
             variable.assign((total / seen).astype(np.float32))
 
     def pass_images(self, trained: list[Any], state: list[Any], images: Any) -> list[Any]:
-        """Return the variables that are not trained as they are after a batch, the statistics being those of it alone."""
+        """Return the non-trainable variables after a batch, with the statistics of this batch alone."""
         momenta = [layer.momentum for layer in self.layers]
         try:
             # What is traced here keeps this momentum; what `fit` traced keeps the other one.

@@ -25,7 +25,7 @@ def check_divisible(batch_size: int, devices: int) -> None:
 
 
 def smoothed_batches(loader: BatchLoader, first: int, steps: int, label_smoothing: float) -> Iterator[Batch]:
-    """Yield so many training batches of a loader from one on, with smoothed labels."""
+    """Yield `steps` training batches of a loader, beginning with batch `first`, with smoothed labels."""
     for images, labels, weights in loader.stream(first, steps):
         yield images, smooth_labels(labels, label_smoothing), weights
 
