@@ -518,7 +518,7 @@ def check(data: PathLike, *, output: PathLike | None = None, verbose: bool = Tru
     found_settings = given_from(**keys).resolve().data
     place = as_optional_path(output)
     if place is not None:
-        refuse_unwritable(place, "Name another folder: output=.")
+        refuse_unwritable(place, "Name another output folder.")
     with as_command(verbose):
         from diptych.data.audit.findings import describe
         from diptych.data.check import examine, write_check

@@ -72,7 +72,7 @@ def test_evaluate__choices_are_kept_and_obeyed_by_the_next_test(mine: RunDir) ->
         0.8,
     )
     assert read_decision(mine) != chosen
-    with pytest.raises(ConfigError, match="--by colour"):
+    with pytest.raises(ConfigError, match="by colour"):
         evaluate(run, by=("colour",), maps=0)
 
 
@@ -234,15 +234,15 @@ def test_evaluate__against_another_run_decides_the_exit_code(mine: RunDir, train
 
 
 BAD_FLAGS = {
-    ("--threshold", "best"): "--threshold is 'best'",
-    ("--threshold", "cost:1,nan"): "--threshold is 'cost:1,nan'",
-    ("--abstain", "error:2"): "--abstain is 'error:2'",
-    ("--coverage", "0"): "--coverage is 0.0",
-    ("--coverage", "1.5"): "--coverage is 1.5",
+    ("--threshold", "best"): "threshold is 'best'",
+    ("--threshold", "cost:1,nan"): "threshold is 'cost:1,nan'",
+    ("--abstain", "error:2"): "abstain is 'error:2'",
+    ("--coverage", "0"): "coverage is 0.0",
+    ("--coverage", "1.5"): "coverage is 1.5",
     ("--fail-if-worse",): "--fail-if-worse needs the run to compare with",
     ("--against", "nowhere"): "nowhere is not a run",
     ("--against", "mine"): "--against mine is the run itself",
-    ("--by", "colour"): "--by colour: the table has no such column",
+    ("--by", "colour"): "by colour: the table has no such column",
     ("--maps", "-1"): "maps",
 }
 # All in one process: exit code, what is said, and whether Keras is loaded by then.

@@ -111,5 +111,5 @@ def test_predictions__that_do_not_fit_together(change: dict[str, object], said: 
 
 
 def test_judge__by_a_column_that_is_not_there() -> None:
-    with pytest.raises(ConfigError, match="--by colour: no such column; there are site"):
+    with pytest.raises(ConfigError, match="by colour: no such column; there are site"):
         judge(predictions_of(2), JudgeOptions(by=("colour",)))

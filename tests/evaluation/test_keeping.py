@@ -219,7 +219,7 @@ def test_positive__recall_is_about_the_class_on_the_command_line_and_predict_obe
 def test_positive__a_probability_of_the_other_class_is_not_taken_over(run: RunDir) -> None:
     evaluate(run, choices=DecisionOptions(threshold="0.3", keep=True), maps=0)
     before = obeyed(run)
-    with pytest.raises(ConfigError, match=r"--threshold 0\.3 .* probability of class whole; with --positive broken.*--threshold"):
+    with pytest.raises(ConfigError, match=r"threshold 0\.3 .* probability of class whole; with positive broken.*threshold"):
         evaluate(run, choices=DecisionOptions(positive="broken", keep=True), maps=0)
     assert obeyed(run) == before
     evaluate(run, choices=DecisionOptions(positive="broken", threshold="0.7", keep=True), maps=0)
@@ -227,7 +227,7 @@ def test_positive__a_probability_of_the_other_class_is_not_taken_over(run: RunDi
 
 def test_positive__of_an_unknown_class(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     assert look(run, "--positive", "brokn") == 2
-    assert "--positive is 'brokn'; expected broken or whole" in capsys.readouterr().err
+    assert "positive is 'brokn'; expected broken or whole" in capsys.readouterr().err
 
 
 @pytest.fixture

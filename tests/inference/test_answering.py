@@ -125,9 +125,9 @@ def test_predict__output_is_checked_before_anything_is_computed(chosen: RunDir, 
         (".", "is a folder"),
         ("photo.jpg", "is one of the images"),
     ):
-        with pytest.raises(ConfigError, match=rf"{message}.*(--output|name)"):
+        with pytest.raises(ConfigError, match=rf"{message}.*(output|name)"):
             predict(chosen, "photo.jpg", output)
-    with pytest.raises(ConfigError, match=r"file cannot be made.*--output"):
+    with pytest.raises(ConfigError, match=r"file cannot be made.*output"):
         explain(chosen, "photo.jpg", tmp_path / "file")
     assert (tmp_path / "photo.jpg").read_bytes() == photo
 

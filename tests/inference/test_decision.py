@@ -145,7 +145,7 @@ def test_choose_decision__a_range_is_taken_as_it_is() -> None:
 
 def test_choose_decision__names_the_flag_where_no_answer_is_left() -> None:
     targets, probabilities = np.array([0, 1, 0, 1]), np.array([[0.1, 0.9], [0.9, 0.1], [0.2, 0.8], [0.8, 0.2]])
-    with pytest.raises(ConfigError, match=r"--abstain error:0\.1: even the surest validation images .* larger share"):
+    with pytest.raises(ConfigError, match=r"abstain error:0\.1: even the surest validation images .* larger share"):
         choose_decision(targets, probabilities, abstain_rule="error:0.1")
 
 
@@ -169,20 +169,20 @@ def test_check_rules__lets_good_ones_through(rule: str, abstain: str, coverage: 
     ["", "never", "error", "error:", "error:1", "error:-0.1", "error:nan", "nan", "1.1", "0.7,0.2", "0.1,0.2,0.3", "a,b"],
 )
 def test_check_rules__of_a_bad_abstention(abstain: str, classes: int) -> None:
-    with pytest.raises(ConfigError, match=r"--abstain is .*; expected none, error:SHARE"):
+    with pytest.raises(ConfigError, match=r"abstain is .*; expected none, error:SHARE"):
         check_rules("0.5", abstain, 0.95, classes)
 
 
 @pytest.mark.parametrize(
     ("rule", "abstain", "coverage", "classes", "expected"),
     [
-        ("0.4", "none", 0.95, 3, "--threshold 0.4 is for two classes; these are 3"),
-        ("youden", "none", 0.95, 10, "--threshold youden is for two classes"),
-        ("0.5", "0.2,0.7", 0.95, 3, "--abstain is '0.2,0.7'"),
+        ("0.4", "none", 0.95, 3, "threshold 0.4 is for two classes; these are 3"),
+        ("youden", "none", 0.95, 10, "threshold youden is for two classes"),
+        ("0.5", "0.2,0.7", 0.95, 3, "abstain is '0.2,0.7'"),
         ("0.5", "0.4", 0.95, 2, "the least probability of an answer (0.5 to 1)"),
-        ("0.5", "none", 0.0, 2, "--coverage is 0.0"),
-        ("0.5", "none", 1.0, 2, "--coverage is 1.0"),
-        ("0.5", "none", float("nan"), 2, "--coverage is nan"),
+        ("0.5", "none", 0.0, 2, "coverage is 0.0"),
+        ("0.5", "none", 1.0, 2, "coverage is 1.0"),
+        ("0.5", "none", float("nan"), 2, "coverage is nan"),
     ],
 )
 def test_check_rules__of_a_rule_that_does_not_fit(rule: str, abstain: str, coverage: float, classes: int, expected: str) -> None:

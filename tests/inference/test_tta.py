@@ -139,13 +139,13 @@ def test_predict_probabilities__without_views_depend_on_how_the_image_lies(of_th
 def test_plan_test__of_a_training_without_flips():
     config = Config(augment=settings_of(""))
     assert plan_test(config) == (ImageSpec(224, "stretch"), (AS_IT_IS,))
-    with pytest.raises(ConfigError, match=r"trained with none.*Leave out --tta"):
+    with pytest.raises(ConfigError, match=r"trained with none.*Leave out tta"):
         plan_test(config, tta=True)
 
 
 @pytest.mark.parametrize("size", [-1, 0, 31, 4097])
 def test_plan_test__of_a_size_out_of_range(size):
-    with pytest.raises(ConfigError, match=rf"test size is {size}; expected 32 to 4096 pixels.*--test-size"):
+    with pytest.raises(ConfigError, match=rf"test_size is {size}; expected 32 to 4096 pixels"):
         plan_test(Config(), test_size=size)
 
 
@@ -240,7 +240,7 @@ for command in (["evaluate", sys.argv[1]], ["predict", sys.argv[1], sys.argv[2]]
 """
     done = run_python("-c", code, run.root, of_three.data)
     assert done.stdout.splitlines() == ["2 False"] * 4, done.stderr
-    assert done.stderr.count("trained with none") == done.stderr.count("the test size is 16") == 2
+    assert done.stderr.count("trained with none") == done.stderr.count("test_size is 16") == 2
 
 
 def test_main__says_how_it_was_tested(of_three, tmp_path, capsys):

@@ -137,7 +137,7 @@ def test_subgroups__a_single_one_has_nothing_to_be_worse_than() -> None:
 
 def test_subgroups__of_a_column_that_is_not_there() -> None:
     table, _ = draw(10, 2)
-    with pytest.raises(ConfigError, match=r"--by colour: the table has no such column; further columns: kind\.") as raised:
+    with pytest.raises(ConfigError, match=r"by colour: the table has no such column; further columns: kind\.") as raised:
         check_column(table, "colour")
     assert "target" not in str(raised.value)
     with pytest.raises(ConfigError, match="further columns: none"):
@@ -146,7 +146,7 @@ def test_subgroups__of_a_column_that_is_not_there() -> None:
 
 def test_subgroups__of_a_column_that_names_images() -> None:
     table, probabilities = draw(MOST_VALUES + 1, 2)
-    with pytest.raises(ConfigError, match="--by path: 51 different values; expected at most 50"):
+    with pytest.raises(ConfigError, match="by path: 51 different values; expected at most 50"):
         check_column(table, "path")
     check_column(table[1:], "path")
     rows = subgroups_of(table[1:], probabilities[1:], 0.5, NAMES, "path")

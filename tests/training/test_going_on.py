@@ -198,7 +198,7 @@ def crossed(data: Path, tmp_path: Path) -> RunDir:
 def test_folds__more_epochs_are_refused(crossed: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     before = fingerprint(crossed.root)
     assert main(["resume", str(crossed.root), "--epochs", "500"]) == 2
-    assert "--epochs is 500" in capsys.readouterr().err
+    assert "epochs is 500" in capsys.readouterr().err
     assert fingerprint(crossed.root) == before
 
 

@@ -308,13 +308,13 @@ def check_places(run: RunDir, external: Path | None, output: Path | None) -> Pat
     """
     if external is None:
         if output is not None:
-            raise ConfigError(f"--output {output} is for an external test (--data); the run's own report lies in {run.report}.")
+            raise ConfigError(f"output {output} is for an external test (data); the run's own report lies in {run.report}.")
         refuse_unwritable(
             run.root, "The report and the decision that predict uses are kept there: copy the run to where you can write."
         )
         return run.report.parent
     folder = output or external_folder(run, external)
-    refuse_unwritable(folder, "Name another folder with --output.")
+    refuse_unwritable(folder, "Name another output folder.")
     return folder
 
 
@@ -323,8 +323,7 @@ def choose(targets: NDArray[np.int64], probabilities: NDArray[np.float64], rules
         return choose_decision(targets, probabilities, *rules, seed)
     if rules._replace(positive=1) != Rules():
         raise ConfigError(
-            "--threshold, --abstain and --coverage are chosen on validation images, and the split of this run has none. Leave "
-            "them out."
+            "threshold, abstain and coverage are chosen on validation images, and the split of this run has none. Leave them out."
         )
     return Decision(positive=rules.positive)
 

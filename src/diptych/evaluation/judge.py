@@ -105,7 +105,7 @@ def judge(predictions: Predictions, options: JudgeOptions | None = None) -> Repo
     subgroups = {}
     for column in options.by:
         if column not in predictions.columns:
-            raise ConfigError(f"--by {column}: no such column; there are {', '.join(predictions.columns) or 'none'}.")
+            raise ConfigError(f"by {column}: no such column; there are {', '.join(predictions.columns) or 'none'}.")
         values = predictions.columns[column]
         subgroups[column] = compute_subgroups(values, targets, probabilities, threshold, names, groups=groups, seed=seed)
     outliers = count_outliers(options.outliers, predictions.outlier_scores, groups)

@@ -70,7 +70,7 @@ def explain(
     """
     run, files = TrainedRun.open(run), find_images(as_paths(paths), follow_links=follow_links)
     folder = as_optional_path(output) or run.run_dir.explanations
-    refuse_unwritable(folder, "Name another folder with --output.")
+    refuse_unwritable(folder, "Name another output folder.")
     decision, _ = run.answer_with(run.spec.size, views=1)
     network, class_names, config = run.network, run.class_names, run.config
     store, outcome = prepare(files, run.spec, None)

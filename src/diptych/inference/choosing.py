@@ -49,8 +49,8 @@ class DecisionOptions:
             for name, given, rule in kept:
                 if given is None and is_about_one_class(name, rule):
                     raise ConfigError(
-                        f"--{name} {rule} of the run is a probability of class {class_names[before.positive]}; with --positive "
-                        f"{class_names[positive]}, set it again: --{name}."
+                        f"{name} {rule} of the run is a probability of class {class_names[before.positive]}; with positive "
+                        f"{class_names[positive]}, set it again: {name}."
                     )
         return rules
 
@@ -108,13 +108,13 @@ def choose_decision(
 def check_rules(rule: str, abstain_rule: str, coverage: float, classes: int, positive: int = 1) -> None:
     """Raise a ConfigError where a rule is unknown, or not defined for this number of classes."""
     if positive not in (0, 1) or (classes != 2 and positive != 1):
-        raise ConfigError(f"--positive is for two classes; these are {classes}, each of which has its own figures. Leave it out.")
+        raise ConfigError(f"positive is for two classes; these are {classes}, each of which has its own figures. Leave it out.")
     read_rule(rule)
     if classes != 2 and rule != "0.5":
-        raise ConfigError(f"--threshold {rule} is for two classes; these are {classes}, of which the most probable is chosen.")
+        raise ConfigError(f"threshold {rule} is for two classes; these are {classes}, of which the most probable is chosen.")
     read_abstain_rule(abstain_rule, classes)
     if not 0 < coverage < 1:
-        raise ConfigError(f"--coverage is {coverage}; expected a share above 0 and below 1, such as 0.95.")
+        raise ConfigError(f"coverage is {coverage}; expected a share above 0 and below 1, such as 0.95.")
 
 
 def find_positive(name: str, class_names: Sequence[str]) -> int:
@@ -124,9 +124,9 @@ def find_positive(name: str, class_names: Sequence[str]) -> int:
         ConfigError: there is no such class, or there are more than two.
     """
     if len(class_names) != 2:
-        raise ConfigError(f"--positive {name} is for two classes; these are {len(class_names)}, each with its own figures.")
+        raise ConfigError(f"positive {name} is for two classes; these are {len(class_names)}, each with its own figures.")
     if name not in class_names:
-        raise ConfigError(f"--positive is {name!r}; expected {class_names[0]} or {class_names[1]}.")
+        raise ConfigError(f"positive is {name!r}; expected {class_names[0]} or {class_names[1]}.")
     return list(class_names).index(name)
 
 
@@ -159,7 +159,7 @@ def choose_abstention(
     limit = error_limit(decision.predicted(probabilities) == targets, sure, given[0])
     if limit is None:
         raise ConfigError(
-            f"--abstain {rule}: even the surest validation images are answered wrongly more often than that; give a larger share."
+            f"abstain {rule}: even the surest validation images are answered wrongly more often than that; give a larger share."
         )
     if not binary:
         return 0.0, limit
@@ -187,6 +187,6 @@ def read_abstain_rule(rule: str, classes: int) -> tuple[str, tuple[float, ...]]:
     if name == "" and len(given) == 2 and classes == 2 and 0 <= given[0] <= given[1] <= 1:
         return "between", given
     raise ConfigError(
-        f"--abstain is {rule!r}; expected none, error:SHARE, the least probability of an answer ({lowest:g} to 1), or for two "
+        f"abstain is {rule!r}; expected none, error:SHARE, the least probability of an answer ({lowest:g} to 1), or for two "
         "classes LOW,HIGH: two probabilities of the positive class between which nothing is answered."
     )

@@ -235,7 +235,7 @@ def predict_in_memory(
 def check_output(place: Path, files: Sequence[Path]) -> None:
     """Raise a ConfigError where a table cannot be written, or would take the place of an image, before anything is computed."""
     if place.is_dir():
-        raise ConfigError(f"--output {place} is a folder; name a file, such as {place / 'predictions.csv'}.")
+        raise ConfigError(f"output {place} is a folder; name a file, such as {place / 'predictions.csv'}.")
     if place.exists() and any(place.samefile(file) for file in files):
-        raise ConfigError(f"--output {place} is one of the images; name another file.")
-    refuse_unwritable(place.parent, "Name another file with --output.")
+        raise ConfigError(f"output {place} is one of the images; name another file.")
+    refuse_unwritable(place.parent, "Name another output file.")

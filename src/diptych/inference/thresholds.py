@@ -36,13 +36,13 @@ def choose_threshold(rule: str, targets: NDArray[np.int64], probabilities: NDArr
     hit = ones - np.searchsorted(np.sort(probabilities[targets == 1]), places)
     wrong = zeros - np.searchsorted(np.sort(probabilities[targets == 0]), places)
     if ones == 0 or zeros == 0:
-        raise ConfigError(f"--threshold {rule} is chosen on the validation images, and all of them are of one class.")
+        raise ConfigError(f"threshold {rule} is chosen on the validation images, and all of them are of one class.")
     if name in ("recall", "precision"):
         figure = hit / ones if name == "recall" else np.divide(hit, hit + wrong, out=np.zeros_like(hit), where=hit + wrong > 0)
         meets = np.flatnonzero(figure >= given[0])
         if len(meets) == 0:
             raise ConfigError(
-                f"--threshold {rule}: on the validation images no threshold has that {name}; the highest is {figure.max():.3f}."
+                f"threshold {rule}: on the validation images no threshold has that {name}; the highest is {figure.max():.3f}."
             )
         return places[int(meets[-1] if name == "recall" else meets[0])]
     gains: dict[str, Callable[[], NDArray[np.float64]]] = {
@@ -75,7 +75,7 @@ def read_rule(rule: str) -> tuple[str, tuple[float, ...]]:
             return name, given
     except ValueError:
         pass
-    raise ConfigError(f"--threshold is {rule!r}; expected {RULES}.")
+    raise ConfigError(f"threshold is {rule!r}; expected {RULES}.")
 
 
 def candidates(probabilities: NDArray[np.float64]) -> list[float]:

@@ -74,12 +74,12 @@ def plan_test(config: Config, tta: bool = False, test_size: int | None = None) -
         ConfigError: the size is out of range, or the training knew no other view than the image as it is.
     """
     if test_size is not None and test_size not in SIZES:
-        raise ConfigError(f"the test size is {test_size}; expected {SIZES[0]} to {SIZES[-1]} pixels. Set --test-size.")
+        raise ConfigError(f"test_size is {test_size}; expected {SIZES[0]} to {SIZES[-1]} pixels.")
     views = list_views(config.augment) if tta else (AS_IT_IS,)
     if tta and len(views) == 1:
         raise ConfigError(
             "test-time augmentation is the mean over the flips and quarter turns that the run was trained with, but it was "
-            "trained with none: flip_horizontal, flip_vertical and quarter_turns are off in its config.toml. Leave out --tta."
+            "trained with none: flip_horizontal, flip_vertical and quarter_turns are off in its config.toml. Leave out tta."
         )
     return spec_of(config.data, test_size), views
 

@@ -100,10 +100,10 @@ def check_column(table: pd.DataFrame, column: str) -> None:
     if column not in table:
         own = ("path", "image_name", "target", "sha256", "split")
         further = ", ".join(name for name in table.columns if name not in own) or "none"
-        raise ConfigError(f"--by {column}: the table has no such column; further columns: {further}.")
+        raise ConfigError(f"by {column}: the table has no such column; further columns: {further}.")
     count = table[column].nunique()
     if count > MOST_VALUES:
-        raise ConfigError(f"--by {column}: {count} different values; expected at most {MOST_VALUES} subgroups.")
+        raise ConfigError(f"by {column}: {count} different values; expected at most {MOST_VALUES} subgroups.")
 
 
 def worse_by_chance(inside: NDArray[np.bool_], outside: NDArray[np.bool_]) -> float:

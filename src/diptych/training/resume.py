@@ -206,9 +206,9 @@ def refuse_to_resume(run: RunDir, config: Config) -> None:
     if why := why_thinned(run):
         raise CheckpointError(f"run {run.root} cannot be resumed: {why}")
     if epochs < before:
-        raise ConfigError(f"--epochs is {epochs}, but {run.root} was started with {before}; only more are allowed.")
+        raise ConfigError(f"epochs is {epochs}, but {run.root} was started with {before}; only more are allowed.")
     if is_finished(run, config):
-        raise ConfigError(f"run {run.root} is finished. To train it for longer, give more epochs than {epochs}: --epochs N.")
+        raise ConfigError(f"run {run.root} is finished. To train it for longer, give more epochs than {epochs}.")
 
 
 def write_changes(run: RunDir, config: Config) -> None:
