@@ -220,9 +220,9 @@ def findings_of(manifest: Manifest, parts: list[str], given: list[str] | None = 
     """The titles of what judge_split finds, by kind."""
     index = manifest.table.index
     chosen = pd.Series(given if given is not None else [""] * len(index), index=index)
-    arguments = clusters_of(manifest), manifest.table["group"], chosen, *SHARES
+    arguments = clusters_of(manifest), manifest.table["group"], chosen
     titles: dict[str, list[str]] = {}
-    for finding in judge_split(manifest, pd.Series(parts, index=index), *arguments):
+    for finding in judge_split(manifest, pd.Series(parts, index=index), *arguments, shares=SHARES):
         assert finding.level == "warning"
         titles.setdefault(finding.kind, []).append(finding.title)
     return titles

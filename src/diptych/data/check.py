@@ -120,7 +120,7 @@ def try_split(
         parts = assign_splits(manifest, clusters, hashes, given, *shares)
     except DataError as error:
         return [Finding("split", "error", "the images cannot be split into train, validation and test", str(error))]
-    return judge_split(manifest, parts, clusters, groups, given, *shares)
+    return judge_split(manifest, parts, clusters, groups, given, shares=shares)
 
 
 def next_step(found: Audit, settings: DataConfig, output: Path) -> str:

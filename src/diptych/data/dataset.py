@@ -109,7 +109,7 @@ def split(loaded: LoadedData, settings: DataConfig) -> LoadedData:
     check_leaks(loaded, settings.allow_leaks)
     shares = settings.validation_share, settings.test_share
     parts = assign_splits(manifest, loaded.clusters, loaded.hashes, loaded.given, *shares)
-    judged = judge_split(manifest, parts, loaded.clusters, loaded.groups, loaded.given, *shares)
+    judged = judge_split(manifest, parts, loaded.clusters, loaded.groups, loaded.given, shares=shares)
     nowhere = parts == ""
     problem = "a copy of images, or of the group of images, that stand in more than one part of the given split"
     aside = manifest.table.loc[nowhere, ["path", "target"]].assign(problem=problem)

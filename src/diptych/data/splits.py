@@ -186,8 +186,8 @@ def judge_split(
     clusters: pd.Series,
     groups: pd.Series,
     given: pd.Series,
-    validation_share: float,
-    test_share: float,
+    *,
+    shares: tuple[float, float],
 ) -> list[Finding]:
     """Find what a split lacks: a class without images in a part, parts far from their shares, one very large group.
 
@@ -197,14 +197,13 @@ def judge_split(
         clusters: the cluster of each image.
         groups: the group of each image, "" for none.
         given: the part that was given for each image, "" for none.
-        validation_share: share of the images that was asked for.
-        test_share: likewise.
+        shares: the shares of validation and test that were asked for.
     """
     found = [*missing_classes(manifest, parts)]
     if (given != "").all() and set(SPLITS) <= set(given):
         return found
     large = large_cluster(clusters, groups)
-    for part, share in (("validation", validation_share), ("test", test_share)):
+    for part, share in zip(("validation", "test"), shares, strict=True):
         count = int((parts == part).sum())
         pool = int(given.isin(["", "train"]).sum())
         chance = 2 * (pool * share * (1 - share)) ** 0.5

@@ -131,7 +131,7 @@ def gather(preset: Preset, config: Config | Path | str | None, tables: Tables) -
     if below.tables and sets_all(middle, below.tables):
         raise ConfigError(
             f"preset {preset} would change nothing: {source} sets all its keys, and wins over it. Leave the preset out, or "
-            "give a file with only the keys that you want to change."
+            f"give only the settings that you want to change in place of {source}."
         )
     refuse_other_recipe(middle, keys, source)
     return Given((below, middle, keys))
@@ -150,7 +150,7 @@ def refuse_other_recipe(layer: Layer, keys: Layer, source: str) -> None:
     if asked != own and all(sets_all(layer, RECIPES[name]) for name in recipes):
         raise ConfigError(
             f"recipe {asked} would change nothing but its name: {source} is of the recipe {own} and sets all the keys of both. "
-            "Leave the recipe out, or give a file with only the keys that you want to change."
+            f"Leave the recipe out, or give only the settings that you want to change in place of {source}."
         )
 
 

@@ -105,7 +105,7 @@ def audit(
 
 
 def single(
-    kind: str, level: Level, what: str, advice: str, paths: Iterable[str], reasons: Iterable[str] = (), noun: str = "image"
+    kind: str, level: Level, what: str, advice: str, paths: Iterable[str], reasons: Iterable[str] = (), *, noun: str = "image"
 ) -> list[Finding]:
     """Make a Finding of single images, unless there are none."""
     groups = tuple((path,) for path in paths)
@@ -129,7 +129,13 @@ def listing_faults(faults: Sequence[Fault]) -> list[Finding]:
         level, what, advice = FAULTS[kind]
         own = [fault for fault in faults if fault.kind == kind]
         found += single(
-            kind, level, what, advice, [fault.path for fault in own], [fault.message for fault in own], NOUNS.get(kind, "image")
+            kind,
+            level,
+            what,
+            advice,
+            [fault.path for fault in own],
+            [fault.message for fault in own],
+            noun=NOUNS.get(kind, "image"),
         )
     return found
 
@@ -226,11 +232,13 @@ def twins(
         whole = [group for group in members if not differ(readable["target"][group])]
         wrong: Level = "error" if kind == "exact" else "warning"
         advice = "If they show the same thing, one of the labels is wrong: relabel or drop."
-        found += together(f"{kind}-twins-labels", wrong, f"{what} with different labels", advice, readable, torn, names)
+        found += together(
+            f"{kind}-twins-labels", wrong, f"{what} with different labels", advice, readable=readable, groups=torn, names=names
+        )
         if kind == "near" and any(finding.kind == "series" for finding in found):
             continue
         advice = "They stay in one part of the split; drop what is not needed."
-        found += together(f"{kind}-twins", "warning", what, advice, readable, whole, names)
+        found += together(f"{kind}-twins", "warning", what, advice, readable=readable, groups=whole, names=names)
     parts = given[readable.index]
     named = groups[readable.index]
     leaking = {
@@ -244,7 +252,7 @@ def twins(
         level: Level = "warning" if kind == "near" else "error"
         title = f"{what} in more than one part of the given split"
         advice = "The test figures will be too good: correct the split."
-        found += together(f"{kind}-leak", level, title, advice, readable, leaks, names)
+        found += together(f"{kind}-leak", level, title, advice, readable=readable, groups=leaks, names=names)
     return found
 
 
@@ -258,7 +266,7 @@ def repeated(readable: pd.DataFrame, exact: list[pd.Index], names: tuple[str, ..
     many = [group for group in exact if is_repeated(readable, group)]
     level: Level = "error" if any(differ(readable["target"][group]) for group in many) else "warning"
     advice = "Is it a placeholder (“image not found”)? Then drop it under all its names, else under all but one."
-    return together("repeated-file", level, "one file under many names", advice, readable, many, names)
+    return together("repeated-file", level, "one file under many names", advice, readable=readable, groups=many, names=names)
 
 
 def series(readable: pd.DataFrame, alike: list[pd.Index], groups: pd.Series, names: tuple[str, ...]) -> list[Finding]:
@@ -278,7 +286,7 @@ def series(readable: pd.DataFrame, alike: list[pd.Index], groups: pd.Series, nam
         "--group-column. The twins found are surely not all, and a series in two parts of the split makes the test figures too "
         "good."
     )
-    (found,) = together("series", "warning", "", advice, readable, loose, names)
+    (found,) = together("series", "warning", "", advice, readable=readable, groups=loose, names=names)
     return [dataclasses.replace(found, title=title)]
 
 
@@ -293,7 +301,7 @@ def groups_of(readable: pd.DataFrame, keys: pd.Series) -> list[pd.Index]:
 
 
 def together(
-    kind: str, level: Level, what: str, advice: str, readable: pd.DataFrame, groups: list[pd.Index], names: tuple[str, ...]
+    kind: str, level: Level, what: str, advice: str, *, readable: pd.DataFrame, groups: list[pd.Index], names: tuple[str, ...]
 ) -> list[Finding]:
     """Make a Finding of groups of images, unless there are none."""
     if not groups:
