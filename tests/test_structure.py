@@ -189,6 +189,18 @@ def test_readme__stands_beside_what_is_hard_and_contributing_links_it(file: str)
     assert f"(src/diptych/{file})" in (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
+def test_functions__take_at_most_six_arguments_by_place() -> None:
+    """A seventh is given by its name, so that a call can be read and two numbers cannot change places."""
+    found = []
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                names = [each.arg for each in node.args.posonlyargs + node.args.args]
+                if len(names) - (names[:1] in (["self"], ["cls"])) > 6:
+                    found.append(f"{name_of(file)}.{node.name}")
+    assert found == []
+
+
 @pytest.mark.parametrize("door", ["train.py", "evaluate.py", "plot_results.py"])
 def test_doors__are_under_ten_lines(door: str) -> None:
     assert len((REPOSITORY / door).read_text(encoding="utf-8").splitlines()) < 10

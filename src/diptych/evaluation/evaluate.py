@@ -280,7 +280,7 @@ def draw_listed(planned: PlannedTest, images: TestedImages, report: Report, maps
     listed = list(dict.fromkeys(image.path for image in (*report.mistakes, *report.least_sure)))
     rows = pd.Series(outputs.rows("test"), table["path"])[listed].to_numpy(np.int64)
     files = {path: images.root / path for path in listed}
-    return picture_images(planned.run.network, images.decision, outputs.store, rows, files, planned.spec, maps)
+    return picture_images(planned.run.network, images.decision, outputs.store, rows, files, planned.spec, maps=maps)
 
 
 def write_report(
@@ -320,7 +320,7 @@ def check_places(run: RunDir, external: Path | None, output: Path | None) -> Pat
 
 def choose(targets: NDArray[np.int64], probabilities: NDArray[np.float64], rules: Rules, seed: int) -> Decision:
     if len(targets):
-        return choose_decision(targets, probabilities, *rules, seed)
+        return choose_decision(targets, probabilities, *rules, seed=seed)
     if rules._replace(positive=1) != Rules():
         raise ConfigError(
             "threshold, abstain and coverage are chosen on validation images, and the split of this run has none. Leave them out."

@@ -30,6 +30,7 @@ def picture_images(
     rows: NDArray[np.int64],
     files: Mapping[str, Path],
     spec: ImageSpec,
+    *,
     maps: int,
 ) -> dict[str, Pictures]:
     """Return the pictures of some images by path: each as a person sees it, then its maps for the class that is answered.

@@ -69,6 +69,7 @@ def choose_decision(
     abstain_rule: str = "none",
     coverage: float = COVERAGE,
     positive: int = 1,
+    *,
     seed: int = 0,
 ) -> Decision:
     """Choose temperature, threshold, the range of "don't know" and the limit of the sets on validation images.
