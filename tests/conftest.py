@@ -1,5 +1,6 @@
 """Fixtures that several test files share; the builders behind them are in making.py."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -58,3 +59,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def data(tmp_path: Path) -> Path:
     """A sound data folder: eight images of 32 x 32 pixels in each of two classes."""
     return make_data(tmp_path / "data")
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """A command that is run in the process of the tests shows its messages from then on; here to its end alone."""
+    log = logging.getLogger("diptych")
+    before = log.level, log.propagate, list(log.handlers)
+    yield
+    log.setLevel(before[0])
+    log.propagate, log.handlers = before[1:]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scoring import report_of
 
 from diptych.cli import main, parse
 from diptych.commands.experiments import Ablate, Curve
@@ -240,12 +241,13 @@ def test_command__prints_the_table_and_writes_json(
 
 def test_describe__says_where_runs_were_tested_in_different_ways(tmp_path: Path, targets: np.ndarray) -> None:
     runs = [make_run(tmp_path / name, targets, right_but(20)) for name in ("plain", "turned")]
+    tested = report_of(targets, np.where(right_but(20), targets, 1 - targets))
     for run, views in zip(runs, (1, 8), strict=True):
-        write_json(run.metrics, {"format_version": 1, "test_size": 64, "views": views})
+        write_json(run.metrics, {**tested.to_json(), "test_size": 64, "views": views})
     said = describe(compare(runs, draws=50))
     assert "plain, 64 x 64 pixels, one view" in said
     assert "turned, 64 x 64 pixels, mean over 8 views" in said
-    write_json(runs[1].metrics, {"format_version": 1, "test_size": 64, "views": 1})
+    write_json(runs[1].metrics, {**tested.to_json(), "test_size": 64, "views": 1})
     assert "in its own way" not in describe(compare(runs, draws=50))
 
 

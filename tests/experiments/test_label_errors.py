@@ -217,7 +217,7 @@ def test_label_errors__of_a_real_cross_validation(tmp_path_factory: pytest.TempP
     """Each label is judged by the network that was not trained on its image, whatever that network says, and however well."""
     run = running.cross_validated_once(tmp_path_factory.getbasetemp()).run
     both = read_tested(run)
-    table = describe_doubtful(both, *find_doubtful(both.targets, both.shares))
+    table = describe_doubtful(both, *find_doubtful(both.targets, both.probabilities))
     tested = pd.concat(
         [pd.read_csv(RunDir(run.root / f"fold-{fold + 1}").predictions) for fold in range(running.FOLDS)], ignore_index=True
     )

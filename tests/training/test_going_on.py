@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from making import REPOSITORY, encode, fingerprint, make_data, make_image, run_python
-from running import QUICKEST, posix_only
+from running import QUICKEST, obeying_ctrl_c, posix_only
 
 from diptych.cli import main
 from diptych.data.dataset import load, split
@@ -249,7 +249,7 @@ def test_folds__that_were_stopped_say_how_to_go_on(crossed: RunDir, caplog: pyte
     pressing = threading.Thread(target=press)
     pressing.start()
     try:
-        with pytest.raises(KeyboardInterrupt):
+        with obeying_ctrl_c(), pytest.raises(KeyboardInterrupt):
             train_open(crossed)
     finally:
         ended.set()
