@@ -185,7 +185,7 @@ class Run(TrainedRun):
             ConfigError: a rule is none, or cannot be met, or the run cannot be written.
         """
         with as_command(verbose):
-            _ = self.network
+            load_backend()
             from diptych.evaluation.evaluate import evaluate
             from diptych.evaluation.summary import describe
             from diptych.inference.choosing import DecisionOptions

@@ -13,10 +13,11 @@ from scoring import metrics_of, report_of
 
 from diptych.data.pixels.decode import ImageSpec
 from diptych.data.pixels.prepare import prepare
-from diptych.errors import CheckpointError, DataError
+from diptych.errors import CheckpointError, ConfigError, DataError
 from diptych.evaluation.evaluate import evaluate
 from diptych.evaluation.report import Report, read_report
 from diptych.evaluation.summary import describe
+from diptych.inference.choosing import DecisionOptions
 from diptych.inference.decision import read_decision
 from diptych.inference.predict import predict_probabilities
 from diptych.model.checkpoint import load_run_network
@@ -98,6 +99,21 @@ def test_evaluate__of_a_run_without_a_checkpoint(run):
     write_table(run.split, pd.DataFrame({"path": ["a.png"], "target": [0], "split": ["test"], "sha256": ["0"]}))
     with pytest.raises(CheckpointError, match=r"best\.safetensors: no such checkpoint"):
         evaluate(run)
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        (DecisionOptions("yuden"), "threshold is 'yuden'"),
+        (DecisionOptions(coverage=2.0), r"coverage is 2\.0"),
+        (DecisionOptions(positive="cow"), "positive is 'cow'"),
+    ],
+)
+def test_evaluate__of_a_bad_choice_is_refused_before_a_network_is_loaded(run, choices, expected):
+    """There is none in this run."""
+    write_classes(run, ("0", "1"))
+    with pytest.raises(ConfigError, match=expected):
+        evaluate(run, choices=choices)
 
 
 def test_describe__shows_the_figures():

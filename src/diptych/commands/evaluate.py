@@ -150,8 +150,7 @@ class Evaluate:
 
     def check(self, run: RunDir) -> None:
         """Check the flags before Keras is loaded."""
-        from diptych.inference.choosing import check_rules, find_positive
-        from diptych.inference.decision import Decision
+        from diptych.inference.choosing import DecisionOptions
         from diptych.inference.trained_run import TrainedRun
         from diptych.storage.runs import find_run
 
@@ -184,15 +183,8 @@ class Evaluate:
             for column in self.by:
                 check_column(table, column)
         self.test.check(part)
-        default = Decision()
-        check_rules(
-            default.rule if self.threshold is None else self.threshold,
-            default.abstain_rule if self.abstain is None else self.abstain,
-            default.coverage if self.coverage is None else self.coverage,
-            len(names := TrainedRun(part).class_names),
-        )
-        if self.positive is not None:
-            find_positive(self.positive, names)
+        choices = DecisionOptions(self.threshold, self.abstain, self.coverage, self.positive)
+        choices.check(TrainedRun(part).class_names)
 
     def check_external(self, part: RunDir, run: RunDir) -> None:
         """Refuse flags that an external test cannot have."""

@@ -143,6 +143,8 @@ def evaluate(
     places = (as_optional_path(data), as_optional_path(cache), as_optional_path(output))
     run = TrainedRun.open(run)
     run.refresh()
+    if choices is not None:
+        choices.check(run.class_names)
     planned = plan_evaluation(run, *places, tta=tta, test_size=test_size)
     opened, config = planned.run, planned.run.config
     log.info("loading the network of %s", opened.run_dir.root)

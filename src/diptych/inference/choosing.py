@@ -30,6 +30,22 @@ class DecisionOptions:
     positive: str | None = None
     keep: bool = False
 
+    def check(self, class_names: Sequence[str]) -> None:
+        """Refuse what no images could make good, before a network is loaded.
+
+        Raises:
+            ConfigError: as `check_rules` and `find_positive`.
+        """
+        rules = Rules()
+        check_rules(
+            rules.threshold if self.threshold is None else self.threshold,
+            rules.abstain if self.abstain is None else self.abstain,
+            rules.coverage if self.coverage is None else self.coverage,
+            len(class_names),
+        )
+        if self.positive is not None:
+            find_positive(self.positive, class_names)
+
     def after(self, stored: Decision | None, class_names: Sequence[str]) -> Rules:
         """Return the rules with every open choice filled in.
 
